@@ -1,0 +1,45 @@
+"""fedtutor: learn federated learning on medical images, hands on.
+
+The names below are imported when they are first used, so that ``import fedtutor`` is instant;
+TensorFlow is loaded only when a model is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load": "fedtutor.data",
+    "dataset_names": "fedtutor.data",
+    "MedicalImages": "fedtutor.data",
+    "split_by_patient": "fedtutor.data",
+    "partition": "fedtutor.partition",
+    "Partition": "fedtutor.partition",
+    "label_divergence": "fedtutor.partition",
+    "create_model": "fedtutor.model",
+    "predict": "fedtutor.model",
+    "Trainer": "fedtutor.training",
+    "TrainingSettings": "fedtutor.training",
+    "weighted_average": "fedtutor.aggregation",
+    "plain_mean": "fedtutor.aggregation",
+    "evaluate": "fedtutor.evaluation",
+    "grad_cam": "fedtutor.gradcam",
+    "RunSettings": "fedtutor.experiment",
+    "run_experiment": "fedtutor.experiment",
+    "FedtutorError": "fedtutor.errors",
+}
+
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'fedtutor' has no attribute {name!r}")
+    module = importlib.import_module(_HOME[name])
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,323 @@
+"""The ``fedtutor`` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fedtutor import __version__
+from fedtutor.errors import FederationError, FedtutorError
+
+STOPPED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+"""Exit codes; 130 is what a shell expects of a program stopped by Ctrl-C."""
+
+EPILOG = """examples:
+  fedtutor run                                   five synthetic hospitals, about two minutes
+  fedtutor run --size 64                         the same in about a quarter of the time
+  fedtutor run --partition dirichlet --alpha 0.1 hospitals that see almost one class each
+  fedtutor run --dataset ~/xrays --partition by:view
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; ``fedtutor COMMAND --help`` shows what it says."""
+    parser = argparse.ArgumentParser(
+        prog="fedtutor",
+        description="Learn federated learning on medical images. It teaches; it does not diagnose.",
+    )
+    parser.add_argument("--version", action="version", version=f"fedtutor {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    commands.add_parser(
+        "check",
+        help="tell whether this machine can run the course",
+        description="Look at Python, packages, memory, disk and data; print the fix for whatever "
+        "is missing. Exit code 1 if something needed is missing.",
+    )
+    commands.add_parser(
+        "datasets",
+        help="list the data sets and where their files belong",
+        description="List the data sets, their size and licence, and whether they are present.",
+    )
+    return parser
+
+
+def _add_run(commands) -> None:
+    run = commands.add_parser(
+        "run",
+        help="train hospitals alone, federated and pooled, and compare them",
+        description="Train each hospital alone, all of them federated, and one model on the "
+        "pooled images, each image seen equally often; test all on patients that none of them "
+        "saw; write summary.json, report.html and the global model, model.keras.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    option = run.add_argument
+    option(
+        "--dataset",
+        default="chest-phantoms",
+        metavar="NAME_OR_PATH",
+        help="a name from 'fedtutor datasets', an .npz file or a folder (default: %(default)s)",
+    )
+    option(
+        "--hospitals",
+        type=int,
+        metavar="N",
+        help="how many (default: 5; with by:COLUMN one for each value)",
+    )
+    option(
+        "--partition",
+        metavar="SCHEME",
+        help="iid, dirichlet, shards, quantity or by:COLUMN, such as by:view "
+        "(default: by:hospital if the set knows its hospitals, else dirichlet)",
+    )
+    option(
+        "--alpha",
+        type=float,
+        default=0.5,
+        help="evenness of dirichlet and quantity: 0.1 very uneven, 100 nearly even "
+        "(default: %(default)s)",
+    )
+    option("--rounds", type=int, default=10, help="rounds of federation (default: %(default)s)")
+    option(
+        "--local-epochs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="passes over its own images a hospital makes in a round (default: %(default)s)",
+    )
+    option(
+        "--strategy",
+        default="fedavg",
+        metavar="NAME",
+        help="how the server averages: fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, "
+        "fedmedian, fedtrimmedavg, krum, multikrum or bulyan (default: %(default)s)",
+    )
+    option("--size", type=int, metavar="PIXELS", help="side of the images (default: the set's own)")
+    option("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
+    option(
+        "--learning-rate", type=float, default=1e-3, metavar="X", help="(default: %(default)s)"
+    )
+    option(
+        "--optimizer", default="adam", metavar="NAME", help="adam, sgd or momentum (default: adam)"
+    )
+    option("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
+    option(
+        "--min-hospitals",
+        type=int,
+        default=1,
+        metavar="N",
+        help="stop if fewer send a usable update in a round (default: %(default)s)",
+    )
+    option(
+        "--out",
+        type=Path,
+        default=Path("fedtutor-run"),
+        metavar="DIR",
+        help="folder for the results (default: %(default)s)",
+    )
+
+
+class LiveProgress:
+    """The main job's progress as one live line: what is going on, how far, how long still."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+        # Without a terminal the bar would show nothing until the end; stages are then lines.
+        self._print = None if console.is_terminal else console.print
+
+    def __enter__(self) -> LiveProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._bar.stop()
+
+    def start(self, total: int) -> None:
+        self._bar.update(self._task, total=total)
+
+    def stage(self, text: str) -> None:
+        self._bar.update(self._task, description=text)
+        if self._print and ", " not in text:
+            self._print(f"{text} ...")
+
+    def advance(self, images: int) -> None:
+        self._bar.advance(self._task, images)
+
+
+def _settings(arguments: argparse.Namespace):
+    from fedtutor.experiment import RunSettings
+    from fedtutor.training import TrainingSettings
+
+    return RunSettings(
+        dataset=arguments.dataset,
+        hospitals=arguments.hospitals,
+        partition=arguments.partition,
+        alpha=arguments.alpha,
+        rounds=arguments.rounds,
+        local_epochs=arguments.local_epochs,
+        strategy=arguments.strategy,
+        size=arguments.size,
+        seed=arguments.seed,
+        min_hospitals=arguments.min_hospitals,
+        training=TrainingSettings(
+            optimizer=arguments.optimizer,
+            learning_rate=arguments.learning_rate,
+            batch_size=arguments.batch_size,
+        ),
+    )
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor import report
+    from fedtutor.experiment import run_experiment
+
+    settings = _settings(arguments)
+    report.check_writable(arguments.out)
+    last_good = _LastGood(arguments.out)
+    try:
+        with LiveProgress(console) as progress:
+            outcome = run_experiment(settings, progress, on_global_model=last_good.keep)
+            progress.stage("writing the report")
+            report.write(outcome, last_good.model, arguments.out)
+    except FederationError as error:
+        if not last_good.round:
+            raise
+        print(f"fedtutor: {error}\n{last_good.save()}", file=sys.stderr)
+        return STOPPED
+    except KeyboardInterrupt:
+        print("\nfedtutor: stopped; no report was written.", file=sys.stderr)
+        if last_good.round:
+            print(last_good.save(), file=sys.stderr)
+        return INTERRUPTED
+    _print_table(outcome.summary, console)
+    console.print(report.verdict(outcome.summary))
+    for name in ("report.html", "summary.json", "model.keras"):
+        console.print(f"  {arguments.out / name}", soft_wrap=True, highlight=False)
+    return 0
+
+
+class _LastGood:
+    """The global model after the last whole round, for when the run does not end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.model = None
+        self.round = 0
+        self._weights = None
+
+    def keep(self, model, server_round: int) -> None:
+        self.model, self.round, self._weights = model, server_round, model.get_weights()
+
+    def save(self) -> str:
+        from fedtutor import report
+
+        path = self._folder / "last-good-model.keras"
+        self.model.set_weights(self._weights)
+        report.save_model(self.model, path)
+        return f"The global model of round {self.round} is kept in {path}."
+
+
+def _print_table(summary: dict, console: Console) -> None:
+    synthetic = " (synthetic)" if summary["synthetic"] else ""
+    table = Table(title=f"{summary['dataset']}{synthetic}: AUC on the central test set")
+    table.add_column("hospital")
+    for column in ("images", *summary["classes"], "alone", "federated"):
+        table.add_column(column, justify="right")
+    for row in summary["hospitals"]:
+        counts = [row["num_examples"], *row["class_counts"]]
+        scores = [_number(row["auc_local"]), _number(row["auc_fedavg"])]
+        table.add_row(row["name"], *map(str, counts), *scores)
+    table.add_section()
+    blank = [""] * (1 + len(summary["classes"]))
+    auc = summary["auc"]
+    table.add_row("mean", *blank, _number(auc["local_mean"]), _number(auc["fedavg"]))
+    table.add_row("pooled (reference)", *blank, "", _number(auc["pooled"]))
+    console.print(table)
+    if summary["left_out"]:
+        console.print(f"{len(summary['left_out'])} updates were left out; the report names them.")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _check(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor.check import check_machine
+
+    findings = check_machine()
+    table = Table(show_header=False, box=None)
+    for finding in findings:
+        word = "ok" if finding.ok else "MISSING" if finding.needed else "note"
+        table.add_row(word, finding.what, finding.found)
+    console.print(table)
+    for finding in findings:
+        if not finding.ok:
+            console.print(f"{finding.what}: {finding.fix}", soft_wrap=True, highlight=False)
+    broken = [finding for finding in findings if finding.needed and not finding.ok]
+    console.print(
+        f"{len(broken)} needed things are missing." if broken else "This machine can run the course."
+    )
+    return 1 if broken else 0
+
+
+def _datasets(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor.data import DATASETS, data_folder
+
+    table = Table()
+    for column in ("name", "what", "classes", "images", "pixels", "licence", "here"):
+        table.add_column(column)
+    for info in DATASETS.values():
+        here = "generated" if info.synthetic else "yes" if info.is_present() else "no"
+        table.add_row(
+            info.name,
+            info.title,
+            ", ".join(info.classes),
+            f"{info.images:,}",
+            str(info.size),
+            info.licence,
+            here,
+        )
+    console.print(table)
+    console.print(f"Data folder: {data_folder()} (FEDTUTOR_DATA moves it)", soft_wrap=True)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command.
+
+    Returns
+    -------
+    The exit code: 0 done, 1 stopped half-way or check failed, 2 bad input, 130 Ctrl-C.
+    """
+    arguments = build_parser().parse_args(argv)
+    os.environ.setdefault("FLWR_LOG_LEVEL", "ERROR")
+    commands = {"run": _run, "check": _check, "datasets": _datasets}
+    try:
+        return commands[arguments.command](arguments, Console())
+    except FedtutorError as error:
+        print(f"fedtutor: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("\nfedtutor: stopped.", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

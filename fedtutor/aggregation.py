@@ -1,0 +1,153 @@
+"""Aggregation: from the hospitals' weights to the global model's.
+
+``weighted_average`` is the average of FedAvg (McMahan et al. 2017, algorithm 1),
+
+    w = sum_k n_k w_k / sum_k n_k,
+
+``plain_mean`` the one of the course's first sketch, ``sum(client_weights) / num_clients``.
+Both refuse an update that would silently spoil the global model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from fedtutor.errors import UpdateError
+from fedtutor.model import Weights
+
+
+class RunningAverage:
+    """A weighted average that takes one hospital at a time and keeps none of them.
+
+    The sum runs over ``num_examples * weights`` in float64 and is divided once, at the end. A
+    whole number of up to 29 bits times a float32 is exact in float64, and so is their sum as
+    long as the hospitals' values of one weight differ by less than some powers of ten; the order
+    of the hospitals then cannot change the result. Memory is two models, for any number of
+    hospitals.
+
+    Parameters
+    ----------
+    like : the global model's weights, whose number, shapes and dtypes every update must have.
+    """
+
+    def __init__(self, like: Weights) -> None:
+        self._like = like
+        self._sums = [np.zeros(array.shape, np.float64) for array in like]
+        self._product = np.empty(max((array.size for array in like), default=0), np.float64)
+        self.total = 0.0
+        self.count = 0
+
+    def add(self, weights: Weights, num_examples: float, *, hospital: str = "") -> None:
+        """Take one hospital's update into the average.
+
+        Raises
+        ------
+        UpdateError
+            Names the hospital and what is wrong; the average is then as it was before.
+        """
+        name = hospital or f"hospital {self.count + 1}"
+        check_num_examples(num_examples, hospital=name)
+        check_update(weights, self._like, hospital=name)
+        for total, array in zip(self._sums, weights, strict=True):
+            product = self._product[: array.size].reshape(array.shape)
+            np.multiply(array, float(num_examples), out=product, dtype=np.float64)
+            total += product
+        self.total += float(num_examples)
+        self.count += 1
+
+    def result(self) -> Weights:
+        """The average so far, in the dtypes of the global model.
+
+        Raises
+        ------
+        UpdateError
+            If nothing was added.
+        """
+        if not self.count:
+            raise UpdateError("there is no update to average; at least one hospital must reply.")
+        return [
+            (total / self.total).astype(array.dtype)
+            for total, array in zip(self._sums, self._like, strict=True)
+        ]
+
+
+def weighted_average(
+    weights: Iterable[Weights],
+    num_examples: Sequence[float],
+    *,
+    hospitals: Sequence[str] | None = None,
+) -> Weights:
+    """The average of the hospitals' weights, each counted by its number of examples.
+
+    Parameters
+    ----------
+    weights : for each hospital a list of arrays; all alike in number, shape and dtype.
+    num_examples : for each hospital a number above 0.
+    hospitals : their names, for the error message; by default "hospital 1" and so on.
+
+    Returns
+    -------
+    A list of arrays like one hospital's. The order of the hospitals does not matter.
+
+    Raises
+    ------
+    UpdateError
+        Names the hospital whose update has NaN or infinity, another shape, dtype or number of
+        arrays, or whose number of examples is zero, negative, NaN or infinite.
+    """
+    updates = list(weights)
+    names = list(hospitals or (f"hospital {k + 1}" for k in range(len(updates))))
+    if not len(updates) == len(num_examples) == len(names):
+        raise UpdateError(
+            f"{len(updates)} updates, {len(num_examples)} numbers of examples and {len(names)} "
+            "names; give one of each for every hospital."
+        )
+    average = RunningAverage(updates[0] if updates else [])
+    for update, count, name in zip(updates, num_examples, names, strict=True):
+        average.add(update, count, hospital=name)
+    return average.result()
+
+
+def plain_mean(weights: Iterable[Weights], *, hospitals: Sequence[str] | None = None) -> Weights:
+    """``sum(client_weights) / num_clients``: every hospital counts the same, large or small."""
+    updates = list(weights)
+    return weighted_average(updates, [1] * len(updates), hospitals=hospitals)
+
+
+def check_update(weights: Weights, like: Weights, *, hospital: str) -> None:
+    """Raise :class:`UpdateError` unless ``weights`` could replace ``like``."""
+    if len(weights) != len(like):
+        raise UpdateError(f"{hospital} sent {len(weights)} arrays; the model has {len(like)}.")
+    for position, (array, expected) in enumerate(zip(weights, like, strict=True)):
+        if array.shape != expected.shape:
+            raise UpdateError(
+                f"{hospital} sent an array {position} of shape {array.shape}; "
+                f"the model's has {expected.shape}."
+            )
+        if array.dtype != expected.dtype:
+            raise UpdateError(
+                f"{hospital} sent an array {position} of dtype {array.dtype}; "
+                f"the model's has {expected.dtype}."
+            )
+        if not _all_finite(array):
+            raise UpdateError(
+                f"{hospital} sent NaN or infinity in array {position}; its training diverged "
+                "(a lower learning rate helps) or its data are broken."
+            )
+
+
+def check_num_examples(num_examples: float, *, hospital: str) -> None:
+    """Raise :class:`UpdateError` unless this is a finite number above 0."""
+    if not (np.isfinite(num_examples) and num_examples > 0):
+        raise UpdateError(
+            f"{hospital} claims {num_examples} examples; it must be a finite number above 0."
+        )
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    # One NaN or infinity anywhere makes the sum NaN or infinite, at a fraction of isfinite's cost;
+    # a finite sum may still overflow from honest values, hence the second look.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.sum(array)) or np.isfinite(array).all())

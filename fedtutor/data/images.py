@@ -1,0 +1,161 @@
+"""The one value every data set becomes: images, labels, and who they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from fedtutor.errors import DataError
+
+SPLIT_NAMES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class MedicalImages:
+    """A set of labelled grey-scale medical images.
+
+    Attributes
+    ----------
+    images : uint8 array of shape (n, height, width, 1), 0 is black.
+    labels : int64 array of shape (n,), an index into ``class_names``.
+    class_names : the classes, in label order.
+    table : one row an image, in the same order. Columns where known: ``patient`` (str),
+        ``hospital`` (str), ``sex`` ("F" or "M"), ``age`` (years), ``view`` ("PA", "AP", ...),
+        ``split`` (the official "train", "val" or "test").
+    name : the data set's name, as in :func:`fedtutor.data.dataset_names`.
+    synthetic : True if no patient was ever imaged.
+    masks : bool array of shape (n, height, width), True on the lesion, or None if unknown.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    table: pd.DataFrame
+    name: str
+    synthetic: bool = False
+    masks: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.ndim != 4 or self.images.shape[3] != 1 or self.images.dtype != np.uint8:
+            raise DataError(
+                f"images must be uint8 of shape (n, height, width, 1); "
+                f"got {self.images.dtype} of shape {self.images.shape}."
+            )
+        lengths = {"labels": len(self.labels), "table": len(self.table)}
+        if self.masks is not None:
+            lengths["masks"] = len(self.masks)
+        for part, length in lengths.items():
+            if length != n:
+                raise DataError(f"{n} images but {length} rows of {part}; give one for each image.")
+        if n and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            raise DataError(
+                f"labels must lie in 0..{len(self.class_names) - 1} for the "
+                f"{len(self.class_names)} classes {', '.join(self.class_names)}; "
+                f"got {self.labels.min()}..{self.labels.max()}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, 1), the input shape of a model for these images."""
+        return self.images.shape[1:]
+
+    def take(self, indices: np.ndarray) -> MedicalImages:
+        """The images at ``indices`` (int array of shape (m,)), in that order."""
+        return replace(
+            self,
+            images=self.images[indices],
+            labels=self.labels[indices],
+            table=self.table.iloc[indices].reset_index(drop=True),
+            masks=None if self.masks is None else self.masks[indices],
+        )
+
+    def class_counts(self) -> np.ndarray:
+        """Number of images of each class, int64 of shape (num_classes,)."""
+        return np.bincount(self.labels, minlength=len(self.class_names))
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of the table as an array of shape (n,).
+
+        Raises
+        ------
+        DataError
+            If the data set has no such column; lists those it has.
+        """
+        if name not in self.table.columns:
+            raise DataError(
+                f"{self.name} has no column {name!r}. It has: {', '.join(self.table.columns)}."
+            )
+        return self.table[name].to_numpy()
+
+
+def patients_of(data: MedicalImages) -> np.ndarray:
+    """Who each image is of, str array of shape (n,); without that knowledge, one patient an image."""
+    if "patient" in data.table.columns:
+        return data.table["patient"].astype(str).to_numpy()
+    return np.array([f"image-{i}" for i in range(len(data))])
+
+
+def split_by_patient(
+    data: MedicalImages, test_fraction: float = 0.25, *, seed: int = 0
+) -> tuple[MedicalImages, MedicalImages]:
+    """Split into (train, test) so that no patient is on both sides.
+
+    An official split, where the table has a ``split`` column, is honoured: "test" is the test
+    set, "train" the training set and "val" is left aside. Otherwise ``test_fraction`` of the
+    patients of each class (a patient's class is that of his or her first image) is drawn.
+
+    Raises
+    ------
+    DataError
+        If a side would be empty, or the official split shares a patient.
+    """
+    if not 0 < test_fraction < 1:
+        raise DataError(f"test_fraction must lie between 0 and 1; got {test_fraction}.")
+    if "split" in data.table.columns:
+        split = data.table["split"].to_numpy()
+        train, test = (data.take(np.flatnonzero(split == name)) for name in ("train", "test"))
+    else:
+        in_test = _draw_test_patients(data, test_fraction, seed)
+        train, test = data.take(np.flatnonzero(~in_test)), data.take(np.flatnonzero(in_test))
+    if not len(train) or not len(test):
+        raise DataError(
+            f"{data.name}: {len(data)} images of {len(set(patients_of(data)))} patients leave "
+            f"{len(train)} to train on and {len(test)} to test on; give more patients."
+        )
+    check_no_leakage(train, test)
+    return train, test
+
+
+def _draw_test_patients(data: MedicalImages, test_fraction: float, seed: int) -> np.ndarray:
+    """Bool array of shape (n,), True for the images of the drawn patients."""
+    patients, first, inverse = np.unique(
+        patients_of(data), return_index=True, return_inverse=True
+    )
+    order = np.random.default_rng(seed).permutation(len(patients))
+    strata = data.labels[first][order]
+    drawn = np.zeros(len(patients), dtype=bool)
+    for label in range(len(data.class_names)):
+        members = order[strata == label]
+        # At least one and never all, so that a rare class is on both sides where it can be.
+        count = min(max(1, round(test_fraction * len(members))), len(members) - 1)
+        drawn[members[: max(count, 0)]] = True
+    return drawn[inverse]
+
+
+def check_no_leakage(train: MedicalImages, test: MedicalImages) -> None:
+    """Raise :class:`DataError` if a patient is on both sides of a split."""
+    if "patient" not in train.table.columns or "patient" not in test.table.columns:
+        return
+    shared = sorted(set(patients_of(train)) & set(patients_of(test)))
+    if shared:
+        raise DataError(
+            f"{train.name}: {len(shared)} patients are in both the training and the test set "
+            f"(for example {', '.join(shared[:3])}), so the test score would be too good. "
+            "Split by patient: fedtutor.split_by_patient(data)."
+        )

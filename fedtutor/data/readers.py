@@ -1,0 +1,256 @@
+"""From files on disk to :class:`MedicalImages`: an .npz, a table of files, folders of classes."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, UnidentifiedImageError
+
+from fedtutor.data.images import SPLIT_NAMES, MedicalImages
+from fedtutor.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+DEFAULT_SIZE = 128
+MAX_PIXELS = 50_000_000
+"""A larger image is refused before it is unpacked; the largest chest X-rays have about 20 million."""
+
+COLUMN_NAMES = {
+    "file": ("file", "Image Index", "filename"),
+    "label": ("label", "Finding Labels", "finding", "class"),
+    "patient": ("patient", "Patient ID", "patient_id", "patientid"),
+    "hospital": ("hospital", "location"),
+    "sex": ("sex", "Patient Gender"),
+    "age": ("age", "Patient Age"),
+    "view": ("view", "View Position"),
+    "split": ("split",),
+}
+"""Our name of a column, and what the data sets' own tables call it, first match first."""
+
+NIH_TABLES = ("labels.csv", "Data_Entry_2017*.csv", "Data_Entry_2017*.csv.gz")
+OCT_FILE_NAME = re.compile(r"^[A-Z]+-(\d+)-\d+$")
+"""OCT2017 names its files CLASS-patient-number."""
+
+
+def read_path(
+    path: Path, *, size: int | None = None, finding: str = "Pneumonia"
+) -> MedicalImages:
+    """Read an .npz file or a folder, whatever its layout.
+
+    Parameters
+    ----------
+    path : a MedMNIST ``.npz``; or a folder with a table (``labels.csv`` or NIH's
+        ``Data_Entry_2017*.csv[.gz]``) beside images in any sub-folder; or a folder whose
+        sub-folders are the classes.
+    size : side of the square images to return, in pixels; by default that of the ``.npz``, or 128.
+    finding : for NIH tables, the finding to tell from "No Finding".
+
+    Raises
+    ------
+    DataError
+        One line that says what is wrong with which file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give an .npz file or a folder of images.")
+    if path.is_file():
+        if path.suffix != ".npz":
+            raise DataError(f"{path} is not an .npz file; give an .npz file or a folder of images.")
+        return read_npz(path, size=size)
+    for pattern in NIH_TABLES:
+        if tables := sorted(path.glob(pattern)):
+            return read_table(tables[0], size=size, finding=finding)
+    return read_class_folders(path, size=size)
+
+
+def read_npz(path: Path, *, size: int | None = None) -> MedicalImages:
+    """Read a MedMNIST file: ``{train,val,test}_images`` uint8 (n, h, w) and ``_labels`` (n, 1)."""
+    keys = [f"{split}_{part}" for split in SPLIT_NAMES for part in ("images", "labels")]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if missing := [key for key in keys if key not in file.files]:
+                raise DataError(
+                    f"{path} has no {', '.join(missing)}; a MedMNIST file has {', '.join(keys)}."
+                )
+            arrays = {key: file[key] for key in keys}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as an .npz file: {error}.") from error
+    counts = [len(arrays[f"{split}_images"]) for split in SPLIT_NAMES]
+    images = np.concatenate([arrays[f"{split}_images"] for split in SPLIT_NAMES])
+    labels = np.concatenate([arrays[f"{split}_labels"] for split in SPLIT_NAMES])
+    if images.ndim != 3 or images.dtype != np.uint8 or labels.size != len(images):
+        raise DataError(
+            f"{path}: this course reads grey uint8 images (n, h, w) with one label each; got "
+            f"{images.dtype} {images.shape} and labels {labels.shape}."
+        )
+    if size is not None and size != images.shape[1]:
+        images = np.stack([_resize(Image.fromarray(image), size) for image in images])
+    labels = labels.reshape(-1).astype(np.int64)
+    return MedicalImages(
+        images=images[..., None],
+        labels=labels,
+        class_names=tuple(f"class {k}" for k in range(int(labels.max()) + 1)),
+        table=pd.DataFrame({"split": np.repeat(SPLIT_NAMES, counts)}),
+        name=path.stem,
+    )
+
+
+def read_table(
+    path: Path, *, size: int | None = None, finding: str = "Pneumonia"
+) -> MedicalImages:
+    """Read the images that a CSV lists, wherever below its folder they lie.
+
+    A ``file`` column is taken as a path from the table's folder, and an ``Image Index``
+    (NIH) as a name to be found in any sub-folder; rows of NIH's full table whose image is not
+    here are left out.
+    """
+    source = pd.read_csv(path, dtype={"Patient ID": str})
+    table = pd.DataFrame()
+    for ours, theirs in COLUMN_NAMES.items():
+        if found := [name for name in theirs if name in source.columns]:
+            table[ours] = source[found[0]]
+    if missing := {"file", "label"} - set(table.columns):
+        raise DataError(
+            f"{path} has no column for the {' or the '.join(sorted(missing))}; known names: "
+            + "; ".join(f"{ours}: {', '.join(COLUMN_NAMES[ours])}" for ours in sorted(missing))
+        )
+    if "Finding Labels" in source.columns:
+        table = _nih_task(table, finding)
+    files = _locate(path, table["file"])
+    present = files.notna()
+    if not present.any():
+        raise DataError(f"{path} lists {len(table)} images and none of them is below {path.parent}.")
+    table = table[present.to_numpy()].reset_index(drop=True)
+    return _assemble(path.parent, files[present].tolist(), table, size)
+
+
+def _nih_task(table: pd.DataFrame, finding: str) -> pd.DataFrame:
+    """Keep the rows with ``finding`` or "No Finding", and call them that."""
+    findings = table["label"].str.split("|")
+    known = sorted(set(findings.explode()) - {"No Finding"})
+    if finding not in known:
+        raise DataError(f"no image has the finding {finding!r}; there are: {', '.join(known)}.")
+    has_finding = findings.map(lambda row: finding in row)
+    table = table.assign(label=np.where(has_finding, finding, table["label"]))
+    return table[table["label"].isin([finding, "No Finding"])].reset_index(drop=True)
+
+
+def _locate(table_path: Path, names: pd.Series) -> pd.Series:
+    """For each name the file below the table's folder, or None."""
+    folder = table_path.parent
+    if (folder / str(names.iloc[0])).is_file():
+        return names.map(lambda name: path if (path := folder / str(name)).is_file() else None)
+    by_name = {path.name: path for path in reversed(_image_files(folder))}
+    return names.map(by_name.get)
+
+
+def read_class_folders(folder: Path, *, size: int | None = None) -> MedicalImages:
+    """Read a folder whose sub-folders, at any depth, are named after the classes.
+
+    ``train``, ``val`` and ``test`` above the class folders are the official split. Files named
+    as in OCT2017, CLASS-patient-number, tell their patient.
+    """
+    files = _image_files(folder)
+    if not files:
+        raise DataError(
+            f"{folder} holds no {', '.join(IMAGE_SUFFIXES)} file; put the images into one "
+            "sub-folder for each class, or beside a labels.csv with the columns file and label."
+        )
+    table = pd.DataFrame({"label": [path.parent.name for path in files]})
+    if table["label"].nunique() < 2:
+        raise DataError(
+            f"all images of {folder} are of one class, {table['label'][0]!r}; "
+            "put the images into one sub-folder for each class."
+        )
+    matches = [OCT_FILE_NAME.match(path.stem) for path in files]
+    if all(matches):
+        table["patient"] = [match.group(1) for match in matches]
+    splits = [path.relative_to(folder).parts[0] for path in files]
+    if {"train", "test"} <= set(splits) <= set(SPLIT_NAMES):
+        table["split"] = splits
+    return _assemble(folder, files, table, size)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _assemble(
+    folder: Path, files: list[Path], table: pd.DataFrame, size: int | None
+) -> MedicalImages:
+    """Decode the files and put images, labels and the tidied table together."""
+    class_names = sorted(table["label"].astype(str).unique(), key=_healthy_first)
+    labels = table["label"].astype(str).map({name: k for k, name in enumerate(class_names)})
+    if len(class_names) < 2:
+        raise DataError(f"{folder}: all images are of one class, {class_names[0]!r}; give two.")
+    table = table.drop(columns=["file", "label"], errors="ignore")
+    if "patient" in table.columns:
+        table["patient"] = table["patient"].astype(str)
+    return MedicalImages(
+        images=read_images(files, size=size or DEFAULT_SIZE),
+        labels=labels.to_numpy(np.int64),
+        class_names=tuple(class_names),
+        table=table,
+        name=folder.resolve().name,
+    )
+
+
+def _healthy_first(name: str) -> tuple[bool, str]:
+    return (name.lower() not in ("normal", "no finding"), name)
+
+
+def read_images(files: Iterable[Path], *, size: int) -> np.ndarray:
+    """Decode image files to uint8 (n, size, size, 1), on all cores.
+
+    Raises
+    ------
+    DataError
+        For the first file that is not a whole image; names it.
+    """
+    if size < 1:
+        raise DataError(f"size must be at least 1 pixel; got {size}.")
+    # Threads suffice: the decoders of PIL work without the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.stack(list(pool.map(lambda path: read_image(path, size), files)))[..., None]
+
+
+def read_image(path: Path, size: int) -> np.ndarray:
+    """One image file as uint8 (size, size), grey; the aspect ratio is not kept."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path} has {image.width}x{image.height} pixels; "
+                    f"at most {MAX_PIXELS:,} are read."
+                )
+            image.draft("L", (size, size))  # lets a JPEG be decoded at a fraction of its size
+            return _resize(_to_grey(image), size)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not an image, whatever its name says.") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is refused: {error}") from error
+    except (OSError, SyntaxError) as error:  # SyntaxError is PIL's for a broken PNG
+        raise DataError(f"{path} cannot be decoded ({error}); fetch it again.") from error
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    """8-bit grey; 16-bit images are scaled, so that they do not clip to white."""
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535 if values.max() > 255 else 255
+        return Image.fromarray(np.uint8(np.clip(values / top, 0, 1) * 255))
+    return image.convert("L")
+
+
+def _resize(image: Image.Image, size: int) -> np.ndarray:
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BOX if image.width > size else Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8)

@@ -1,0 +1,399 @@
+"""The main job: train each hospital alone, all together, and on the pooled data; then compare.
+
+The budget is matched: every training image is seen ``rounds * local_epochs`` times in each of
+the three ways, so the federation's gradient steps are, summed over its hospitals, those of the
+hospitals alone, and those of the pooled model but for batches that span two hospitals.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import math
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fedtutor import gradcam
+from fedtutor.data import MedicalImages, load, patients_of, split_by_patient
+from fedtutor.errors import DataError, FederationError
+from fedtutor.evaluation import bootstrap_aucs, evaluate, interval
+from fedtutor.model import Weights, create_model, predict
+from fedtutor.partition import Partition, label_divergence, own_test_images, partition
+from fedtutor.training import TrainingSettings, trainer_for
+
+PACKAGES = ("tensorflow", "keras", "flwr", "numpy", "scikit-learn", "pandas")
+NUM_EXPLAINED = 6
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What ``fedtutor run`` was asked for; see its help for the meaning of each."""
+
+    dataset: str | Path = "chest-phantoms"
+    hospitals: int | None = None
+    partition: str | None = None
+    alpha: float = 0.5
+    rounds: int = 10
+    local_epochs: int = 1
+    strategy: str = "fedavg"
+    size: int | None = None
+    seed: int = 0
+    min_hospitals: int = 1
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        for name in ("hospitals", "rounds", "local_epochs", "min_hospitals"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise DataError(f"{name.replace('_', ' ')} must be at least 1; got {value}.")
+        if self.seed < 0:
+            raise DataError(f"seed must be 0 or more; got {self.seed}.")
+
+
+class Progress:
+    """Hears how the main job goes; this one keeps quiet. Work is counted in images trained on."""
+
+    def start(self, total: int) -> None: ...
+
+    def stage(self, text: str) -> None: ...
+
+    def advance(self, images: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The data of one run: what each hospital has, and the test set that none of them saw."""
+
+    train: MedicalImages
+    test: MedicalImages
+    partition: Partition
+    hospitals: list[MedicalImages]
+    scheme: str
+
+
+@dataclass
+class Outcome:
+    """What a run found: the summary as written to ``summary.json``, and what the figures need."""
+
+    cohort: Cohort
+    summary: dict
+    probabilities: dict[str, np.ndarray]
+    global_weights: Weights
+    explained: Explained
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A few test images with their heat maps; all arrays have the images' order."""
+
+    indices: np.ndarray
+    grad_cam: np.ndarray
+    hirescam: np.ndarray
+
+
+def build_cohort(settings: RunSettings) -> Cohort:
+    """Load the data, set the test patients aside and deal the others out to the hospitals."""
+    data = load(
+        settings.dataset,
+        size=settings.size,
+        hospitals=settings.hospitals or 5,
+        seed=settings.seed,
+    )
+    train, test = split_by_patient(data, seed=settings.seed)
+    scheme = settings.partition or ("by:hospital" if data.synthetic else "dirichlet")
+    parts = partition(
+        train, scheme, settings.hospitals, alpha=settings.alpha, seed=settings.seed
+    )
+    return Cohort(train, test, parts, parts.hospitals(train), scheme)
+
+
+def run_experiment(
+    settings: RunSettings,
+    progress: Progress | None = None,
+    *,
+    on_global_model=None,
+) -> Outcome:
+    """Run the main job.
+
+    Parameters
+    ----------
+    progress : told of every step; quiet by default.
+    on_global_model : called with (model, round) after each round, for whoever wants to keep the
+        last good one.
+
+    Raises
+    ------
+    FedtutorError
+        For input that cannot be used, or a round with too few sound updates.
+    """
+    progress = progress or Progress()
+    clock = _Clock()
+    with clock.stage("load", progress, "reading images"):
+        cohort = build_cohort(settings)
+    passes = settings.rounds * settings.local_epochs
+    progress.start(3 * passes * len(cohort.train))
+    with clock.stage("import", progress, "starting TensorFlow"):
+        trainer = trainer_for(
+            cohort.train.image_shape, len(cohort.train.class_names), settings.training
+        )
+        initial = create_model(
+            cohort.train.image_shape, len(cohort.train.class_names), seed=settings.seed
+        ).get_weights()
+    with clock.stage("federated", progress, "federated"):
+        fed = _federate(settings, cohort, initial, progress, on_global_model)
+    weights = {"fedavg": fed.weights}
+    with clock.stage("local", progress, "alone"):
+        for k, images in enumerate(cohort.hospitals):
+            progress.stage(f"alone: {cohort.partition.names[k]}")
+            weights[f"local {k}"] = _train_alone(settings, trainer, initial, images, k, progress)
+    with clock.stage("pooled", progress, "pooled: all images in one place"):
+        weights["pooled"] = _train_alone(settings, trainer, initial, cohort.train, 0, progress)
+    with clock.stage("evaluate", progress, "evaluating"):
+        probabilities = {}
+        for name, values in weights.items():
+            trainer.model.set_weights(values)
+            probabilities[name] = predict(trainer.model, cohort.test.images)
+        scores = _scores(cohort, probabilities, settings.seed)
+    with clock.stage("explain", progress, "explaining"):
+        trainer.model.set_weights(fed.weights)
+        grad_cam_scores, explained = _explain(trainer.model, cohort.test, probabilities["fedavg"])
+    summary = {
+        **_describe(settings, cohort),
+        **scores,
+        "rounds": fed.rounds,
+        "left_out": fed.left_out,
+        "grad_cam": grad_cam_scores,
+        "seconds": clock.seconds,
+        "versions": versions(),
+    }
+    return Outcome(cohort, plain(summary), probabilities, fed.weights, explained)
+
+
+@dataclass
+class _Federated:
+    weights: Weights
+    rounds: list[dict] = field(default_factory=list)
+    left_out: list[dict] = field(default_factory=list)
+
+
+def _federate(
+    settings: RunSettings, cohort: Cohort, initial: Weights, progress: Progress, on_global_model
+) -> _Federated:
+    """The federated part, on the in-process grid; its images and labels never leave a hospital."""
+    from fedtutor import federation
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    sizes = dict(zip(cohort.partition.names, map(len, cohort.hospitals), strict=True))
+    if settings.min_hospitals > len(sizes):
+        raise FederationError(
+            f"min hospitals is {settings.min_hospitals} but there are only {len(sizes)}."
+        )
+    trainer = trainer_for(
+        cohort.train.image_shape, len(cohort.train.class_names), settings.training
+    )
+    found = _Federated(initial)
+
+    def on_reply(server_round: int, hospital: str, metrics: dict) -> None:
+        progress.stage(f"federated: round {server_round} of {settings.rounds}, {hospital}")
+        progress.advance(sizes[hospital] * settings.local_epochs)
+
+    def on_round(server_round: int, weights: Weights, grid) -> dict[str, float]:
+        trainer.model.set_weights(weights)
+        scores = evaluate(predict(trainer.model, cohort.test.images), cohort.test.labels)
+        traffic = grid.traffic.get(server_round, federation.Traffic())
+        found.weights = weights
+        found.rounds.append(
+            {
+                "round": server_round,
+                "auc": scores.auc,
+                "accuracy": scores.accuracy,
+                "loss": scores.loss,
+                "bytes_down": traffic.bytes_down,
+                "bytes_up": traffic.bytes_up,
+                "hospitals": len(traffic.hospitals),
+            }
+        )
+        found.left_out = [vars(out) for out in grid.left_out]
+        if on_global_model and server_round:
+            on_global_model(trainer.model, server_round)
+        return {"auc": scores.auc, "loss": scores.loss}
+
+    client_app = federation.make_client_app(
+        lambda context: cohort.hospitals[context.node_config["partition-id"]]
+    )
+    server_app = federation.make_server_app(
+        initial,
+        federation.make_strategy(settings.strategy, len(sizes)),
+        num_rounds=settings.rounds,
+        config=federation.train_config(
+            settings.training, local_epochs=settings.local_epochs, seed=settings.seed
+        ),
+        min_hospitals=settings.min_hospitals,
+        on_reply=on_reply,
+        on_round=on_round,
+    )
+    federation.run_in_process(server_app, client_app, cohort.partition.names)
+    return found
+
+
+def _train_alone(
+    settings: RunSettings, trainer, initial: Weights, images: MedicalImages, k: int, progress
+) -> Weights:
+    """As many passes over ``images`` as the federation makes, in one place."""
+    trainer.start(initial)
+    for server_round in range(1, settings.rounds + 1):
+        trainer.more(images, epochs=settings.local_epochs, seed=(settings.seed, server_round, k))
+        progress.advance(len(images) * settings.local_epochs)
+    return trainer.weights()
+
+
+def _scores(cohort: Cohort, probabilities: dict[str, np.ndarray], seed: int) -> dict:
+    """The parts of the summary that compare the models on the central test set."""
+    test = cohort.test
+    names = [f"local {k}" for k in range(len(cohort.hospitals))]
+    single = {name: evaluate(p, test.labels) for name, p in probabilities.items()}
+    samples = {
+        name: bootstrap_aucs(p, test.labels, patients=patients_of(test), seed=seed)
+        for name, p in probabilities.items()
+    }
+    best = max(names, key=lambda name: single[name].auc)
+    local_samples = np.mean([samples[name] for name in names], axis=0)
+    by_key = {"pooled": "pooled", "fedavg": "fedavg", "local_best": best}
+    return {
+        "hospitals": _hospital_rows(cohort, probabilities, single),
+        "auc": {key: single[name].auc for key, name in by_key.items()}
+        | {"local_mean": float(np.mean([single[name].auc for name in names]))},
+        "accuracy": {key: single[name].accuracy for key, name in by_key.items()}
+        | {"local_mean": float(np.mean([single[name].accuracy for name in names]))},
+        "auc_interval": {key: interval(samples[name]) for key, name in by_key.items()}
+        | {"local_mean": interval(local_samples)},
+        "auc_gain": {
+            "fedavg_over_local_mean": interval(samples["fedavg"] - local_samples),
+            "pooled_over_fedavg": interval(samples["pooled"] - samples["fedavg"]),
+        },
+    }
+
+
+def _hospital_rows(cohort: Cohort, probabilities: dict, single: dict) -> list[dict]:
+    test = cohort.test
+    rows = []
+    counts = cohort.partition.class_counts(cohort.train)
+    for k, name in enumerate(cohort.partition.names):
+        own = own_test_images(cohort.scheme, name, test)
+        own_auc = {
+            model: evaluate(probabilities[model][own], test.labels[own]).auc if own.any() else None
+            for model in (f"local {k}", "fedavg")
+        }
+        rows.append(
+            {
+                "id": k,
+                "name": name,
+                "num_examples": len(cohort.hospitals[k]),
+                "class_counts": counts[k],
+                "auc_local": single[f"local {k}"].auc,
+                "auc_fedavg": single["fedavg"].auc,
+                "num_own_test_images": int(own.sum()),
+                "auc_local_own_test": own_auc[f"local {k}"],
+                "auc_fedavg_own_test": own_auc["fedavg"],
+            }
+        )
+    return rows
+
+
+def _explain(
+    model, test: MedicalImages, probabilities: np.ndarray
+) -> tuple[dict, Explained]:
+    """Grad-CAM and HiResCAM of rightly found disease; scored where the lesion is known."""
+    predicted = probabilities.argmax(axis=1)
+    right = predicted == test.labels
+    if test.masks is None:
+        chosen = np.flatnonzero(right)
+    else:
+        chosen = np.flatnonzero(right & test.masks.any(axis=(1, 2)))
+    scored = chosen if test.masks is not None else chosen[:NUM_EXPLAINED]
+    maps = {
+        method: gradcam.grad_cam(model, test.images[scored], test.labels[scored], method=method)
+        for method in gradcam.METHODS
+    }
+    scores: dict = {"num_images": len(scored)}
+    if test.masks is not None:
+        masks = test.masks[scored]
+        scores |= {
+            "pointing_game": gradcam.pointing_game(maps["grad_cam"], masks),
+            "pointing_game_hirescam": gradcam.pointing_game(maps["hirescam"], masks),
+            "pointing_game_random": gradcam.pointing_game_random(masks),
+            "mass_in_lesion": gradcam.mass_in_lesion(maps["grad_cam"], masks),
+            "mass_in_lesion_hirescam": gradcam.mass_in_lesion(maps["hirescam"], masks),
+        }
+    shown = _spread(test.labels[scored], NUM_EXPLAINED)
+    return scores, Explained(scored[shown], maps["grad_cam"][shown], maps["hirescam"][shown])
+
+
+def _spread(labels: np.ndarray, count: int) -> np.ndarray:
+    """Up to ``count`` positions, the classes in turn."""
+    rank = np.empty(len(labels), dtype=int)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rank[members] = np.arange(len(members))
+    return np.sort(np.lexsort((labels, rank))[:count])
+
+
+def _describe(settings: RunSettings, cohort: Cohort) -> dict:
+    data = cohort.train
+    return {
+        "dataset": data.name,
+        "synthetic": data.synthetic,
+        "seed": settings.seed,
+        "classes": data.class_names,
+        "image_size": data.image_shape[0],
+        "num_train": len(data),
+        "num_test": len(cohort.test),
+        "test_class_counts": cohort.test.class_counts(),
+        "patients_known": "patient" in data.table.columns,
+        "partition": cohort.scheme,
+        "alpha": settings.alpha if cohort.scheme in ("dirichlet", "quantity") else None,
+        "label_divergence": label_divergence(cohort.partition.class_counts(data)),
+        "strategy": settings.strategy,
+        "num_rounds": settings.rounds,
+        "local_epochs": settings.local_epochs,
+        "training": vars(settings.training),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+def plain(value):
+    """The value in JSON's types: arrays as lists, NaN as None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class _Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, progress: Progress, text: str) -> Iterator[None]:
+        progress.stage(text)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)

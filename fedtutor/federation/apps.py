@@ -1,0 +1,135 @@
+"""The Flower app of the course: one ClientApp and one ServerApp for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
+
+from fedtutor.data.images import MedicalImages
+from fedtutor.errors import FederationError
+from fedtutor.evaluation import evaluate
+from fedtutor.federation.guard import GuardedGrid
+from fedtutor.federation.records import to_record, to_weights
+from fedtutor.model import Weights, predict
+from fedtutor.training import TrainingSettings, trainer_for
+
+
+def train_config(settings: TrainingSettings, *, local_epochs: int = 1, seed: int = 0) -> ConfigRecord:
+    """What the server tells the hospitals about training, as a Flower record."""
+    return ConfigRecord(
+        {
+            "optimizer": settings.optimizer,
+            "learning-rate": settings.learning_rate,
+            "batch-size": settings.batch_size,
+            "proximal-mu": settings.proximal_mu,
+            "local-epochs": local_epochs,
+            "seed": seed,
+        }
+    )
+
+
+def make_client_app(images_of: Callable[[Context], MedicalImages]) -> ClientApp:
+    """The hospital's half: train, evaluate and say its name.
+
+    Parameters
+    ----------
+    images_of : from the node's ``Context`` to its own images; called on every message, so it
+        should cache what is slow to load. ``context.node_config["partition-id"]`` is the
+        hospital's number.
+    """
+    app = ClientApp()
+
+    def load(message: Message, context: Context):
+        images, config = images_of(context), message.content["config"]
+        settings = TrainingSettings(
+            optimizer=str(config["optimizer"]),
+            learning_rate=float(config["learning-rate"]),
+            batch_size=int(config["batch-size"]),
+            proximal_mu=float(config["proximal-mu"]),
+        )
+        trainer = trainer_for(images.image_shape, len(images.class_names), settings)
+        return images, config, trainer, to_weights(message.content["arrays"])
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        images, config, trainer, weights = load(message, context)
+        # Hospitals and rounds differ in the order of images, engines do not.
+        seed = (config["seed"], config["server-round"], context.node_config["partition-id"])
+        weights, loss = trainer.train(
+            weights, images, epochs=int(config["local-epochs"]), seed=seed
+        )
+        metrics = MetricRecord({"num-examples": len(images), "loss": loss})
+        content = RecordDict({"arrays": to_record(weights), "metrics": metrics})
+        return Message(content, reply_to=message)
+
+    @app.evaluate()
+    def evaluate_global(message: Message, context: Context) -> Message:
+        images, _, trainer, weights = load(message, context)
+        trainer.start(weights)
+        scores = evaluate(predict(trainer.model, images.images), images.labels)
+        metrics = MetricRecord({"num-examples": len(images), "accuracy": scores.accuracy})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    @app.query()
+    def who(message: Message, context: Context) -> Message:
+        number = int(context.node_config.get("partition-id", 0)) + 1
+        name = context.node_config.get("name", f"Hospital {number}")
+        return Message(RecordDict({"hospital": ConfigRecord({"name": name})}), reply_to=message)
+
+    return app
+
+
+def make_server_app(
+    initial_weights: Weights,
+    strategy: Strategy,
+    *,
+    num_rounds: int,
+    config: ConfigRecord,
+    min_hospitals: int = 1,
+    timeout: float = 3600.0,
+    on_reply: Callable[[int, str, dict], None] | None = None,
+    on_round: Callable[[int, Weights, GuardedGrid], dict[str, float] | None] | None = None,
+) -> ServerApp:
+    """The server's half: ``num_rounds`` rounds of a Flower strategy over a guarded grid.
+
+    Parameters
+    ----------
+    initial_weights : the global model of round 0.
+    config : see :func:`train_config`.
+    min_hospitals : with fewer sound updates in a round the run stops with
+        :class:`FederationError`; the last good model has then been seen by ``on_round``.
+    timeout : seconds a round waits for the hospitals.
+    on_reply : called after each sound update with (round, hospital, metrics).
+    on_round : called with (round, global weights, guarded grid) before the first round (as round
+        0) and after each; what it returns is kept as Flower's central evaluation.
+
+    The final weights are left in ``context.state["arrays"]``.
+    """
+    if num_rounds < 1:
+        raise FederationError(f"rounds must be at least 1; got {num_rounds}.")
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        guarded = GuardedGrid(grid, min_hospitals=min_hospitals, on_reply=on_reply)
+
+        def evaluate_fn(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+            metrics = on_round and on_round(server_round, to_weights(arrays), guarded)
+            return MetricRecord(metrics) if metrics else None
+
+        result = strategy.start(
+            grid=guarded,
+            initial_arrays=to_record(initial_weights),
+            num_rounds=num_rounds,
+            timeout=timeout,
+            train_config=ConfigRecord(dict(config)),
+            evaluate_config=ConfigRecord(dict(config)),
+            evaluate_fn=evaluate_fn,
+        )
+        context.state["arrays"] = result.arrays
+
+    return app

@@ -1,0 +1,148 @@
+"""The in-process grid: Flower's apps in this very process, at the speed of plain training."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from fedtutor.errors import FederationError
+
+FIRST_NODE_ID = SUPERLINK_NODE_ID + 1
+
+
+class InProcessGrid(Grid):
+    """A Flower ``Grid`` whose hospitals are trained one by one, when their reply is asked for.
+
+    Flower hands the replies to the strategy as an iterable; here it is a generator. A strategy
+    that adds up while it iterates therefore never holds more than one hospital's model. The
+    hospitals are visited in the order of their number, whatever order the strategy drew.
+
+    Parameters
+    ----------
+    client_app : any Flower ``ClientApp``.
+    names : one name a hospital; the app finds it, with ``partition-id`` and ``num-partitions``,
+        in ``context.node_config``. Each keeps its own ``Context`` over the rounds.
+    run_config : what the app finds in ``context.run_config``.
+    """
+
+    def __init__(
+        self, client_app: ClientApp, names: Sequence[str], run_config: dict | None = None
+    ) -> None:
+        if not names:
+            raise FederationError("a federation needs at least one hospital; got none.")
+        # Flower writes these into every message; its own simulation sets them the same way.
+        TaskIdentity.run_id, TaskIdentity.task_id = 1, 1
+        TaskIdentity.node_id = SUPERLINK_NODE_ID
+        self._client_app = client_app
+        self._run = Run.create_empty(run_id=1)
+        self._waiting: dict[str, Message] = {}
+        self._num_messages = 0
+        self._contexts = {
+            FIRST_NODE_ID + k: Context(
+                run_id=1,
+                node_id=FIRST_NODE_ID + k,
+                node_config={"partition-id": k, "num-partitions": len(names), "name": name},
+                state=RecordDict(),
+                run_config=run_config or {},
+            )
+            for k, name in enumerate(names)
+        }
+
+    def set_run(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Take the messages in; nobody trains before :meth:`pull_messages` is iterated."""
+        pushed = []
+        for message in messages:
+            self._num_messages += 1
+            message_id = str(self._num_messages)
+            message.metadata.__dict__["_message_id"] = message_id  # as Flower's grids set it
+            self._waiting[message_id] = message
+            pushed.append(message_id)
+        return pushed
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        waiting = [self._waiting.pop(message_id) for message_id in message_ids]
+        for message in sorted(waiting, key=lambda message: message.metadata.dst_node_id):
+            yield self._reply(message)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Train on demand; past ``timeout`` seconds no further hospital is begun."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for reply in self.pull_messages(self.push_messages(messages)):
+            yield reply
+            if deadline is not None and time.monotonic() > deadline:
+                return
+
+    def _reply(self, message: Message) -> Message:
+        """The hospital's answer; like Flower's own engines, an error message if its app raises."""
+        node_id = message.metadata.dst_node_id
+        context = self._contexts.get(node_id)
+        if context is None:
+            error = Error(ErrorCode.NODE_UNAVAILABLE, f"there is no node {node_id}")
+            return Message(error, reply_to=message)
+        try:
+            return self._client_app(message, context)
+        except Exception:  # whatever a hospital's code raises, the others go on
+            reason = traceback.format_exc()
+            return Message(
+                Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message
+            )
+
+
+def run_in_process(
+    server_app: ServerApp,
+    client_app: ClientApp,
+    names: Sequence[str],
+    *,
+    run_config: dict | None = None,
+) -> Context:
+    """Run a Flower app in this process, as ``flwr run`` would over the network.
+
+    Parameters
+    ----------
+    server_app, client_app : the two halves of the app.
+    names : one name a hospital.
+    run_config : what both halves find in ``context.run_config``.
+
+    Returns
+    -------
+    The server's ``Context``, with whatever the app left in its ``state``.
+    """
+    context = Context(
+        run_id=1,
+        node_id=SUPERLINK_NODE_ID,
+        node_config={},
+        state=RecordDict(),
+        run_config=run_config or {},
+    )
+    server_app(InProcessGrid(client_app, names, run_config), context)
+    return context

@@ -1,0 +1,147 @@
+"""The guard: a grid around any engine's grid that lets only sound updates through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from flwr.app import Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from fedtutor.aggregation import check_num_examples, check_update
+from fedtutor.errors import FederationError, UpdateError
+from fedtutor.federation.records import num_bytes, to_weights
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A hospital whose reply did not enter a round, and why."""
+
+    round: int
+    hospital: str
+    reason: str
+
+
+@dataclass
+class Traffic:
+    """What a round of training moved: bytes of weights, and who replied."""
+
+    bytes_down: int = 0
+    bytes_up: int = 0
+    hospitals: list[str] = field(default_factory=list)
+
+
+class GuardedGrid(Grid):
+    """Any Flower grid, with every update checked before a strategy sees it.
+
+    Flower's strategies average a NaN without a word and broadcast a wrong shape. Here such an
+    update, an error, or silence, leaves the hospital out of the round, by name; the rest go on.
+
+    Parameters
+    ----------
+    grid : the engine's own grid.
+    min_hospitals : with fewer sound updates than this the round fails.
+    on_reply : called after each sound update with (round, hospital, metrics).
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        min_hospitals: int = 1,
+        on_reply: Callable[[int, str, dict], None] | None = None,
+    ) -> None:
+        self._grid = grid
+        self._min_hospitals = min_hospitals
+        self._on_reply = on_reply
+        self._names: dict[int, str] = {}
+        self.left_out: list[LeftOut] = []
+        self.traffic: dict[int, Traffic] = {}
+
+    def set_run(self, run: Run) -> None:
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        return self._grid.run
+
+    def create_message(self, *args, **kwargs) -> Message:
+        return self._grid.create_message(*args, **kwargs)
+
+    def get_node_ids(self) -> Iterable[int]:
+        return self._grid.get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        messages = list(messages)
+        if not messages or messages[0].metadata.message_type != MessageType.TRAIN:
+            return self._grid.send_and_receive(messages, timeout=timeout)
+        self._learn_names(messages, timeout)
+        return self._train_replies(messages, timeout)
+
+    def _learn_names(self, messages: list[Message], timeout: float | None) -> None:
+        """Ask the nodes met for the first time what they are called (a Flower query)."""
+        new = [m.metadata.dst_node_id for m in messages if m.metadata.dst_node_id not in self._names]
+        queries = [Message(RecordDict(), node_id, MessageType.QUERY) for node_id in new]
+        self._names |= {node_id: f"node {node_id}" for node_id in new}
+        if queries:
+            for reply in self._grid.send_and_receive(queries, timeout=timeout):
+                if reply.has_content() and "hospital" in reply.content:
+                    name = reply.content["hospital"]["name"]
+                    self._names[reply.metadata.src_node_id] = str(name)
+
+    def _train_replies(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
+        """The sound replies only; raises at the end if there were too few."""
+        server_round = int(messages[0].content["config"]["server-round"])
+        sent = messages[0].content["arrays"]
+        like = to_weights(sent)
+        traffic = self.traffic[server_round] = Traffic(bytes_down=num_bytes(sent) * len(messages))
+        silent = {message.metadata.dst_node_id for message in messages}
+        for reply in self._grid.send_and_receive(messages, timeout=timeout):
+            silent.discard(reply.metadata.src_node_id)
+            name = self._names[reply.metadata.src_node_id]
+            if reason := _what_is_wrong(reply, like, name):
+                self.left_out.append(LeftOut(server_round, name, reason))
+                continue
+            traffic.bytes_up += num_bytes(reply.content["arrays"])
+            traffic.hospitals.append(name)
+            if self._on_reply:
+                self._on_reply(server_round, name, dict(reply.content["metrics"]))
+            yield reply
+        for node_id in sorted(silent):
+            reason = f"did not reply within {timeout} s"
+            self.left_out.append(LeftOut(server_round, self._names[node_id], reason))
+        self._check_enough(server_round, len(traffic.hospitals), len(messages))
+
+    def _check_enough(self, server_round: int, good: int, asked: int) -> None:
+        if good >= self._min_hospitals:
+            return
+        reasons = [f"{out.hospital}: {out.reason}" for out in self.left_out if out.round == server_round]
+        raise FederationError(
+            f"round {server_round}: {good} of {asked} hospitals sent a usable update and at least "
+            f"{self._min_hospitals} are needed; the global model is that of round "
+            f"{server_round - 1}. Left out: {'; '.join(reasons)}"
+        )
+
+
+def _what_is_wrong(reply: Message, like: list, hospital: str) -> str | None:
+    """Why a training reply must not be used, or None."""
+    if reply.has_error():
+        return (reply.error.reason or f"error {reply.error.code}").strip().splitlines()[-1]
+    content = reply.content
+    if set(content.array_records) != {"arrays"} or set(content.metric_records) != {"metrics"}:
+        return f"{hospital} replied with {sorted(content)} in place of arrays and metrics."
+    try:
+        check_num_examples(content["metrics"].get("num-examples", float("nan")), hospital=hospital)
+        check_update(to_weights(content["arrays"]), like, hospital=hospital)
+    except (UpdateError, ValueError, TypeError) as error:  # also bytes that are no array
+        return str(error)
+    return None

@@ -1,0 +1,114 @@
+"""Strategies: how the server turns updates into the next global model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid, strategy
+
+from fedtutor.aggregation import RunningAverage
+from fedtutor.errors import FederationError
+from fedtutor.federation.records import to_record, to_weights
+
+
+class StreamingFedAvg(strategy.FedAvg):
+    """Flower's FedAvg (McMahan et al. 2017), adding up while it iterates.
+
+    The same average, accumulated in float64, so that the order of the replies does not matter;
+    with :class:`~fedtutor.federation.InProcessGrid` its memory does not grow with the number of
+    hospitals.
+    """
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        self._like = to_weights(arrays)
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        average, metrics = RunningAverage(self._like), []
+        for reply in replies:
+            if reply.has_error():
+                continue
+            weight = reply.content["metrics"][self.weighted_by_key]
+            node = f"node {reply.metadata.src_node_id}"
+            average.add(to_weights(reply.content["arrays"]), weight, hospital=node)
+            # Only the few numbers are kept; the model that came with them may go.
+            reply.content.array_records.clear()
+            metrics.append(reply.content)
+        if not average.count:
+            return None, None
+        return to_record(average.result()), self.train_metrics_aggr_fn(
+            metrics, self.weighted_by_key
+        )
+
+
+def _krum(num_hospitals: int, **kwargs) -> strategy.Strategy:
+    return strategy.Krum(num_malicious_nodes=_tolerated(num_hospitals, 2), **kwargs)
+
+
+def _multi_krum(num_hospitals: int, **kwargs) -> strategy.Strategy:
+    bad = _tolerated(num_hospitals, 2)
+    return strategy.MultiKrum(
+        num_malicious_nodes=bad, num_nodes_to_select=max(1, num_hospitals - bad), **kwargs
+    )
+
+
+def _bulyan(num_hospitals: int, **kwargs) -> strategy.Strategy:
+    return strategy.Bulyan(num_malicious_nodes=_tolerated(num_hospitals, 4), **kwargs)
+
+
+def _tolerated(num_hospitals: int, factor: int) -> int:
+    """The most attackers f for which n >= factor * f + 3 holds, the bound of both papers."""
+    return max(0, (num_hospitals - 3) // factor)
+
+
+def _plain(cls: type, **fixed) -> Callable[..., strategy.Strategy]:
+    def build(num_hospitals: int, **kwargs) -> strategy.Strategy:
+        return cls(**fixed, **kwargs)
+
+    return build
+
+
+STRATEGIES: dict[str, Callable[..., strategy.Strategy]] = {
+    "fedavg": _plain(StreamingFedAvg),
+    "fedprox": _plain(strategy.FedProx, proximal_mu=0.01),
+    "fedavgm": _plain(strategy.FedAvgM, server_learning_rate=1.0, server_momentum=0.5),
+    "fedadam": _plain(strategy.FedAdam, eta=3e-3, tau=1e-3),
+    "fedyogi": _plain(strategy.FedYogi, eta=3e-3, tau=1e-3),
+    "fedadagrad": _plain(strategy.FedAdagrad, eta=1e-2, tau=1e-3),
+    "fedmedian": _plain(strategy.FedMedian),
+    "fedtrimmedavg": _plain(strategy.FedTrimmedAvg, beta=0.2),
+    "krum": _krum,
+    "multikrum": _multi_krum,
+    "bulyan": _bulyan,
+}
+"""By name; all but the first are Flower's own, unchanged."""
+
+
+def make_strategy(name: str, num_hospitals: int, **kwargs) -> strategy.Strategy:
+    """A strategy by name for a federation in which every hospital trains in every round.
+
+    Parameters
+    ----------
+    name : one of :data:`STRATEGIES`.
+    num_hospitals : how many take part; the robust ones derive from it how many liars they bear.
+    kwargs : passed on to the Flower strategy, over the defaults.
+
+    Raises
+    ------
+    FederationError
+        For an unknown name; lists the known ones.
+    """
+    if name not in STRATEGIES:
+        raise FederationError(f"unknown strategy {name!r}; known: {', '.join(STRATEGIES)}.")
+    defaults = {
+        "fraction_evaluate": 0.0,  # the global model is judged once, on the central test set
+        "min_train_nodes": 1,
+        "min_evaluate_nodes": 0,
+        "min_available_nodes": 1,
+    }
+    return STRATEGIES[name](num_hospitals, **{**defaults, **kwargs})

@@ -1,0 +1,151 @@
+"""Grad-CAM and HiResCAM: which pixels a class score hangs on.
+
+For feature maps A (height, width, channels) of a convolution and the score y of a class, both
+add up the channels, weighted by the gradient of the score:
+
+    Grad-CAM   (Selvaraju et al. 2017, eq. 1-2)   relu(sum_c mean_ij(dy/dA_c) A_c)
+    HiResCAM   (Draelos & Carin 2020, eq. 4)      relu(sum_c dy/dA_c A_c)
+
+The mean over positions is right for a network that ends in global average pooling. This course's
+CNN ends in flatten and dense, where the same channel can speak for a class in one corner and
+against it in another; there HiResCAM is the faithful one. Both are offered, by one function.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedtutor.errors import DataError
+from fedtutor.model import load_keras, scale_images
+
+if TYPE_CHECKING:
+    import keras
+
+METHODS = ("grad_cam", "hirescam")
+_COMPILED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def grad_cam(
+    model: keras.Model,
+    images: np.ndarray,
+    classes: np.ndarray | int | None = None,
+    *,
+    layer: str | None = None,
+    method: str = "grad_cam",
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Heat maps of what speaks for a class.
+
+    Parameters
+    ----------
+    model : a Sequential or Functional Keras model. If it ends in a softmax or sigmoid ``Dense``
+        the score is the logit before it, as a saturated softmax has no gradient.
+    images : uint8 (n, height, width, 1).
+    classes : the class asked about, for each image or for all; by default the likeliest.
+    layer : name of a convolution; by default the last one.
+    method : "grad_cam" or "hirescam".
+
+    Returns
+    -------
+    float32 (n, height, width), each map scaled to a maximum of 1, or all 0 where nothing speaks
+    for the class.
+
+    Raises
+    ------
+    DataError
+        For an unknown method or layer, or a class out of range; lists what is allowed.
+    """
+    if method not in METHODS:
+        raise DataError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
+    explain = _compiled(model, _find_layer(model, layer), method)
+    num_classes = model.output_shape[-1]
+    chosen = np.full(len(images), -1) if classes is None else np.broadcast_to(classes, len(images))
+    if len(chosen) and not -1 <= chosen.min() <= chosen.max() < num_classes:
+        raise DataError(f"classes must lie in 0..{num_classes - 1}; got {classes}.")
+    maps = [
+        explain(scale_images(images[i : i + batch_size]), chosen[i : i + batch_size].astype("int32"))
+        for i in range(0, len(images), batch_size)
+    ]
+    return np.concatenate([np.asarray(m) for m in maps]) if maps else np.empty(images.shape[:3], np.float32)
+
+
+def pointing_game(maps: np.ndarray, masks: np.ndarray) -> float:
+    """Fraction of maps whose highest point lies in the lesion (Zhang et al. 2018, no tolerance).
+
+    ``maps`` is float (n, h, w), ``masks`` bool (n, h, w). A map that is 0 everywhere misses.
+    """
+    if not len(maps):
+        return float("nan")
+    flat = maps.reshape(len(maps), -1)
+    peaks = flat.argmax(axis=1)
+    hits = masks.reshape(len(masks), -1)[np.arange(len(flat)), peaks] & (flat.max(axis=1) > 0)
+    return float(hits.mean())
+
+
+def pointing_game_random(masks: np.ndarray) -> float:
+    """What a random point scores in :func:`pointing_game`: the lesions' mean share of the image."""
+    return float(masks.mean()) if len(masks) else float("nan")
+
+
+def mass_in_lesion(maps: np.ndarray, masks: np.ndarray) -> float:
+    """Mean share of a map's heat that lies in the lesion, 0..1; an empty map counts 0."""
+    total = maps.sum(axis=(1, 2), dtype=np.float64)
+    inside = (maps * masks).sum(axis=(1, 2), dtype=np.float64)
+    shares = np.divide(inside, total, out=np.zeros_like(total), where=total > 0)
+    return float(shares.mean()) if len(shares) else float("nan")
+
+
+def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
+    convolutions = {layer.name: layer for layer in model.layers if len(layer.output.shape) == 4}
+    if name is not None and name not in convolutions:
+        raise DataError(f"no layer {name!r} with feature maps; there are: {', '.join(convolutions)}.")
+    if name is not None:
+        return convolutions[name]
+    keras = load_keras()
+    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    if not last:
+        raise DataError("the model has no Conv2D layer, so there are no feature maps to explain.")
+    return last[-1]
+
+
+def _compiled(model: keras.Model, layer: keras.layers.Layer, method: str):
+    """The model's explain function, traced once for each layer and method."""
+    functions = _COMPILED.setdefault(model, {})
+    if (layer.name, method) not in functions:
+        functions[layer.name, method] = _compile(model, layer, method)
+    return functions[layer.name, method]
+
+
+def _compile(model: keras.Model, layer: keras.layers.Layer, method: str):
+    import tensorflow as tf
+
+    keras = load_keras()
+    last = model.layers[-1]
+    before_activation = isinstance(last, keras.layers.Dense)
+    score_source = last.input if before_activation else model.output
+    joint = keras.Model(model.inputs, [layer.output, score_source])
+    kernel, bias = (last.kernel, last.bias) if before_activation else (None, None)
+    size = model.input_shape[1:3]
+
+    @tf.function(reduce_retracing=True)
+    def explain(images, classes):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            maps, features = joint(images, training=False)
+            scores = features
+            if before_activation:
+                scores = tf.matmul(features, kernel)
+                scores = scores if bias is None else scores + bias
+            classes = tf.where(classes < 0, tf.argmax(scores, axis=1, output_type=tf.int32), classes)
+            score = tf.gather(scores, classes, batch_dims=1)
+        gradients = tape.gradient(score, maps)
+        if method == "grad_cam":
+            gradients = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
+        heat = tf.nn.relu(tf.reduce_sum(gradients * maps, axis=-1, keepdims=True))
+        heat = tf.image.resize(heat, size, method="bilinear")[..., 0]
+        return tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
+
+    return explain

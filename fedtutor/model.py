@@ -1,0 +1,126 @@
+"""The CNN of the course: two convolutions, one hidden dense layer."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedtutor.errors import DataError
+
+if TYPE_CHECKING:
+    import keras
+
+Weights = list[np.ndarray]
+"""A model's weights as Keras orders them: float32 arrays, kernel before bias, input to output."""
+
+MIN_SIZE = 10
+"""Below this many pixels a side nothing is left after two convolutions and two poolings."""
+
+
+def load_keras():
+    """Import Keras on TensorFlow; this is the only door to it, and it takes seconds."""
+    if "keras" not in sys.modules:
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        with _held_stderr():
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+    import keras
+
+    return keras
+
+
+@contextmanager
+def _held_stderr() -> Iterator[None]:
+    """Hold back what is written to stderr, and show it only if something goes wrong.
+
+    TensorFlow announces missing GPUs from C++, before its own log level is in force.
+    """
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(before, held.read())
+            raise
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def create_model(
+    input_shape: tuple[int, int, int] = (128, 128, 1), num_classes: int = 3, *, seed: int = 0
+) -> keras.Sequential:
+    """Build the course's convolutional network, not yet trained.
+
+    Parameters
+    ----------
+    input_shape : (height, width, channels) of one image, values in 0..1.
+    num_classes : number of classes; the output is a softmax over them.
+    seed : of the initial weights (Glorot uniform kernels, zero biases). Hospitals that are to be
+        averaged must start from the same seed.
+
+    Returns
+    -------
+    A Sequential model from float32 (n, height, width, channels) to float32 (n, num_classes).
+    At (128, 128, 1) it has 7,392,131 parameters, nearly all in the first dense layer.
+
+    Raises
+    ------
+    DataError
+        If an image is too small for two poolings, or there are fewer than two classes.
+    """
+    height, width, _ = input_shape
+    if min(height, width) < MIN_SIZE:
+        raise DataError(
+            f"images of {height}x{width} are too small for this CNN; give at least "
+            f"{MIN_SIZE}x{MIN_SIZE} (fedtutor run --size 28, for example)."
+        )
+    if num_classes < 2:
+        raise DataError(f"num_classes must be at least 2; got {num_classes}.")
+    keras = load_keras()
+    layers = keras.layers
+    seeds = iter(np.random.SeedSequence(seed).generate_state(4))
+
+    def glorot():
+        return keras.initializers.GlorotUniform(seed=int(next(seeds)))
+
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            layers.Conv2D(32, (3, 3), activation="relu", kernel_initializer=glorot()),
+            layers.MaxPooling2D((2, 2)),
+            layers.Conv2D(64, (3, 3), activation="relu", kernel_initializer=glorot()),
+            layers.MaxPooling2D((2, 2)),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu", kernel_initializer=glorot()),
+            layers.Dense(num_classes, activation="softmax", kernel_initializer=glorot()),
+        ]
+    )
+
+
+def scale_images(images: np.ndarray) -> np.ndarray:
+    """uint8 images of shape (n, h, w, 1) to the float32 values in 0..1 that the model takes."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+    """Class probabilities, float32 of shape (n, num_classes), of uint8 images (n, h, w, 1).
+
+    Works in blocks of ``batch_size``, so that a large test set is never held as float.
+    """
+    blocks = [
+        np.asarray(model(scale_images(images[i : i + batch_size]), training=False))
+        for i in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(blocks) if blocks else np.empty((0, model.output_shape[-1]), np.float32)

@@ -1,0 +1,216 @@
+"""Local training: what one hospital does with its own images.
+
+The same gradient steps three times over: as Keras does it (:func:`fit_keras`), written out
+(:func:`fit_step_by_step`), and compiled once for all hospitals (:class:`Trainer`). A test holds
+them equal; the course's runs use the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedtutor.data.images import MedicalImages
+from fedtutor.errors import DataError
+from fedtutor.model import Weights, create_model, load_keras, scale_images
+
+if TYPE_CHECKING:
+    import keras
+
+OPTIMIZERS = ("adam", "sgd", "momentum")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a hospital trains.
+
+    Attributes
+    ----------
+    optimizer : "adam" (Kingma & Ba 2015), "sgd" or "momentum" (SGD with momentum 0.9).
+    learning_rate : step size, > 0.
+    batch_size : images a gradient step, >= 1; the last batch of an epoch may be smaller.
+    proximal_mu : weight of FedProx's pull towards the weights the hospital was sent
+        (Li et al. 2020, eq. 2); 0 is plain training.
+    """
+
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    proximal_mu: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise DataError(
+                f"unknown optimizer {self.optimizer!r}; known: {', '.join(OPTIMIZERS)}."
+            )
+        if not self.learning_rate > 0:
+            raise DataError(f"learning_rate must be above 0; got {self.learning_rate}.")
+        if self.batch_size < 1:
+            raise DataError(f"batch_size must be at least 1; got {self.batch_size}.")
+        if self.proximal_mu < 0:
+            raise DataError(f"proximal_mu must be 0 or more; got {self.proximal_mu}.")
+
+
+def create_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
+    """A fresh Keras optimiser."""
+    optimizers = load_keras().optimizers
+    if settings.optimizer == "adam":
+        return optimizers.Adam(settings.learning_rate)
+    momentum = 0.9 if settings.optimizer == "momentum" else 0.0
+    return optimizers.SGD(settings.learning_rate, momentum=momentum)
+
+
+def epoch_order(num_images: int, epochs: int, *, seed: int | tuple[int, ...]) -> np.ndarray:
+    """In which order the images are visited: int32 (epochs, num_images), a permutation a row."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.permutation(num_images) for _ in range(epochs)]).astype(np.int32)
+
+
+def fit_keras(
+    model: keras.Model, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
+) -> float:
+    """Train as Keras does it; returns the last epoch's mean loss."""
+    model.compile(optimizer=create_optimizer(settings), loss="sparse_categorical_crossentropy")
+    for epoch in order:
+        history = model.fit(
+            scale_images(data.images[epoch]),
+            data.labels[epoch],
+            batch_size=settings.batch_size,
+            shuffle=False,
+            verbose=0,
+        )
+    return history.history["loss"][-1]
+
+
+def fit_step_by_step(
+    model: keras.Model, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
+) -> float:
+    """Train with every step in sight; returns the last epoch's mean loss."""
+    import tensorflow as tf
+
+    optimizer = create_optimizer(settings)
+    criterion = load_keras().losses.SparseCategoricalCrossentropy()
+    for epoch in order:
+        losses, sizes = [], []
+        for start in range(0, len(epoch), settings.batch_size):
+            batch = epoch[start : start + settings.batch_size]
+            images, labels = scale_images(data.images[batch]), data.labels[batch]
+            with tf.GradientTape() as tape:
+                outputs = model(images, training=True)  # forward
+                loss = criterion(labels, outputs)
+            gradients = tape.gradient(loss, model.trainable_variables)  # backward
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables))  # step
+            losses.append(float(loss))
+            sizes.append(len(batch))
+    return float(np.average(losses, weights=sizes))
+
+
+class Trainer:
+    """One model and one compiled training loop, used by every hospital in turn.
+
+    A new model costs TensorFlow a new trace, far more than a small hospital's training; here the
+    weights are put into the same variables and the optimiser's memory is wiped in place.
+
+    Parameters
+    ----------
+    model : a Keras model with a softmax output; the trainer owns its weights from now on.
+    settings : see :class:`TrainingSettings`.
+    """
+
+    def __init__(self, model: keras.Model, settings: TrainingSettings) -> None:
+        self.model = model
+        self.settings = settings
+        self._optimizer = create_optimizer(settings)
+        self._optimizer.build(model.trainable_variables)
+        self._fresh = [np.asarray(v) for v in self._optimizer.variables]
+        self._epochs = self._compile()
+
+    def train(
+        self,
+        weights: Weights,
+        data: MedicalImages,
+        *,
+        epochs: int = 1,
+        seed: int | tuple[int, ...] = 0,
+    ) -> tuple[Weights, float]:
+        """Train from ``weights`` on ``data`` with a fresh optimiser.
+
+        Returns
+        -------
+        The new weights and the last epoch's mean loss. The order of the images depends only on
+        ``seed`` and their number.
+        """
+        self.start(weights)
+        loss = self.more(data, epochs=epochs, seed=seed)
+        return self.weights(), loss
+
+    def start(self, weights: Weights) -> None:
+        """Begin anew from ``weights``, the optimiser's memory wiped."""
+        for variable, value in zip(self.model.weights, weights, strict=True):
+            variable.assign(value)
+        for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
+            variable.assign(value)
+
+    def more(
+        self, data: MedicalImages, *, epochs: int = 1, seed: int | tuple[int, ...] = 0
+    ) -> float:
+        """Go on training from where it stands; returns the last epoch's mean loss."""
+        order = epoch_order(len(data), epochs, seed=seed)
+        return float(self._epochs(data.images, data.labels, order))
+
+    def weights(self) -> Weights:
+        """A copy of the model's present weights."""
+        return self.model.get_weights()
+
+    def _compile(self):
+        """The loop of :func:`fit_step_by_step` as one TensorFlow graph."""
+        import tensorflow as tf
+
+        model, optimizer, batch_size = self.model, self._optimizer, self.settings.batch_size
+        mu = self.settings.proximal_mu
+        variables = [v.value for v in model.trainable_variables]
+        criterion = load_keras().losses.sparse_categorical_crossentropy
+
+        def step(images, labels, anchor):
+            with tf.GradientTape() as tape:
+                outputs = model(tf.cast(images, tf.float32) / 255.0, training=True)
+                losses = criterion(labels, outputs)
+                loss = tf.reduce_mean(losses)
+            gradients = tape.gradient(loss, variables)
+            if mu:
+                gradients = [
+                    g + mu * (w - a) for g, w, a in zip(gradients, variables, anchor, strict=True)
+                ]
+            optimizer.apply(gradients, model.trainable_variables)
+            return tf.reduce_sum(losses)
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
+                tf.TensorSpec((None,), tf.int64),
+                tf.TensorSpec((None, None), tf.int32),
+            ]
+        )
+        def epochs(images, labels, order):
+            num_images = tf.shape(order)[1]
+            anchor = [tf.identity(v) for v in variables] if mu else variables
+            total = 0.0
+            for epoch in tf.range(tf.shape(order)[0]):
+                total = 0.0
+                for start in tf.range(0, num_images, batch_size):
+                    batch = order[epoch, start : start + batch_size]
+                    total += step(tf.gather(images, batch), tf.gather(labels, batch), anchor)
+            return total / tf.cast(num_images, tf.float32)
+
+        return epochs
+
+
+@lru_cache(maxsize=4)
+def trainer_for(
+    input_shape: tuple[int, int, int], num_classes: int, settings: TrainingSettings
+) -> Trainer:
+    """The process's trainer for such images; made on the first call, reused ever after."""
+    return Trainer(create_model(input_shape, num_classes), settings)

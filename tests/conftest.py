@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import settings
+
+from fedtutor.data import MedicalImages
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("fedtutor", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("fedtutor")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images, which are never part of the repository."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("FEDTUTOR_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real images: {folder} is not a folder; FEDTUTOR_TEST_DATA names another")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_images():
+    """Random images with every class in turn; ``patients`` is who each image is of."""
+
+    def make(n, *, classes=3, size=16, patients=None, labels=None, seed=0, masks=None, **columns):
+        if patients is not None:
+            columns["patient"] = np.asarray(patients).astype(str)
+        return MedicalImages(
+            images=np.random.default_rng(seed).integers(0, 256, (n, size, size, 1), np.uint8),
+            labels=np.arange(n) % classes if labels is None else np.asarray(labels, np.int64),
+            class_names=tuple("abcdefghijkl"[:classes]),
+            table=pd.DataFrame(columns, index=range(n)),
+            name="toy",
+            masks=masks,
+        )
+
+    return make

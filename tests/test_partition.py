@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedtutor.data import patients_of
+from fedtutor.errors import DataError, FedtutorError, PartitionError
+from fedtutor.partition import (
+    by_column,
+    dirichlet,
+    iid,
+    label_divergence,
+    own_test_images,
+    partition,
+    quantity,
+    shards,
+)
+
+SCHEMES = ("iid", "dirichlet", "shards", "quantity", "by:ward")
+
+
+@st.composite
+def cohorts(draw):
+    """What a cohort is made of, and a number of hospitals that its patients can fill."""
+    patients = draw(st.lists(st.integers(0, 25), min_size=1, max_size=60))
+    n = len(patients)
+    return {
+        "patients": patients,
+        "labels": draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)),
+        "ward": draw(st.lists(st.sampled_from(["x", "y", "z", None]), min_size=n, max_size=n)),
+    }, draw(st.integers(1, len(set(patients))))
+
+
+def images_of(make_images, cohort):
+    return make_images(len(cohort["patients"]), classes=4, size=1, **cohort)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(drawn=cohorts(), alpha=st.floats(1e-3, 1e3), seed=st.integers(0, 9))
+def test_every_image_is_in_one_hospital_and_no_hospital_is_empty(
+    make_images, scheme, drawn, alpha, seed
+):
+    cohort, hospitals = drawn
+    data = images_of(make_images, cohort)
+    parts = partition(data, scheme, hospitals, alpha=alpha, seed=seed)
+    assert np.sort(np.concatenate(parts.indices)).tolist() == list(range(len(data)))
+    assert len(parts) == hospitals
+    assert min(map(len, parts.indices)) > 0
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(drawn=cohorts(), alpha=st.floats(1e-3, 1e3), seed=st.integers(0, 9))
+def test_a_patient_stays_in_one_hospital(make_images, scheme, drawn, alpha, seed):
+    cohort, hospitals = drawn
+    data = images_of(make_images, cohort)
+    parts = partition(data, scheme, hospitals, alpha=alpha, seed=seed)
+    seen = [patient for own in parts.hospitals(data) for patient in set(patients_of(own))]
+    assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(drawn=cohorts())
+def test_hospitals_have_names_of_their_own_and_images_in_ascending_order(
+    make_images, scheme, drawn
+):
+    cohort, hospitals = drawn
+    parts = partition(images_of(make_images, cohort), scheme, hospitals)
+    assert len(set(parts.names)) == hospitals
+    assert all((np.diff(own) > 0).all() for own in parts.indices)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_partition_is_drawn_by_its_seed(make_images, scheme):
+    data = make_images(90, ward=["x", "y"] * 45)
+    first, again, other = (
+        [own.tolist() for own in partition(data, scheme, 4, seed=seed).indices]
+        for seed in (3, 3, 4)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_as_many_hospitals_as_patients_get_one_patient_each(make_images, scheme):
+    data = make_images(12, patients=np.arange(12) // 2, ward=["x", "y", "z"] * 4)
+    parts = partition(data, scheme, 6)
+    assert [len(own) for own in parts.indices] == [2] * 6
+
+
+def test_five_hospitals_are_the_default(make_images):
+    assert len(partition(make_images(50), "iid")) == 5
+
+
+def test_iid_gives_every_hospital_as_many_patients_but_for_one(make_images):
+    sizes = [len(own) for own in iid(make_images(53), 5).indices]
+    assert sorted(sizes) == [10, 10, 11, 11, 11]
+
+
+def test_iid_is_nearly_the_same_mixture_everywhere(make_images):
+    data = make_images(3000)
+    assert label_divergence(iid(data, 5).class_counts(data)) < 0.05
+
+
+def test_a_small_alpha_skews_the_labels_and_a_large_one_does_not(make_images):
+    data = make_images(3000, size=1)
+    divergence = {
+        alpha: np.mean(
+            [
+                label_divergence(dirichlet(data, 5, alpha=alpha, seed=seed).class_counts(data))
+                for seed in range(10)
+            ]
+        )
+        for alpha in (0.1, 1, 1000)
+    }
+    assert divergence[0.1] > 0.4
+    assert divergence[0.1] > divergence[1] > divergence[1000]
+    assert divergence[1000] < 0.05
+
+
+def test_two_shards_hold_at_most_two_classes(make_images):
+    data = make_images(200, classes=10)
+    counts = shards(data, 10).class_counts(data)
+    assert ((counts > 0).sum(axis=1) <= 2).all()
+    assert (counts.sum(axis=1) == 20).all()
+
+
+def test_more_shards_a_hospital_are_less_uneven(make_images):
+    data = make_images(600, classes=6)
+    few, many = (
+        label_divergence(shards(data, 5, shards_per_hospital=k).class_counts(data)) for k in (1, 20)
+    )
+    assert many < few / 2
+
+
+def test_quantity_skew_is_in_the_sizes_and_not_in_the_labels(make_images):
+    data = make_images(6000, size=1)
+    counts = quantity(data, 4, alpha=0.5, seed=1).class_counts(data)
+    sizes = counts.sum(axis=1)
+    assert sizes.max() > 3 * sizes.min()
+    assert label_divergence(counts) < 0.05
+
+
+def test_by_column_makes_one_hospital_of_each_value(make_images):
+    data = make_images(6, view=["PA", "AP", "PA", "AP", "L", "PA"])
+    parts = by_column(data, column="view")
+    assert parts.names == ("AP", "L", "PA")
+    assert [own.tolist() for own in parts.indices] == [[1, 3], [4], [0, 2, 5]]
+
+
+def test_by_column_calls_a_gap_unknown(make_images):
+    parts = by_column(make_images(4, sex=["F", None, "M", None]), column="sex")
+    assert dict(zip(parts.names, map(len, parts.indices), strict=True)) == {
+        "F": 1,
+        "M": 1,
+        "unknown": 2,
+    }
+
+
+def test_ages_are_put_into_bands(make_images):
+    data = make_images(9, age=[0, 17, 18, 39, 40, 64, 65, 101, np.nan])
+    parts = by_column(data, column="age")
+    assert {name: own.tolist() for name, own in zip(parts.names, parts.indices, strict=True)} == {
+        "0-17": [0, 1],
+        "18-39": [2, 3],
+        "40-64": [4, 5],
+        "65+": [6, 7],
+        "unknown": [8],
+    }
+
+
+def test_a_patient_of_two_views_goes_where_most_of_the_images_are(make_images):
+    data = make_images(
+        6, patients=["p", "p", "p", "q", "q", "r"], view=["PA", "AP", "AP", "PA", "PA", "AP"]
+    )
+    parts = by_column(data, column="view")
+    assert [own.tolist() for own in parts.indices] == [[0, 1, 2, 5], [3, 4]]
+
+
+def test_with_fewer_hospitals_than_values_the_two_smallest_are_merged(make_images):
+    data = make_images(9, ward=list("xyyzzzzzz"))
+    parts = by_column(data, 2, column="ward")
+    assert {name: len(own) for name, own in zip(parts.names, parts.indices, strict=True)} == {
+        "z": 6,
+        "x + y": 3,
+    }
+
+
+def test_with_more_hospitals_than_values_the_largest_is_halved(make_images):
+    data = make_images(9, ward=list("xyyzzzzzz"))
+    parts = by_column(data, 4, column="ward")
+    sizes = {name: len(own) for name, own in zip(parts.names, parts.indices, strict=True)}
+    assert sizes == {"x": 1, "y": 2, "z": 3, "z #2": 3}
+
+
+def test_class_counts_and_summary_count_images_and_patients(make_images):
+    data = make_images(
+        5, classes=2, labels=[0, 1, 1, 0, 0], patients=[1, 1, 2, 3, 4], ward=list("xxxyy")
+    )
+    parts = by_column(data, column="ward")
+    assert parts.class_counts(data).tolist() == [[1, 2], [2, 0]]
+    summary = parts.summary(data)
+    assert summary.columns.tolist() == ["images", "patients", "a", "b"]
+    assert summary.loc["x"].tolist() == [3, 2, 1, 2]
+    assert summary.loc["y"].tolist() == [2, 2, 2, 0]
+
+
+def test_own_test_images_are_those_with_the_value_of_the_hospital(make_images):
+    test = make_images(4, age=[12, 30, 70, 80], view=["PA", "AP", "PA", "PA"])
+    assert own_test_images("by:view", "PA", test).tolist() == [True, False, True, True]
+    assert own_test_images("by:age", "65+", test).tolist() == [False, False, True, True]
+
+
+def test_without_a_column_no_test_image_is_a_hospitals_own(make_images):
+    assert not own_test_images("dirichlet", "Hospital 1", make_images(4)).any()
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([[5, 5], [50, 50]], 0),
+        ([[10, 0], [0, 10]], 0.5),
+        ([[30, 0], [0, 10]], 0.375),
+        ([[7, 3]], 0),
+    ],
+)
+def test_label_divergence_is_the_one_worked_by_hand(counts, expected):
+    assert label_divergence(np.array(counts)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_more_hospitals_than_patients_are_refused_with_both_numbers(make_images, scheme):
+    data = make_images(12, patients=np.arange(12) // 3, ward=["x"] * 12)
+    with pytest.raises(PartitionError, match=r"5 hospitals .* 4 patients of toy; .*at most 4"):
+        partition(data, scheme, 5)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("hospitals", [0, -1])
+def test_no_hospital_at_all_is_refused(make_images, scheme, hospitals):
+    data = make_images(12, ward=["x", "y"] * 6)
+    with pytest.raises(PartitionError, match=f"at least 1; got {hospitals}"):
+        partition(data, scheme, hospitals)
+
+
+@pytest.mark.parametrize("scheme", ["dirichlet", "quantity"])
+@pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf")])
+def test_an_alpha_that_is_not_above_zero_is_refused(make_images, scheme, alpha):
+    with pytest.raises(PartitionError, match=f"alpha must be a number above 0 .*got {alpha}"):
+        partition(make_images(12), scheme, 3, alpha=alpha)
+
+
+def test_no_shards_are_refused(make_images):
+    with pytest.raises(PartitionError, match="shards_per_hospital must be at least 1; got 0"):
+        shards(make_images(12), 3, shards_per_hospital=0)
+
+
+def test_an_unknown_scheme_is_refused_with_the_known_ones(make_images):
+    with pytest.raises(PartitionError, match="'fair'; known: iid, dirichlet, shards, quantity, by"):
+        partition(make_images(12), "fair")
+
+
+def test_a_column_that_does_not_exist_is_refused_with_those_that_do(make_images):
+    with pytest.raises(DataError, match="no column 'ward'. It has: view"):
+        partition(make_images(4, view=["PA", "AP"] * 2), "by:ward")
+
+
+def test_ages_that_are_no_numbers_are_refused(make_images):
+    with pytest.raises(FedtutorError, match="age"):
+        by_column(make_images(3, age=["060Y", "012M", "031Y"]), column="age")
