@@ -8,7 +8,6 @@ hospitals alone, and those of the pooled model but for batches that span two hos
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import math
 import platform
 import time
@@ -188,7 +187,6 @@ def _federate(
     """The federated part, on the in-process grid; its images and labels never leave a hospital."""
     from fedtutor import federation
 
-    logging.getLogger("flwr").setLevel(logging.ERROR)
     sizes = dict(zip(cohort.partition.names, map(len, cohort.hospitals), strict=True))
     if settings.min_hospitals > len(sizes):
         raise FederationError(

@@ -15,7 +15,7 @@ from fedtutor.data import MedicalImages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-settings.register_profile("fedtutor", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("fedtutor", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("fedtutor")
 
 

@@ -13,6 +13,7 @@ from fedtutor.errors import UpdateError
 
 VALUES = st.integers(-(2**24), 2**24).map(lambda k: k / 2**18)
 """Fixed-point numbers: exact in float32, and no sum of a few depends on the order in float64."""
+ANY_SIZE = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
 
 
 @st.composite
@@ -63,17 +64,17 @@ def test_the_order_does_not_change_a_bit_of_a_models_worth_of_weights():
         assert bits(shuffled) == expected
 
 
-@given(drawn=updates(st.floats(-1e30, 1e30, width=32)))
+@given(drawn=updates(ANY_SIZE))
 def test_the_average_agrees_with_numpy_in_double_precision(drawn):
     weights, counts = drawn
     for position, array in enumerate(weighted_average(weights, counts)):
         stacked = np.stack([update[position] for update in weights]).astype(np.float64)
         expected = np.average(stacked, axis=0, weights=counts)
         largest = np.abs(stacked).max()
-        np.testing.assert_allclose(array, expected, rtol=1e-7, atol=1e-14 * largest + 1e-45)
+        np.testing.assert_allclose(array, expected, rtol=1e-7, atol=1e-14 * largest)
 
 
-@given(drawn=updates(st.floats(-1e30, 1e30, width=32)))
+@given(drawn=updates(ANY_SIZE))
 def test_the_average_lies_between_the_hospitals(drawn):
     weights, counts = drawn
     for position, array in enumerate(weighted_average(weights, counts)):
@@ -90,7 +91,7 @@ def test_only_the_ratio_of_the_numbers_of_examples_counts(drawn, factor):
         np.testing.assert_allclose(array, expected, rtol=1e-6)
 
 
-@given(drawn=updates(st.floats(width=32, allow_nan=False, allow_infinity=False)))
+@given(drawn=updates(ANY_SIZE))
 def test_one_hospital_alone_is_its_own_average(drawn):
     weights, counts = drawn
     assert all(map(np.array_equal, weighted_average(weights[:1], counts[:1]), weights[0]))
@@ -159,7 +160,7 @@ def test_an_impossible_number_of_examples_is_refused_by_the_name_of_the_hospital
 
 def test_numbers_of_examples_whose_sum_overflows_never_give_a_silent_result():
     with pytest.raises(UpdateError, match="examples"):
-        weighted_average([model(1, 2), model(3, 4)], [1e308, 1e308])
+        weighted_average([model(1, 1), model(0, 1)], [1e308, 1e308])
 
 
 def test_no_hospital_at_all_is_refused():

@@ -71,7 +71,9 @@ def test_auc_of_one_class_is_not_a_number():
 def test_every_bootstrap_auc_is_that_of_scikit_learn_with_sample_weights(seed, ties):
     probabilities, labels = predictions(30, 2, seed=seed, ties=ties)
     weights = evaluation._resample_counts(30, None, 8, seed)
-    expected = [metrics.roc_auc_score(labels, probabilities[:, 1], sample_weight=w) for w in weights]
+    expected = [
+        metrics.roc_auc_score(labels, probabilities[:, 1], sample_weight=w) for w in weights
+    ]
     found = bootstrap_aucs(probabilities, labels, samples=8, seed=seed)
     np.testing.assert_allclose(found, expected)
 

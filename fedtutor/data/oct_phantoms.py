@@ -161,7 +161,7 @@ def bumps(numbers: np.ndarray, x: np.ndarray) -> np.ndarray:
         total = total + column(0.036 * np.exp(0.35 * height)) * hump(
             (x - where) / column(0.038 * np.exp(0.25 * width))
         )
-    return np.minimum(total, np.float32(0.08))
+    return np.minimum(total, np.float32(0.06))
 
 
 def fovea(people: Cohort) -> np.ndarray:
@@ -186,7 +186,7 @@ def draw_layers(people: Cohort, canvas: Canvas, disease: Disease) -> Retina:
     pigment = below_pigment - 0.017
     gap = pigment - 0.008 - disease.fluid
     photoreceptors = gap - 0.013
-    squeezed = np.maximum(0.044 + 0.016 * pit - 0.75 * disease.lift, 0.014)
+    squeezed = np.maximum(0.044 + 0.016 * pit - 0.9 * disease.lift, 0.010)
     outer_nuclei = photoreceptors - thick * squeezed - 0.55 * disease.swelling
     outer_plexus = outer_nuclei - 0.003 - 0.012 * inner
     inner_nuclei = outer_plexus - 0.003 - 0.022 * inner - 0.45 * disease.swelling

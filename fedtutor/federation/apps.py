@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from fedtutor.data.images import MedicalImages
 from fedtutor.errors import FederationError
 from fedtutor.evaluation import evaluate
-from fedtutor.federation.guard import GuardedGrid
+from fedtutor.federation.guard import GuardedGrid, like_model
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import Weights, predict
 from fedtutor.training import TrainingSettings, trainer_for
@@ -115,10 +115,13 @@ def make_server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        guarded = GuardedGrid(grid, min_hospitals=min_hospitals, on_reply=on_reply)
+        guarded = GuardedGrid(
+            grid, initial_weights, min_hospitals=min_hospitals, on_reply=on_reply
+        )
 
         def evaluate_fn(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-            metrics = on_round and on_round(server_round, to_weights(arrays), guarded)
+            weights = like_model(to_weights(arrays), initial_weights)
+            metrics = on_round and on_round(server_round, weights, guarded)
             return MetricRecord(metrics) if metrics else None
 
         result = strategy.start(
@@ -130,6 +133,7 @@ def make_server_app(
             evaluate_config=ConfigRecord(dict(config)),
             evaluate_fn=evaluate_fn,
         )
-        context.state["arrays"] = result.arrays
+        final = like_model(to_weights(result.arrays), initial_weights)
+        context.state["arrays"] = to_record(final)
 
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -124,6 +125,7 @@ def run_in_process(
     names: Sequence[str],
     *,
     run_config: dict | None = None,
+    verbose: bool = False,
 ) -> Context:
     """Run a Flower app in this process, as ``flwr run`` would over the network.
 
@@ -132,6 +134,7 @@ def run_in_process(
     server_app, client_app : the two halves of the app.
     names : one name a hospital.
     run_config : what both halves find in ``context.run_config``.
+    verbose : whether Flower logs every round.
 
     Returns
     -------
@@ -144,5 +147,11 @@ def run_in_process(
         state=RecordDict(),
         run_config=run_config or {},
     )
-    server_app(InProcessGrid(client_app, names, run_config), context)
+    logger = logging.getLogger("flwr")
+    before = logger.level
+    logger.setLevel(logging.INFO if verbose else logging.ERROR)
+    try:
+        server_app(InProcessGrid(client_app, names, run_config), context)
+    finally:
+        logger.setLevel(before)
     return context

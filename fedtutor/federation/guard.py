@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fedtutor.aggregation import check_num_examples, check_update
 from fedtutor.errors import FederationError, UpdateError
-from fedtutor.federation.records import num_bytes, to_weights
+from fedtutor.federation.records import num_bytes, to_record, to_weights
+from fedtutor.model import Weights
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class GuardedGrid(Grid):
     Parameters
     ----------
     grid : the engine's own grid.
+    like : the model's weights; every update must have their number, shapes and dtypes.
     min_hospitals : with fewer sound updates than this the round fails.
     on_reply : called after each sound update with (round, hospital, metrics).
     """
@@ -48,11 +50,13 @@ class GuardedGrid(Grid):
     def __init__(
         self,
         grid: Grid,
+        like: Weights,
         *,
         min_hospitals: int = 1,
         on_reply: Callable[[int, str, dict], None] | None = None,
     ) -> None:
         self._grid = grid
+        self._like = like
         self._min_hospitals = min_hospitals
         self._on_reply = on_reply
         self._names: dict[int, str] = {}
@@ -101,14 +105,13 @@ class GuardedGrid(Grid):
     def _train_replies(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
         """The sound replies only; raises at the end if there were too few."""
         server_round = int(messages[0].content["config"]["server-round"])
-        sent = messages[0].content["arrays"]
-        like = to_weights(sent)
+        sent = self._in_model_dtypes(messages)
         traffic = self.traffic[server_round] = Traffic(bytes_down=num_bytes(sent) * len(messages))
         silent = {message.metadata.dst_node_id for message in messages}
         for reply in self._grid.send_and_receive(messages, timeout=timeout):
             silent.discard(reply.metadata.src_node_id)
             name = self._names[reply.metadata.src_node_id]
-            if reason := _what_is_wrong(reply, like, name):
+            if reason := _what_is_wrong(reply, self._like, name):
                 self.left_out.append(LeftOut(server_round, name, reason))
                 continue
             traffic.bytes_up += num_bytes(reply.content["arrays"])
@@ -121,6 +124,16 @@ class GuardedGrid(Grid):
             self.left_out.append(LeftOut(server_round, self._names[node_id], reason))
         self._check_enough(server_round, len(traffic.hospitals), len(messages))
 
+    def _in_model_dtypes(self, messages: list[Message]) -> ArrayRecord:
+        """Put the model's own dtypes into the messages: some strategies compute in float64, and
+        sending that would double the traffic for nothing."""
+        sent = messages[0].content["arrays"]
+        if [a.dtype for a in sent.values()] != [str(a.dtype) for a in self._like]:
+            sent = to_record(like_model(to_weights(sent), self._like))
+            for message in messages:
+                message.content = RecordDict({**message.content, "arrays": sent})
+        return sent
+
     def _check_enough(self, server_round: int, good: int, asked: int) -> None:
         if good >= self._min_hospitals:
             return
@@ -132,7 +145,12 @@ class GuardedGrid(Grid):
         )
 
 
-def _what_is_wrong(reply: Message, like: list, hospital: str) -> str | None:
+def like_model(weights: Weights, like: Weights) -> Weights:
+    """The weights in the dtypes of ``like``, without a copy where they have them already."""
+    return [a.astype(b.dtype, copy=False) for a, b in zip(weights, like, strict=True)]
+
+
+def _what_is_wrong(reply: Message, like: Weights, hospital: str) -> str | None:
     """Why a training reply must not be used, or None."""
     if reply.has_error():
         return (reply.error.reason or f"error {reply.error.code}").strip().splitlines()[-1]

@@ -37,7 +37,7 @@ class StreamingFedAvg(strategy.FedAvg):
             node = f"node {reply.metadata.src_node_id}"
             average.add(to_weights(reply.content["arrays"]), weight, hospital=node)
             # Only the few numbers are kept; the model that came with them may go.
-            reply.content.array_records.clear()
+            del reply.content["arrays"]
             metrics.append(reply.content)
         if not average.count:
             return None, None

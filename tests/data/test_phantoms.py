@@ -218,8 +218,8 @@ def test_hearts_are_wider_in_ap_views():
     halfway = (band.min(axis=1) + band.max(axis=1)) / 2
     width = (band > halfway[:, None]).mean(axis=1)
     portable = data.column("view") == "AP"
-    spread = width.std() / np.sqrt(min(portable.sum(), (~portable).sum()))
-    assert width[portable].mean() > width[~portable].mean() + 3 * spread
+    # Higher diaphragms alone would widen this measure by 0.04.
+    assert width[portable].mean() > width[~portable].mean() + 0.08
 
 
 def test_breasts_shade_the_lower_lungs():

@@ -1,0 +1,83 @@
+"""One app on two engines: the in-process grid and Flower's own Ray simulation."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from fedtutor import federation
+from fedtutor.aggregation import weighted_average
+from fedtutor.federation.records import to_weights
+from fedtutor.model import create_model
+from fedtutor.training import Trainer, TrainingSettings, epoch_order, fit_keras
+
+SETTINGS = TrainingSettings("sgd", 0.05, 8)
+SHAPE = (12, 12, 1)
+
+
+def initial():
+    return create_model(SHAPE, 3, seed=4).get_weights()
+
+
+def apps(hospitals, seen, *, rounds=2, strategy="fedavg"):
+    def remember(server_round, weights, grid):
+        seen.append(weights)
+
+    return (
+        federation.make_server_app(
+            initial(),
+            federation.make_strategy(strategy, len(hospitals)),
+            num_rounds=rounds,
+            config=federation.train_config(SETTINGS, local_epochs=1, seed=7),
+            on_round=remember,
+        ),
+        federation.make_client_app(lambda context: hospitals[context.node_config["partition-id"]]),
+    )
+
+
+def test_a_round_by_hand_is_a_round_in_process(make_images):
+    hospitals = [make_images(20 + 9 * k, size=12, seed=k) for k in range(3)]
+    seen = []
+    server_app, client_app = apps(hospitals, seen, rounds=1)
+    context = federation.run_in_process(server_app, client_app, ["a", "b", "c"])
+    trainer = Trainer(create_model(SHAPE, 3), SETTINGS)
+    updates = [
+        trainer.train(initial(), images, seed=(7, 1, k))[0] for k, images in enumerate(hospitals)
+    ]
+    expected = weighted_average(updates, [len(images) for images in hospitals])
+    for ours, theirs in zip(to_weights(context.state["arrays"]), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_one_hospital_with_plain_sgd_is_plain_keras(make_images):
+    images = make_images(30, size=12)
+    seen = []
+    server_app, client_app = apps([images], seen, rounds=1)
+    federation.run_in_process(server_app, client_app, ["only"])
+    model = create_model(SHAPE, 3, seed=4)
+    fit_keras(model, images, epoch_order(30, 1, seed=(7, 1, 0)), SETTINGS)
+    for ours, keras in zip(seen[-1], model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, keras, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_and_the_in_process_grid_give_the_same_weights(make_images):
+    from flwr.simulation import run_simulation
+
+    hospitals = [make_images(16 + 8 * k, size=12, seed=k) for k in range(2)]
+    here, there = [], []
+    federation.run_in_process(*apps(hospitals, here), ["a", "b"])
+    server_app, client_app = apps(hospitals, there)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_simulation(
+            server_app,
+            client_app,
+            num_supernodes=2,
+            backend_config={"client_resources": {"num_cpus": 1}},
+        )
+    assert len(here) == len(there) == 3
+    for ours, rays in zip(here[-1], there[-1], strict=True):
+        np.testing.assert_allclose(ours, rays, atol=1e-6)

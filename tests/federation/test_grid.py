@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from flwr.app import Array, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedtutor import federation
+from fedtutor.errors import FederationError
+from fedtutor.federation.records import ArrayView, num_bytes, to_record, to_weights
+
+
+def echo_app(log=None):
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        if log is not None:
+            log.append(context.node_config["partition-id"])
+        context.state["visits"] = ConfigRecord(
+            {"n": context.state["visits"]["n"] + 1 if "visits" in context.state else 1}
+        )
+        metrics = MetricRecord({"num-examples": 1, "visits": context.state["visits"]["n"]})
+        content = RecordDict({"arrays": message.content["arrays"], "metrics": metrics})
+        return Message(content, reply_to=message)
+
+    return app
+
+
+def messages(grid, order=None):
+    content = RecordDict({"arrays": to_record([np.ones(3, np.float32)])})
+    nodes = grid.get_node_ids()
+    return [Message(content, nodes[k], "train") for k in order or range(len(nodes))]
+
+
+def test_nobody_trains_before_the_reply_is_asked_for():
+    log = []
+    grid = federation.InProcessGrid(echo_app(log), ["a", "b", "c"])
+    replies = iter(grid.send_and_receive(messages(grid)))
+    assert log == []
+    next(replies)
+    assert log == [0]
+
+
+def test_hospitals_are_visited_in_order_whatever_the_strategy_drew():
+    log = []
+    grid = federation.InProcessGrid(echo_app(log), ["a", "b", "c"])
+    list(grid.send_and_receive(messages(grid, [2, 0, 1])))
+    assert log == [0, 1, 2]
+
+
+def test_a_hospital_keeps_its_context_over_the_rounds():
+    grid = federation.InProcessGrid(echo_app(), ["a", "b"])
+    for visit in (1, 2, 3):
+        replies = list(grid.send_and_receive(messages(grid)))
+        assert [reply.content["metrics"]["visits"] for reply in replies] == [visit, visit]
+
+
+def test_messages_can_be_pushed_and_pulled_later():
+    grid = federation.InProcessGrid(echo_app(), ["a", "b"])
+    pushed = grid.push_messages(messages(grid))
+    (second,) = grid.pull_messages(pushed[1:])
+    assert second.metadata.src_node_id == grid.get_node_ids()[1]
+    assert second.metadata.reply_to_message_id == pushed[1]
+
+
+def test_an_unknown_node_gets_an_error_not_a_crash():
+    grid = federation.InProcessGrid(echo_app(), ["a"])
+    content = RecordDict({"arrays": to_record([np.ones(3, np.float32)])})
+    (reply,) = grid.send_and_receive([Message(content, 999, "train")])
+    assert reply.has_error()
+    assert "999" in reply.error.reason
+
+
+def test_a_federation_of_nobody_is_refused():
+    with pytest.raises(FederationError, match="at least one"):
+        federation.InProcessGrid(echo_app(), [])
+
+
+def test_ctrl_c_goes_through():
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        raise KeyboardInterrupt
+
+    grid = federation.InProcessGrid(app, ["a"])
+    with pytest.raises(KeyboardInterrupt):
+        list(grid.send_and_receive(messages(grid)))
+
+
+def test_with_a_streaming_strategy_two_models_at_most_are_alive():
+    alive, most = [], []
+    app = ClientApp()
+
+    class Tracked(np.ndarray):
+        pass
+
+    @app.train()
+    def train(message, context):
+        gc.collect()
+        most.append(sum(reference() is not None for reference in alive))
+        update = np.ones(1000, np.float32).view(Tracked)
+        alive.append(weakref.ref(update))
+        record = to_record([np.zeros(1000, np.float32)])
+        record["0"].__dict__["_ndarray"] = update
+        metrics = MetricRecord({"num-examples": 1})
+        return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+
+    server_app = federation.make_server_app(
+        [np.zeros(1000, np.float32)],
+        federation.make_strategy("fedavg", 50),
+        num_rounds=1,
+        config=ConfigRecord({}),
+    )
+    context = federation.run_in_process(server_app, app, [f"h{k}" for k in range(50)])
+    np.testing.assert_array_equal(to_weights(context.state["arrays"])[0], np.ones(1000))
+    assert len(most) == 50
+    assert max(most) <= 2
+
+
+def test_a_record_does_not_copy_and_cannot_be_written_to():
+    weights = [np.arange(6, dtype=np.float32).reshape(2, 3)]
+    (back,) = to_weights(to_record(weights))
+    assert np.shares_memory(back, weights[0])
+    with pytest.raises(ValueError, match="read-only"):
+        back[0, 0] = 1
+
+
+def test_on_a_wire_a_view_is_an_ordinary_array():
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    view, plain = ArrayView(values), Array(values)
+    assert view.data == plain.data
+    assert view.deflate() == plain.deflate()
+    inflated = Array.inflate(view.deflate(), view.children)
+    np.testing.assert_array_equal(inflated.numpy(), values)
+    assert num_bytes(to_record([values])) == values.nbytes

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedtutor import gradcam
+from fedtutor.errors import DataError
+from fedtutor.model import create_model, load_keras, scale_images
+from fedtutor.training import Trainer, TrainingSettings
+
+
+@pytest.fixture(scope="module")
+def trained(request):
+    """A small CNN that has learnt in which half of the image a bright square lies."""
+    import pandas as pd
+
+    from fedtutor.data import MedicalImages
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (240, 24, 24, 1), dtype=np.uint8)
+    labels = rng.integers(0, 2, 240)
+    masks = np.zeros((240, 24, 24), bool)
+    for mask, label in zip(masks, labels, strict=True):
+        row, column = rng.integers(2, 16), rng.integers(1, 5) + 13 * label
+        mask[row : row + 6, column : column + 6] = True
+    images[..., 0][masks] = 230
+    data = MedicalImages(
+        images, labels, ("left", "right"), pd.DataFrame(index=range(240)), "squares", masks=masks
+    )
+    trainer = Trainer(create_model((24, 24, 1), 2), TrainingSettings(batch_size=16))
+    trainer.start(create_model((24, 24, 1), 2).get_weights())
+    trainer.more(data, epochs=6)
+    return trainer.model, data
+
+
+def reference(model, image, label, method):
+    """Both formulas for one image, gradients by finite differences of the head."""
+    tf = pytest.importorskip("tensorflow")
+    x = tf.constant(scale_images(image[None]))
+    for layer in model.layers[:3]:
+        x = layer(x)
+    maps = x.numpy()
+
+    def score(a):
+        for layer in model.layers[3:-1]:
+            a = layer(a)
+        return (a @ model.layers[-1].kernel + model.layers[-1].bias)[0, label]
+
+    a = tf.Variable(maps)
+    with tf.GradientTape() as tape:
+        y = score(a)
+    gradient = tape.gradient(y, a).numpy()
+    if method == "grad_cam":
+        gradient = gradient.mean(axis=(1, 2), keepdims=True)
+    heat = np.maximum((gradient * maps).sum(-1), 0)[..., None]
+    heat = tf.image.resize(heat, image.shape[:2]).numpy()[0, ..., 0]
+    return heat / heat.max() if heat.max() > 0 else heat
+
+
+@pytest.mark.parametrize("method", gradcam.METHODS)
+def test_the_maps_are_those_of_the_papers(trained, method):
+    model, data = trained
+    maps = gradcam.grad_cam(model, data.images[:5], data.labels[:5], method=method, batch_size=2)
+    for k in range(5):
+        expected = reference(model, data.images[k], data.labels[k], method)
+        np.testing.assert_allclose(maps[k], expected, atol=1e-4)
+
+
+def test_hirescam_finds_the_square_and_random_weights_do_not(trained):
+    model, data = trained
+    found = gradcam.grad_cam(model, data.images, data.labels, method="hirescam")
+    assert gradcam.pointing_game(found, data.masks) > 0.6
+    random = create_model((24, 24, 1), 2, seed=9)
+    lost = gradcam.grad_cam(random, data.images, data.labels, method="hirescam")
+    similarity = np.corrcoef(found.ravel(), lost.ravel())[0, 1]
+    assert similarity < 0.7
+    assert gradcam.mass_in_lesion(lost, data.masks) < gradcam.mass_in_lesion(found, data.masks)
+
+
+def test_a_saturated_softmax_does_not_blank_the_map(trained):
+    model, data = trained
+    sure = load_keras().models.clone_model(model)
+    weights = model.get_weights()
+    weights[-2], weights[-1] = weights[-2] * 1000, weights[-1] * 1000
+    sure.set_weights(weights)
+    assert np.asarray(sure(scale_images(data.images[:1]))).max() == 1.0
+    before = gradcam.grad_cam(model, data.images[:1], method="hirescam")
+    after = gradcam.grad_cam(sure, data.images[:1], method="hirescam")
+    assert after.max() == pytest.approx(1)
+    np.testing.assert_allclose(before, after, atol=1e-3)
+
+
+def test_a_functional_model_gives_the_same_maps(trained):
+    model, data = trained
+    keras = load_keras()
+    inputs = keras.Input((24, 24, 1))
+    outputs = inputs
+    for layer in model.layers:
+        outputs = type(layer).from_config(layer.get_config())(outputs)
+    functional = keras.Model(inputs, outputs)
+    functional.set_weights(model.get_weights())
+    np.testing.assert_allclose(
+        gradcam.grad_cam(functional, data.images[:3], 1),
+        gradcam.grad_cam(model, data.images[:3], 1),
+        atol=1e-5,
+    )
+
+
+def test_branches_are_explained_too():
+    keras = load_keras()
+    inputs = keras.Input((16, 16, 1))
+    a = keras.layers.Conv2D(4, 3, padding="same", name="a")(inputs)
+    b = keras.layers.Conv2D(4, 3, padding="same", name="b")(a)
+    outputs = keras.layers.Dense(3, "softmax")(
+        keras.layers.GlobalAveragePooling2D()(keras.layers.add([a, b]))
+    )
+    model = keras.Model(inputs, outputs)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)
+    assert gradcam.grad_cam(model, images, 0, layer="a").shape == (2, 16, 16)
+
+
+def test_the_default_class_is_the_likeliest(trained):
+    model, data = trained
+    likeliest = np.asarray(model(scale_images(data.images[:4]))).argmax(axis=1)
+    np.testing.assert_array_equal(
+        gradcam.grad_cam(model, data.images[:4]),
+        gradcam.grad_cam(model, data.images[:4], likeliest),
+    )
+
+
+def test_new_weights_give_new_maps_without_a_new_model(trained):
+    model, data = trained
+    weights = model.get_weights()
+    before = gradcam.grad_cam(model, data.images[:1])
+    model.set_weights(create_model((24, 24, 1), 2, seed=3).get_weights())
+    changed = gradcam.grad_cam(model, data.images[:1])
+    model.set_weights(weights)
+    assert not np.allclose(before, changed, atol=1e-3)
+    np.testing.assert_array_equal(before, gradcam.grad_cam(model, data.images[:1]))
+
+
+def test_the_pointing_game_counts_peaks_in_the_lesion():
+    maps = np.zeros((3, 4, 4), np.float32)
+    maps[0, 1, 1] = maps[1, 3, 3] = 1  # the third map says nothing
+    masks = np.zeros((3, 4, 4), bool)
+    masks[:, :2, :2] = True
+    assert gradcam.pointing_game(maps, masks) == pytest.approx(1 / 3)
+    assert gradcam.pointing_game_random(masks) == pytest.approx(0.25)
+    assert gradcam.mass_in_lesion(maps, masks) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"method": "guess"}, "grad_cam, hirescam"),
+        ({"layer": "nowhere"}, "conv2d"),
+        ({"classes": 2}, r"0\.\.1"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(trained, arguments, word):
+    model, data = trained
+    with pytest.raises(DataError, match=word):
+        gradcam.grad_cam(model, data.images[:1], **arguments)

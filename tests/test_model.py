@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedtutor.errors import DataError
+from fedtutor.model import MIN_SIZE, create_model, predict, scale_images
+
+
+def test_the_cnn_is_the_one_of_the_mission():
+    model = create_model((128, 128, 1), 3)
+    assert [type(layer).__name__ for layer in model.layers] == [
+        "Conv2D",
+        "MaxPooling2D",
+        "Conv2D",
+        "MaxPooling2D",
+        "Flatten",
+        "Dense",
+        "Dense",
+    ]
+    assert [layer.filters for layer in model.layers if hasattr(layer, "filters")] == [32, 64]
+    assert [layer.units for layer in model.layers if hasattr(layer, "units")] == [128, 3]
+    assert model.count_params() == 7_392_131
+
+
+@pytest.mark.parametrize("size", [MIN_SIZE, 28, 65])
+def test_any_size_works(size):
+    model = create_model((size, size, 1), 4)
+    assert predict(model, np.zeros((2, size, size, 1), np.uint8)).shape == (2, 4)
+
+
+def test_a_seed_gives_the_same_weights_and_another_seed_others():
+    def first_kernel(seed):
+        return create_model((12, 12, 1), 2, seed=seed).get_weights()[0]
+
+    np.testing.assert_array_equal(first_kernel(3), first_kernel(3))
+    assert not np.array_equal(first_kernel(3), first_kernel(4))
+
+
+def test_the_layers_do_not_share_a_seed():
+    dense = [w for w in create_model((12, 12, 1), 128, seed=0).get_weights() if w.ndim == 2]
+    assert dense[1].shape == (128, 128)
+    assert not np.allclose(dense[0][:64, :64] / dense[0].std(), dense[1][:64, :64] / dense[1].std())
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "word"), [((8, 8, 1), 3, "10x10"), ((28, 28, 1), 1, "at least 2")]
+)
+def test_what_cannot_be_built_is_refused(shape, classes, word):
+    with pytest.raises(DataError, match=word):
+        create_model(shape, classes)
+
+
+def test_images_are_scaled_to_one():
+    scaled = scale_images(np.array([0, 51, 255], np.uint8))
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, [0, 0.2, 1])
+
+
+def test_predictions_do_not_depend_on_the_block_size():
+    model = create_model((12, 12, 1), 3)
+    images = np.random.default_rng(0).integers(0, 256, (7, 12, 12, 1), dtype=np.uint8)
+    np.testing.assert_allclose(
+        predict(model, images, batch_size=2), predict(model, images), atol=1e-6
+    )
+    assert predict(model, images[:0]).shape == (0, 3)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedtutor.errors import DataError
+from fedtutor.model import create_model
+from fedtutor.training import (
+    Trainer,
+    TrainingSettings,
+    epoch_order,
+    fit_keras,
+    fit_step_by_step,
+)
+
+SHAPE = (12, 12, 1)
+
+
+def new_model():
+    return create_model(SHAPE, 3, seed=1)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_three_ways_to_write_the_loop_give_the_same_weights(make_images, optimizer):
+    data = make_images(22, size=12)  # not a multiple of the batch
+    settings = TrainingSettings(optimizer=optimizer, learning_rate=1e-3, batch_size=8)
+    order = epoch_order(len(data), 2, seed=5)
+    by_keras, by_hand = new_model(), new_model()
+    keras_loss = fit_keras(by_keras, data, order, settings)
+    hand_loss = fit_step_by_step(by_hand, data, order, settings)
+    trainer = Trainer(new_model(), settings)
+    weights, loss = trainer.train(new_model().get_weights(), data, epochs=2, seed=5)
+    for ours, keras, hand in zip(
+        weights, by_keras.get_weights(), by_hand.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(ours, hand, atol=2e-6)
+        np.testing.assert_allclose(ours, keras, atol=2e-6)
+    assert loss == pytest.approx(hand_loss, rel=1e-4)
+    assert loss == pytest.approx(keras_loss, rel=1e-4)
+
+
+def test_a_trainer_forgets_the_hospital_before(make_images):
+    one, two = make_images(20, size=12, seed=1), make_images(33, size=12, seed=2)
+    trainer = Trainer(new_model(), TrainingSettings())
+    start = new_model().get_weights()
+    first, _ = trainer.train(start, one)
+    trainer.train(start, two)
+    again, _ = trainer.train(start, one)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_training_in_pieces_keeps_the_optimiser_going(make_images):
+    data = make_images(20, size=12)
+    trainer = Trainer(new_model(), TrainingSettings())
+    start = new_model().get_weights()
+    trainer.start(start)
+    trainer.more(data, seed=1)
+    trainer.more(data, seed=2)
+    in_pieces = trainer.weights()
+    once, _ = trainer.train(start, data, seed=1)
+    restarted, _ = trainer.train(once, data, seed=2)
+    assert not np.allclose(in_pieces[0], restarted[0], atol=1e-6)
+
+
+def test_the_proximal_term_holds_the_weights_back(make_images):
+    data = make_images(64, size=12)
+    start = new_model().get_weights()
+
+    def distance(mu):
+        settings = TrainingSettings("sgd", 0.05, 8, proximal_mu=mu)
+        weights, _ = Trainer(new_model(), settings).train(start, data, epochs=5)
+        return sum(float(((a - b) ** 2).sum()) for a, b in zip(weights, start, strict=True))
+
+    assert distance(1.0) < 0.8 * distance(0.0)
+
+
+def test_one_proximal_step_is_the_paper_s():
+    from fedtutor.data import MedicalImages
+
+    rng = np.random.default_rng(0)
+    import pandas as pd
+
+    data = MedicalImages(
+        rng.integers(0, 256, (8, 12, 12, 1), dtype=np.uint8),
+        rng.integers(0, 3, 8),
+        ("a", "b", "c"),
+        pd.DataFrame(index=range(8)),
+        "test",
+    )
+    start = new_model().get_weights()
+    plain = Trainer(new_model(), TrainingSettings("sgd", 0.1, 8))
+    pulled = Trainer(new_model(), TrainingSettings("sgd", 0.1, 8, proximal_mu=0.5))
+    # w1 = w0 - lr g0; the second step adds mu (w1 - w0) to the gradient of FedProx alone.
+    plain.start(start)
+    plain.more(data, seed=0)
+    first = plain.weights()
+    plain.more(data, seed=1)
+    second = plain.weights()
+    pulled_weights, _ = pulled.train(start, data, epochs=1, seed=0)
+    np.testing.assert_allclose(pulled_weights[0], first[0], atol=1e-7)
+    order = np.stack([epoch_order(8, 1, seed=0)[0], epoch_order(8, 1, seed=1)[0]])
+    pulled.start(start)
+    pulled._epochs(data.images, data.labels, order)
+    expected = second[0] - 0.1 * 0.5 * (first[0] - start[0])
+    np.testing.assert_allclose(pulled.weights()[0], expected, atol=1e-6)
+
+
+def test_an_epoch_visits_every_image_once_in_an_order_of_its_own():
+    order = epoch_order(50, 2, seed=(1, 2, 3))
+    assert [sorted(row) for row in order.tolist()] == [list(range(50))] * 2
+    assert order[0].tolist() != order[1].tolist()
+    np.testing.assert_array_equal(order, epoch_order(50, 2, seed=(1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("bad", "word"),
+    [
+        ({"optimizer": "lion"}, "adam, sgd, momentum"),
+        ({"learning_rate": 0.0}, "above 0"),
+        ({"learning_rate": float("nan")}, "above 0"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"proximal_mu": -1.0}, "0 or more"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(bad, word):
+    with pytest.raises(DataError, match=word):
+        TrainingSettings(**bad)
