@@ -221,13 +221,13 @@ def test_groups_need_not_be_words():
 
 
 def test_calibration_is_the_one_worked_by_hand():
-    sure = np.array([0.95, 0.92, 0.65, 0.65])
+    sure = np.array([0.95, 0.92, 0.65, 0.65, 0.65])
     probabilities = np.stack([sure, 1 - sure], axis=1)
-    curve = calibration(probabilities, np.array([0, 1, 0, 0]))
-    assert curve.counts.tolist() == [2, 2]
+    curve = calibration(probabilities, np.array([0, 1, 0, 0, 0]))
+    assert curve.counts.tolist() == [3, 2]
     assert curve.confidence == pytest.approx([0.65, 0.935])
     assert curve.accuracy == pytest.approx([1.0, 0.5])
-    assert curve.error == pytest.approx((2 * 0.35 + 2 * 0.435) / 4)
+    assert curve.error == pytest.approx((3 * 0.35 + 2 * 0.435) / 5)
 
 
 def test_a_model_that_is_as_often_right_as_it_is_sure_has_no_calibration_error():
