@@ -101,9 +101,7 @@ def _add_run(commands) -> None:
     )
     option("--size", type=int, metavar="PIXELS", help="side of the images (default: the set's own)")
     option("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
-    option(
-        "--learning-rate", type=float, default=1e-3, metavar="X", help="(default: %(default)s)"
-    )
+    option("--learning-rate", type=float, default=1e-3, metavar="X", help="(default: %(default)s)")
     option(
         "--optimizer", default="adam", metavar="NAME", help="adam, sgd or momentum (default: adam)"
     )
@@ -272,7 +270,9 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
             console.print(f"{finding.what}: {finding.fix}", soft_wrap=True, highlight=False)
     broken = [finding for finding in findings if finding.needed and not finding.ok]
     console.print(
-        f"{len(broken)} needed things are missing." if broken else "This machine can run the course."
+        f"{len(broken)} needed things are missing."
+        if broken
+        else "This machine can run the course."
     )
     return 1 if broken else 0
 

@@ -17,6 +17,9 @@ import numpy as np
 from fedtutor.errors import UpdateError
 from fedtutor.model import Weights
 
+MAX_EXAMPLES = 2**53
+"""Whole numbers beyond this are not exact in float64; no hospital has as many images."""
+
 
 class RunningAverage:
     """A weighted average that takes one hospital at a time and keeps none of them.
@@ -89,7 +92,8 @@ def weighted_average(
 
     Returns
     -------
-    A list of arrays like one hospital's. The order of the hospitals does not matter.
+    A list of arrays like one hospital's. The order of the hospitals does not matter, within the
+    limit that :class:`RunningAverage` states.
 
     Raises
     ------
@@ -140,9 +144,10 @@ def check_update(weights: Weights, like: Weights, *, hospital: str) -> None:
 
 def check_num_examples(num_examples: float, *, hospital: str) -> None:
     """Raise :class:`UpdateError` unless this is a finite number above 0."""
-    if not (np.isfinite(num_examples) and num_examples > 0):
+    if not (np.isfinite(num_examples) and 0 < num_examples <= MAX_EXAMPLES):
         raise UpdateError(
-            f"{hospital} claims {num_examples} examples; it must be a finite number above 0."
+            f"{hospital} claims {num_examples} examples; it must be a finite number above 0 "
+            f"and at most {MAX_EXAMPLES:,}."
         )
 
 

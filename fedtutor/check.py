@@ -134,7 +134,11 @@ def _data() -> list[Finding]:
     return [
         Finding(
             info.name,
-            "generated on the spot" if info.synthetic else "present" if info.is_present() else "absent",
+            "generated on the spot"
+            if info.synthetic
+            else "present"
+            if info.is_present()
+            else "absent",
             info.is_present(),
             f"optional: put {', '.join(info.files)} from {info.source} into {info.folder}",
             needed=False,

@@ -58,6 +58,8 @@ def evaluate(
             f"{probabilities.shape[0]} predictions for {len(labels)} labels; "
             "give one prediction for each label, and at least one."
         )
+    if not np.isfinite(probabilities).all():
+        raise DataError("the predictions contain NaN: training diverged; lower the learning rate.")
     resampled = np.empty(0)
     if bootstrap:
         resampled = bootstrap_aucs(
@@ -144,7 +146,13 @@ def _weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray)
 
 
 def by_group(
-    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, bootstrap: int = 0
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    patients: np.ndarray | None = None,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> dict[str, Evaluation]:
     """:func:`evaluate` on the images of each group, such as a hospital, a sex or a view.
 
@@ -153,7 +161,11 @@ def by_group(
     groups = groups.astype(str)
     return {
         str(group): evaluate(
-            probabilities[groups == group], labels[groups == group], bootstrap=bootstrap
+            probabilities[own := groups == group],
+            labels[own],
+            patients=None if patients is None else patients[own],
+            bootstrap=bootstrap,
+            seed=seed,
         )
         for group in np.unique(groups)
     }

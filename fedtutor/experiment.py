@@ -23,7 +23,13 @@ from fedtutor.data import MedicalImages, load, patients_of, split_by_patient
 from fedtutor.errors import DataError, FederationError
 from fedtutor.evaluation import bootstrap_aucs, evaluate, interval
 from fedtutor.model import Weights, create_model, predict
-from fedtutor.partition import Partition, label_divergence, own_test_images, partition
+from fedtutor.partition import (
+    Partition,
+    check_alpha,
+    label_divergence,
+    own_test_images,
+    partition,
+)
 from fedtutor.training import TrainingSettings, trainer_for
 
 PACKAGES = ("tensorflow", "keras", "flwr", "numpy", "scikit-learn", "pandas")
@@ -53,6 +59,7 @@ class RunSettings:
                 raise DataError(f"{name.replace('_', ' ')} must be at least 1; got {value}.")
         if self.seed < 0:
             raise DataError(f"seed must be 0 or more; got {self.seed}.")
+        check_alpha(self.alpha)
 
 
 class Progress:
@@ -106,9 +113,7 @@ def build_cohort(settings: RunSettings) -> Cohort:
     )
     train, test = split_by_patient(data, seed=settings.seed)
     scheme = settings.partition or ("by:hospital" if data.synthetic else "dirichlet")
-    parts = partition(
-        train, scheme, settings.hospitals, alpha=settings.alpha, seed=settings.seed
-    )
+    parts = partition(train, scheme, settings.hospitals, alpha=settings.alpha, seed=settings.seed)
     return Cohort(train, test, parts, parts.hospitals(train), scheme)
 
 
@@ -135,6 +140,7 @@ def run_experiment(
     clock = _Clock()
     with clock.stage("load", progress, "reading images"):
         cohort = build_cohort(settings)
+        strategy = _make_strategy(settings, len(cohort.hospitals))
     passes = settings.rounds * settings.local_epochs
     progress.start(3 * passes * len(cohort.train))
     with clock.stage("import", progress, "starting TensorFlow"):
@@ -145,7 +151,7 @@ def run_experiment(
             cohort.train.image_shape, len(cohort.train.class_names), seed=settings.seed
         ).get_weights()
     with clock.stage("federated", progress, "federated"):
-        fed = _federate(settings, cohort, initial, progress, on_global_model)
+        fed = _federate(settings, cohort, strategy, initial, progress, on_global_model)
     weights = {"fedavg": fed.weights}
     with clock.stage("local", progress, "alone"):
         for k, images in enumerate(cohort.hospitals):
@@ -181,17 +187,29 @@ class _Federated:
     left_out: list[dict] = field(default_factory=list)
 
 
+def _make_strategy(settings: RunSettings, num_hospitals: int):
+    """The strategy, asked for before the long work begins."""
+    from fedtutor import federation
+
+    if settings.min_hospitals > num_hospitals:
+        raise DataError(
+            f"min hospitals is {settings.min_hospitals} but there are only {num_hospitals}."
+        )
+    return federation.make_strategy(settings.strategy, num_hospitals)
+
+
 def _federate(
-    settings: RunSettings, cohort: Cohort, initial: Weights, progress: Progress, on_global_model
+    settings: RunSettings,
+    cohort: Cohort,
+    strategy,
+    initial: Weights,
+    progress: Progress,
+    on_global_model,
 ) -> _Federated:
     """The federated part, on the in-process grid; its images and labels never leave a hospital."""
     from fedtutor import federation
 
     sizes = dict(zip(cohort.partition.names, map(len, cohort.hospitals), strict=True))
-    if settings.min_hospitals > len(sizes):
-        raise FederationError(
-            f"min hospitals is {settings.min_hospitals} but there are only {len(sizes)}."
-        )
     trainer = trainer_for(
         cohort.train.image_shape, len(cohort.train.class_names), settings.training
     )
@@ -203,7 +221,13 @@ def _federate(
 
     def on_round(server_round: int, weights: Weights, grid) -> dict[str, float]:
         trainer.model.set_weights(weights)
-        scores = evaluate(predict(trainer.model, cohort.test.images), cohort.test.labels)
+        probabilities = predict(trainer.model, cohort.test.images)
+        if not np.isfinite(probabilities).all():
+            raise FederationError(
+                f"round {server_round}: the global model answers NaN, so training has diverged; "
+                "lower the learning rate (--learning-rate)."
+            )
+        scores = evaluate(probabilities, cohort.test.labels)
         traffic = grid.traffic.get(server_round, federation.Traffic())
         found.weights = weights
         found.rounds.append(
@@ -227,7 +251,7 @@ def _federate(
     )
     server_app = federation.make_server_app(
         initial,
-        federation.make_strategy(settings.strategy, len(sizes)),
+        strategy,
         num_rounds=settings.rounds,
         config=federation.train_config(
             settings.training, local_epochs=settings.local_epochs, seed=settings.seed
@@ -304,9 +328,7 @@ def _hospital_rows(cohort: Cohort, probabilities: dict, single: dict) -> list[di
     return rows
 
 
-def _explain(
-    model, test: MedicalImages, probabilities: np.ndarray
-) -> tuple[dict, Explained]:
+def _explain(model, test: MedicalImages, probabilities: np.ndarray) -> tuple[dict, Explained]:
     """Grad-CAM and HiResCAM of rightly found disease; scored where the lesion is known."""
     predicted = probabilities.argmax(axis=1)
     right = predicted == test.labels

@@ -66,10 +66,16 @@ def grad_cam(
     if len(chosen) and not -1 <= chosen.min() <= chosen.max() < num_classes:
         raise DataError(f"classes must lie in 0..{num_classes - 1}; got {classes}.")
     maps = [
-        explain(scale_images(images[i : i + batch_size]), chosen[i : i + batch_size].astype("int32"))
+        explain(
+            scale_images(images[i : i + batch_size]), chosen[i : i + batch_size].astype("int32")
+        )
         for i in range(0, len(images), batch_size)
     ]
-    return np.concatenate([np.asarray(m) for m in maps]) if maps else np.empty(images.shape[:3], np.float32)
+    return (
+        np.concatenate([np.asarray(m) for m in maps])
+        if maps
+        else np.empty(images.shape[:3], np.float32)
+    )
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> float:
@@ -101,7 +107,9 @@ def mass_in_lesion(maps: np.ndarray, masks: np.ndarray) -> float:
 def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
     convolutions = {layer.name: layer for layer in model.layers if len(layer.output.shape) == 4}
     if name is not None and name not in convolutions:
-        raise DataError(f"no layer {name!r} with feature maps; there are: {', '.join(convolutions)}.")
+        raise DataError(
+            f"no layer {name!r} with feature maps; there are: {', '.join(convolutions)}."
+        )
     if name is not None:
         return convolutions[name]
     keras = load_keras()
@@ -139,7 +147,9 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str):
             if before_activation:
                 scores = tf.matmul(features, kernel)
                 scores = scores if bias is None else scores + bias
-            classes = tf.where(classes < 0, tf.argmax(scores, axis=1, output_type=tf.int32), classes)
+            classes = tf.where(
+                classes < 0, tf.argmax(scores, axis=1, output_type=tf.int32), classes
+            )
             score = tf.gather(scores, classes, batch_dims=1)
         gradients = tape.gradient(score, maps)
         if method == "grad_cam":

@@ -41,10 +41,7 @@ class Partition:
     def class_counts(self, data: MedicalImages) -> np.ndarray:
         """Number of images, int64 of shape (hospitals, classes)."""
         return np.stack(
-            [
-                np.bincount(data.labels[own], minlength=len(data.class_names))
-                for own in self.indices
-            ]
+            [np.bincount(data.labels[own], minlength=len(data.class_names)) for own in self.indices]
         )
 
     def summary(self, data: MedicalImages) -> pd.DataFrame:
@@ -110,7 +107,7 @@ def dirichlet(
     At alpha = 0.1 most hospitals see one or two classes, at 100 nearly the same mixture
     (Hsu, Qi & Brown 2019).
     """
-    _check_alpha(alpha)
+    check_alpha(alpha)
     patients = _Patients.of(data, num_hospitals)
     rng = np.random.default_rng(seed)
     hospital_of = np.empty(len(patients), dtype=np.int64)
@@ -145,7 +142,7 @@ def quantity(
     data: MedicalImages, num_hospitals: int, *, alpha: float = 0.5, seed: int = 0
 ) -> Partition:
     """Quantity skew: the same mixture everywhere, sizes drawn from Dirichlet(alpha)."""
-    _check_alpha(alpha)
+    check_alpha(alpha)
     patients = _Patients.of(data, num_hospitals)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(patients))
@@ -165,7 +162,7 @@ def by_column(
     largest hospital is halved until there are enough, below it the two smallest are merged.
     """
     values = _column_values(data, column)
-    patients = _Patients.of(data, num_hospitals or 1)
+    patients = _Patients.of(data, 1 if num_hospitals is None else num_hospitals)
     codes, names = pd.factorize(values, sort=True)
     hospital_of = patients.most_frequent(codes, len(names))
     groups = {
@@ -220,7 +217,9 @@ class _Patients:
             of_image = np.arange(len(data))
         _, first = np.unique(of_image, return_index=True)
         if num_hospitals < 1:
-            raise PartitionError(f"the number of hospitals must be at least 1; got {num_hospitals}.")
+            raise PartitionError(
+                f"the number of hospitals must be at least 1; got {num_hospitals}."
+            )
         if num_hospitals > len(first):
             raise PartitionError(
                 f"{num_hospitals} hospitals cannot share the {len(first)} patients of {data.name}; "
@@ -272,9 +271,15 @@ def _column_values(data: MedicalImages, column: str) -> np.ndarray:
     """The column as strings, ages in bands, gaps as "unknown"."""
     values = pd.Series(data.column(column))
     if column == "age":
-        edges = [*AGE_BANDS.values(), np.inf]
-        values = pd.cut(pd.to_numeric(values), edges, right=False, labels=list(AGE_BANDS))
+        values = _age_bands(values, data.name)
     return values.astype(object).where(values.notna(), "unknown").astype(str).to_numpy()
+
+
+def _age_bands(ages: pd.Series, name: str) -> pd.Series:
+    numbers = pd.to_numeric(ages, errors="coerce")
+    if (wrong := ages[numbers.isna() & ages.notna()]).any():
+        raise PartitionError(f"{name}: the age {wrong.iloc[0]!r} is not a number of years.")
+    return pd.cut(numbers, [*AGE_BANDS.values(), np.inf], right=False, labels=list(AGE_BANDS))
 
 
 def _merge_smallest(groups: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -295,7 +300,8 @@ def _halve_largest(
     return groups | {largest: members[half:], f"{base} #{number}": members[:half]}
 
 
-def _check_alpha(alpha: float) -> None:
+def check_alpha(alpha: float) -> None:
+    """Raise :class:`PartitionError` unless alpha is a finite number above 0."""
     if not (alpha > 0 and np.isfinite(alpha)):
         raise PartitionError(
             f"alpha must be a number above 0 (0.1 is very uneven, 100 nearly even); got {alpha}."

@@ -125,15 +125,18 @@ def rounds(summary: dict) -> Picture:
         ("local_mean", ORANGE, "one hospital alone, mean", ":"),
     ):
         axes.axhline(summary["auc"][key], color=colour, linestyle=style, linewidth=2)
-        axes.annotate(label, (x[-1], summary["auc"][key]), (0, 4), textcoords="offset points", ha="right")
+        axes.annotate(
+            label, (x[-1], summary["auc"][key]), (0, 4), textcoords="offset points", ha="right"
+        )
     axes.set_xlabel("round")
     axes.set_ylabel("AUC of the global model")
     axes.xaxis.get_major_locator().set_params(integer=True)
     _tidy(axes, grid="y")
+    by_round = ", ".join(f"{r}: {a:.3f}" for r, a in zip(x, y, strict=True))
     return Picture(
         figure,
-        f"AUC of the global model by round: {', '.join(f'{r}: {a:.3f}' for r, a in zip(x, y, strict=True))}; "
-        f"pooled {summary['auc']['pooled']:.3f}, one hospital alone {summary['auc']['local_mean']:.3f}.",
+        f"AUC of the global model by round: {by_round}; pooled {summary['auc']['pooled']:.3f}, "
+        f"one hospital alone {summary['auc']['local_mean']:.3f}.",
     )
 
 

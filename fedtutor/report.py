@@ -97,7 +97,9 @@ def render(outcome: Outcome) -> str:
         _section("What federation bought", plots.headline(summary), verdict(summary)),
         _section(
             "Who has what",
-            plots.who_has_what(names, cohort.partition.class_counts(cohort.train), summary["classes"]),
+            plots.who_has_what(
+                names, cohort.partition.class_counts(cohort.train), summary["classes"]
+            ),
             f"{summary['num_train']} training images in {len(names)} hospitals, dealt out by "
             f"“{summary['partition']}”. The mixtures of classes differ from the common one by "
             f"{summary['label_divergence']:.2f} (0 is the same everywhere).",

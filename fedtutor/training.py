@@ -7,6 +7,7 @@ them equal; the course's runs use the last.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ class TrainingSettings:
             raise DataError(
                 f"unknown optimizer {self.optimizer!r}; known: {', '.join(OPTIMIZERS)}."
             )
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise DataError(f"learning_rate must be above 0; got {self.learning_rate}.")
         if self.batch_size < 1:
             raise DataError(f"batch_size must be at least 1; got {self.batch_size}.")
@@ -102,7 +103,9 @@ def fit_step_by_step(
                 outputs = model(images, training=True)  # forward
                 loss = criterion(labels, outputs)
             gradients = tape.gradient(loss, model.trainable_variables)  # backward
-            optimizer.apply_gradients(zip(gradients, model.trainable_variables))  # step
+            optimizer.apply_gradients(
+                zip(gradients, model.trainable_variables, strict=True)
+            )  # step
             losses.append(float(loss))
             sizes.append(len(batch))
     return float(np.average(losses, weights=sizes))

@@ -88,14 +88,13 @@ class MedicalImages:
             If the data set has no such column; lists those it has.
         """
         if name not in self.table.columns:
-            raise DataError(
-                f"{self.name} has no column {name!r}. It has: {', '.join(self.table.columns)}."
-            )
+            known = ", ".join(self.table.columns) or "none"
+            raise DataError(f"{self.name} has no column {name!r}. It has: {known}.")
         return self.table[name].to_numpy()
 
 
 def patients_of(data: MedicalImages) -> np.ndarray:
-    """Who each image is of, str array of shape (n,); without that knowledge, one patient an image."""
+    """Who each image is of, str array (n,); where that is not known, one patient an image."""
     if "patient" in data.table.columns:
         return data.table["patient"].astype(str).to_numpy()
     return np.array([f"image-{i}" for i in range(len(data))])
@@ -134,9 +133,7 @@ def split_by_patient(
 
 def _draw_test_patients(data: MedicalImages, test_fraction: float, seed: int) -> np.ndarray:
     """Bool array of shape (n,), True for the images of the drawn patients."""
-    patients, first, inverse = np.unique(
-        patients_of(data), return_index=True, return_inverse=True
-    )
+    patients, first, inverse = np.unique(patients_of(data), return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(patients))
     strata = data.labels[first][order]
     drawn = np.zeros(len(patients), dtype=bool)

@@ -198,9 +198,7 @@ def draw_layers(people: Cohort, canvas: Canvas, disease: Disease) -> Retina:
     )  # fmt: skip
 
 
-def mask_lesions(
-    people: Cohort, canvas: Canvas, retina: Retina, disease: Disease
-) -> np.ndarray:
+def mask_lesions(people: Cohort, canvas: Canvas, retina: Retina, disease: Disease) -> np.ndarray:
     """Bool (n, size, size): the swollen layers in DME, else all from the lesion's roof down."""
     swollen = column(people.label == DME) > 0
     top = np.where(swollen, retina.nerve_fibres, retina.choroid - disease.full - 0.045)
@@ -230,9 +228,7 @@ def paint_layers(
     return light
 
 
-def paint_choroid(
-    people: Cohort, y: np.ndarray, retina: Retina, ripple: np.ndarray
-) -> np.ndarray:
+def paint_choroid(people: Cohort, y: np.ndarray, retina: Retina, ripple: np.ndarray) -> np.ndarray:
     """Light that fades with the depth, mottled by the choroid's own vessels; thinner with age."""
     old = np.clip((people.age - 45) / 50, 0, 1)
     deep = column(0.12 * (1 - 0.4 * old) + 0.01 * people.body[:, 3])
@@ -241,9 +237,7 @@ def paint_choroid(
     return mottle / (1 + depth * depth) + np.float32(0.03)
 
 
-def cast_shadows(
-    rng: np.random.Generator, n: int, canvas: Canvas, retina: Retina
-) -> np.ndarray:
+def cast_shadows(rng: np.random.Generator, n: int, canvas: Canvas, retina: Retina) -> np.ndarray:
     """Darker columns below the vessels of the retina, a factor of shape (n, size, size)."""
     shade = np.zeros((n, 1, canvas.size), dtype=np.float32)
     for _ in range(4):

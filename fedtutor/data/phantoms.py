@@ -395,9 +395,7 @@ def _streaks(people: Cohort, canvas: Canvas) -> np.ndarray:
 # ---------------------------------------------------------------------------------------- film
 
 
-def develop_film(
-    tissue: np.ndarray, scanner: Scanner, rng: np.random.Generator
-) -> np.ndarray:
+def develop_film(tissue: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
     """Tissue thickness to brightness 0..1 (bone is bright), as the scanner shows it."""
     size = tissue.shape[1]
     film = blur(tissue, scanner.blur * size)

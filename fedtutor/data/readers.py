@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,7 @@ from fedtutor.errors import DataError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 DEFAULT_SIZE = 128
 MAX_PIXELS = 50_000_000
-"""A larger image is refused before it is unpacked; the largest chest X-rays have about 20 million."""
+"""A larger image is refused before it is unpacked; a large chest X-ray has 20 million."""
 
 COLUMN_NAMES = {
     "file": ("file", "Image Index", "filename"),
@@ -34,13 +36,26 @@ COLUMN_NAMES = {
 """Our name of a column, and what the data sets' own tables call it, first match first."""
 
 NIH_TABLES = ("labels.csv", "Data_Entry_2017*.csv", "Data_Entry_2017*.csv.gz")
+BROKEN_NPZ = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
+"""What NumPy and zipfile raise for a file that is damaged or is no .npz at all."""
+
+BROKEN_TABLE = (OSError, ValueError, EOFError, zlib.error)
+"""What pandas and gzip raise for a file that is no table; pandas' own errors are ValueErrors."""
+
 OCT_FILE_NAME = re.compile(r"^[A-Z]+-(\d+)-\d+$")
 """OCT2017 names its files CLASS-patient-number."""
 
 
-def read_path(
-    path: Path, *, size: int | None = None, finding: str = "Pneumonia"
-) -> MedicalImages:
+def read_path(path: Path, *, size: int | None = None, finding: str = "Pneumonia") -> MedicalImages:
     """Read an .npz file or a folder, whatever its layout.
 
     Parameters
@@ -73,27 +88,26 @@ def read_npz(path: Path, *, size: int | None = None) -> MedicalImages:
     """Read a MedMNIST file: ``{train,val,test}_images`` uint8 (n, h, w) and ``_labels`` (n, 1)."""
     keys = [f"{split}_{part}" for split in SPLIT_NAMES for part in ("images", "labels")]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             if missing := [key for key in keys if key not in file.files]:
                 raise DataError(
                     f"{path} has no {', '.join(missing)}; a MedMNIST file has {', '.join(keys)}."
                 )
             arrays = {key: file[key] for key in keys}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except BROKEN_NPZ as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} cannot be read as an .npz file: {error}.") from error
+        raise DataError(f"{path} cannot be read as an .npz file: {_one_line(error)}.") from error
+    for split in SPLIT_NAMES:
+        _check_grey(path, split, arrays, arrays["train_images"].shape[1:])
     counts = [len(arrays[f"{split}_images"]) for split in SPLIT_NAMES]
     images = np.concatenate([arrays[f"{split}_images"] for split in SPLIT_NAMES])
-    labels = np.concatenate([arrays[f"{split}_labels"] for split in SPLIT_NAMES])
-    if images.ndim != 3 or images.dtype != np.uint8 or labels.size != len(images):
-        raise DataError(
-            f"{path}: this course reads grey uint8 images (n, h, w) with one label each; got "
-            f"{images.dtype} {images.shape} and labels {labels.shape}."
-        )
+    labels = np.concatenate([arrays[f"{split}_labels"].reshape(-1) for split in SPLIT_NAMES])
+    if not len(images):
+        raise DataError(f"{path} holds no image.")
     if size is not None and size != images.shape[1]:
         images = np.stack([_resize(Image.fromarray(image), size) for image in images])
-    labels = labels.reshape(-1).astype(np.int64)
+    labels = labels.astype(np.int64)
     return MedicalImages(
         images=images[..., None],
         labels=labels,
@@ -103,16 +117,32 @@ def read_npz(path: Path, *, size: int | None = None) -> MedicalImages:
     )
 
 
-def read_table(
-    path: Path, *, size: int | None = None, finding: str = "Pneumonia"
-) -> MedicalImages:
+def _check_grey(path: Path, split: str, arrays: dict, shape: tuple[int, ...]) -> None:
+    """Refuse a split that is not grey uint8 images of one shape, each with one label."""
+    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    if (
+        images.ndim != 3
+        or images.dtype != np.uint8
+        or images.shape[1:] != shape
+        or labels.size != len(images)
+    ):
+        raise DataError(
+            f"{path}: this course reads grey uint8 images (n, h, w) with one label each; got "
+            f"{split} images {images.dtype} {images.shape} and labels {labels.shape}."
+        )
+
+
+def read_table(path: Path, *, size: int | None = None, finding: str = "Pneumonia") -> MedicalImages:
     """Read the images that a CSV lists, wherever below its folder they lie.
 
     A ``file`` column is taken as a path from the table's folder, and an ``Image Index``
-    (NIH) as a name to be found in any sub-folder; rows of NIH's full table whose image is not
-    here are left out.
+    (NIH) as a name to be found in any sub-folder. Rows whose image is not here are left out, so
+    that a part of a large set can be used with its full table.
     """
-    source = pd.read_csv(path, dtype={"Patient ID": str})
+    try:
+        source = pd.read_csv(path, dtype=dict.fromkeys(COLUMN_NAMES["patient"], str))
+    except BROKEN_TABLE as error:
+        raise DataError(f"{path} cannot be read as a table: {_one_line(error)}.") from error
     table = pd.DataFrame()
     for ours, theirs in COLUMN_NAMES.items():
         if found := [name for name in theirs if name in source.columns]:
@@ -122,12 +152,21 @@ def read_table(
             f"{path} has no column for the {' or the '.join(sorted(missing))}; known names: "
             + "; ".join(f"{ours}: {', '.join(COLUMN_NAMES[ours])}" for ours in sorted(missing))
         )
+    if table.empty:
+        raise DataError(f"{path} has a header but no rows.")
+    for column in {"file", "label", "patient"} & set(table.columns):
+        if blanks := int(table[column].isna().sum()):
+            raise DataError(
+                f"{path}: {blanks} of {len(table)} rows have no {column}; fill them in."
+            )
     if "Finding Labels" in source.columns:
         table = _nih_task(table, finding)
     files = _locate(path, table["file"])
     present = files.notna()
     if not present.any():
-        raise DataError(f"{path} lists {len(table)} images and none of them is below {path.parent}.")
+        raise DataError(
+            f"{path} lists {len(table)} images and none of them is below {path.parent}."
+        )
     table = table[present.to_numpy()].reset_index(drop=True)
     return _assemble(path.parent, files[present].tolist(), table, size)
 
@@ -144,12 +183,15 @@ def _nih_task(table: pd.DataFrame, finding: str) -> pd.DataFrame:
 
 
 def _locate(table_path: Path, names: pd.Series) -> pd.Series:
-    """For each name the file below the table's folder, or None."""
+    """For each name the file at that path or, failing that, of that name, or None."""
     folder = table_path.parent
-    if (folder / str(names.iloc[0])).is_file():
-        return names.map(lambda name: path if (path := folder / str(name)).is_file() else None)
     by_name = {path.name: path for path in reversed(_image_files(folder))}
-    return names.map(by_name.get)
+
+    def locate(name: str) -> Path | None:
+        path = folder / str(name)
+        return path if path.is_file() else by_name.get(path.name)
+
+    return names.map(locate)
 
 
 def read_class_folders(folder: Path, *, size: int | None = None) -> MedicalImages:
@@ -241,6 +283,10 @@ def read_image(path: Path, size: int) -> np.ndarray:
         raise DataError(f"{path} cannot be decoded ({error}); fetch it again.") from error
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
 def _to_grey(image: Image.Image) -> Image.Image:
     """8-bit grey; 16-bit images are scaled, so that they do not clip to white."""
     if image.mode.startswith(("I", "F")):
@@ -252,5 +298,6 @@ def _to_grey(image: Image.Image) -> Image.Image:
 
 def _resize(image: Image.Image, size: int) -> np.ndarray:
     if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BOX if image.width > size else Image.Resampling.BICUBIC)
+        filter_ = Image.Resampling.BOX if image.width > size else Image.Resampling.BICUBIC
+        image = image.resize((size, size), filter_)
     return np.asarray(image, dtype=np.uint8)

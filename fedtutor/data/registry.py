@@ -142,7 +142,7 @@ def load(
     if info is None:
         # A name never has a separator or a suffix, so that a typing error is told from a path.
         path = Path(dataset).expanduser()
-        if path.exists() or path.suffix or len(path.parts) > 1:
+        if str(dataset) and (path.exists() or path.suffix or len(path.parts) > 1):
             return _name_classes(readers.read_path(path, size=size))
         raise DataError(
             f"unknown data set {str(dataset)!r}; known: {', '.join(DATASETS)}, "

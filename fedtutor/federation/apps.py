@@ -18,7 +18,9 @@ from fedtutor.model import Weights, predict
 from fedtutor.training import TrainingSettings, trainer_for
 
 
-def train_config(settings: TrainingSettings, *, local_epochs: int = 1, seed: int = 0) -> ConfigRecord:
+def train_config(
+    settings: TrainingSettings, *, local_epochs: int = 1, seed: int = 0
+) -> ConfigRecord:
     """What the server tells the hospitals about training, as a Flower record."""
     return ConfigRecord(
         {
@@ -115,9 +117,7 @@ def make_server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        guarded = GuardedGrid(
-            grid, initial_weights, min_hospitals=min_hospitals, on_reply=on_reply
-        )
+        guarded = GuardedGrid(grid, initial_weights, min_hospitals=min_hospitals, on_reply=on_reply)
 
         def evaluate_fn(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
             weights = like_model(to_weights(arrays), initial_weights)

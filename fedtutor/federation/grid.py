@@ -114,9 +114,7 @@ class InProcessGrid(Grid):
             return self._client_app(message, context)
         except Exception:  # whatever a hospital's code raises, the others go on
             reason = traceback.format_exc()
-            return Message(
-                Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message
-            )
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
 
 
 def run_in_process(

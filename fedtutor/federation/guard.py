@@ -93,7 +93,9 @@ class GuardedGrid(Grid):
 
     def _learn_names(self, messages: list[Message], timeout: float | None) -> None:
         """Ask the nodes met for the first time what they are called (a Flower query)."""
-        new = [m.metadata.dst_node_id for m in messages if m.metadata.dst_node_id not in self._names]
+        new = [
+            m.metadata.dst_node_id for m in messages if m.metadata.dst_node_id not in self._names
+        ]
         queries = [Message(RecordDict(), node_id, MessageType.QUERY) for node_id in new]
         self._names |= {node_id: f"node {node_id}" for node_id in new}
         if queries:
@@ -137,7 +139,9 @@ class GuardedGrid(Grid):
     def _check_enough(self, server_round: int, good: int, asked: int) -> None:
         if good >= self._min_hospitals:
             return
-        reasons = [f"{out.hospital}: {out.reason}" for out in self.left_out if out.round == server_round]
+        reasons = [
+            f"{out.hospital}: {out.reason}" for out in self.left_out if out.round == server_round
+        ]
         raise FederationError(
             f"round {server_round}: {good} of {asked} hospitals sent a usable update and at least "
             f"{self._min_hospitals} are needed; the global model is that of round "
