@@ -30,7 +30,7 @@ from fedtutor.partition import (
     own_test_images,
     partition,
 )
-from fedtutor.training import TrainingSettings, trainer_for
+from fedtutor.training import TrainingSettings, learning_rate_at, trainer_for
 
 PACKAGES = ("tensorflow", "keras", "flwr", "numpy", "scikit-learn", "pandas")
 NUM_EXPLAINED = 6
@@ -254,7 +254,10 @@ def _federate(
         strategy,
         num_rounds=settings.rounds,
         config=federation.train_config(
-            settings.training, local_epochs=settings.local_epochs, seed=settings.seed
+            settings.training,
+            num_rounds=settings.rounds,
+            local_epochs=settings.local_epochs,
+            seed=settings.seed,
         ),
         min_hospitals=settings.min_hospitals,
         on_reply=on_reply,
@@ -270,7 +273,12 @@ def _train_alone(
     """As many passes over ``images`` as the federation makes, in one place."""
     trainer.start(initial)
     for server_round in range(1, settings.rounds + 1):
-        trainer.more(images, epochs=settings.local_epochs, seed=(settings.seed, server_round, k))
+        trainer.more(
+            images,
+            epochs=settings.local_epochs,
+            seed=(settings.seed, server_round, k),
+            learning_rate=learning_rate_at(settings.training, server_round, settings.rounds),
+        )
         progress.advance(len(images) * settings.local_epochs)
     return trainer.weights()
 

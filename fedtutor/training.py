@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
 
 OPTIMIZERS = ("adam", "sgd", "momentum")
+SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class TrainingSettings:
     batch_size : images a gradient step, >= 1; the last batch of an epoch may be smaller.
     proximal_mu : weight of FedProx's pull towards the weights the hospital was sent
         (Li et al. 2020, eq. 2); 0 is plain training.
+    schedule : "constant", or "cosine" to lower the step size from round to round, see
+        :func:`learning_rate_at`.
     """
 
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     batch_size: int = 32
     proximal_mu: float = 0.0
+    schedule: str = "cosine"
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -49,6 +53,8 @@ class TrainingSettings:
             )
         if not 0 < self.learning_rate < math.inf:
             raise DataError(f"learning_rate must be above 0; got {self.learning_rate}.")
+        if self.schedule not in SCHEDULES:
+            raise DataError(f"unknown schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}.")
         if self.batch_size < 1:
             raise DataError(f"batch_size must be at least 1; got {self.batch_size}.")
         if self.proximal_mu < 0:
@@ -62,6 +68,18 @@ def create_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
         return optimizers.Adam(settings.learning_rate)
     momentum = 0.9 if settings.optimizer == "momentum" else 0.0
     return optimizers.SGD(settings.learning_rate, momentum=momentum)
+
+
+def learning_rate_at(settings: TrainingSettings, server_round: int, num_rounds: int) -> float:
+    """The step size in a round, 1..num_rounds.
+
+    Half a cosine from ``learning_rate`` towards 0 (Loshchilov & Hutter 2017, eq. 5): large steps
+    while the hospitals still agree on the direction, small ones when they would only pull the
+    average to and fro.
+    """
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (server_round - 1) / num_rounds))
 
 
 def epoch_order(num_images: int, epochs: int, *, seed: int | tuple[int, ...]) -> np.ndarray:
@@ -138,8 +156,11 @@ class Trainer:
         *,
         epochs: int = 1,
         seed: int | tuple[int, ...] = 0,
+        learning_rate: float | None = None,
     ) -> tuple[Weights, float]:
         """Train from ``weights`` on ``data`` with a fresh optimiser.
+
+        ``learning_rate`` is by default that of the settings.
 
         Returns
         -------
@@ -147,7 +168,7 @@ class Trainer:
         ``seed`` and their number.
         """
         self.start(weights)
-        loss = self.more(data, epochs=epochs, seed=seed)
+        loss = self.more(data, epochs=epochs, seed=seed, learning_rate=learning_rate)
         return self.weights(), loss
 
     def start(self, weights: Weights) -> None:
@@ -158,9 +179,16 @@ class Trainer:
             variable.assign(value)
 
     def more(
-        self, data: MedicalImages, *, epochs: int = 1, seed: int | tuple[int, ...] = 0
+        self,
+        data: MedicalImages,
+        *,
+        epochs: int = 1,
+        seed: int | tuple[int, ...] = 0,
+        learning_rate: float | None = None,
     ) -> float:
         """Go on training from where it stands; returns the last epoch's mean loss."""
+        if learning_rate is not None:
+            self._optimizer.learning_rate.assign(learning_rate)
         order = epoch_order(len(data), epochs, seed=seed)
         return float(self._epochs(data.images, data.labels, order))
 

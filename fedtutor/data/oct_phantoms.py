@@ -6,27 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedtutor.data.images import MedicalImages
-from fedtutor.data.texture import (
-    Canvas,
+from fedtutor.data.cohort import (
     Cohort,
     Hospital,
     Scanner,
     Shortcut,
-    blur,
     check_request,
-    collimate,
-    column,
     describe_table,
-    ellipse,
     enrol,
     found_hospitals,
-    hump,
-    ramp,
-    scan,
-    smooth_noise,
-    stamp_markers,
 )
+from fedtutor.data.images import MedicalImages
+from fedtutor.data.scanner import develop_scan, scan, stamp_markers
+from fedtutor.data.texture import Canvas, column, ellipse, hump, ramp, smooth_noise
 
 OCT_CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")  # the order of OCT2017 and OCTMNIST
 CNV, DME, DRUSEN, NORMAL = range(4)
@@ -114,7 +106,7 @@ def draw_retinas(
     people: Cohort, canvas: Canvas, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reflected light, float32 (n, size, size), 0..1, and the lesion masks, bool."""
-    n, size, y = len(people), canvas.size, canvas.y
+    n, size = len(people), canvas.size
     disease = draw_disease(people, canvas)
     retina = draw_layers(people, canvas, disease)
     ripple = smooth_noise(rng, n, size, (3, 24))
@@ -221,7 +213,7 @@ def paint_layers(
     levels[6] = levels[6] * (1 - wet) + np.float32(0.07) * wet
     light = np.full((len(people), canvas.size, canvas.size), VITREOUS, dtype=np.float32)
     before = np.float32(VITREOUS)
-    for top, level in zip(layers[:-1], levels):
+    for top, level in zip(layers[:-1], levels, strict=True):
         light += (level - before) * ramp(y - top, soft)
         before = level
     light += ramp(y - retina.choroid, soft) * (paint_choroid(people, y, retina, ripple) - before)
@@ -276,18 +268,3 @@ def draw_cysts(
         np.maximum(holes, hole, out=holes)
     dark = ramp(holes - 0.1, 0.5) * column(people.severity)
     return light * (1 - np.float32(0.85) * dark)
-
-
-def develop_scan(light: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
-    """Reflected light to brightness 0..1: speckle grows with the light, as in real OCT."""
-    speckle = rng.standard_normal(light.shape, dtype=np.float32)
-    film = light * (1 + np.float32(5 * scanner.noise) * speckle)
-    np.abs(speckle, out=speckle)
-    film += np.float32(1.2 * scanner.noise) * speckle
-    film = blur(film, scanner.blur * light.shape[1])
-    np.clip(film, 0, None, out=film)
-    if scanner.gamma != 1:
-        film **= np.float32(scanner.gamma)
-    film *= np.float32(0.9 * scanner.gain)
-    collimate(film, scanner.collimation)
-    return film

@@ -15,11 +15,11 @@ from fedtutor.evaluation import evaluate
 from fedtutor.federation.guard import GuardedGrid, like_model
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import Weights, predict
-from fedtutor.training import TrainingSettings, trainer_for
+from fedtutor.training import TrainingSettings, learning_rate_at, trainer_for
 
 
 def train_config(
-    settings: TrainingSettings, *, local_epochs: int = 1, seed: int = 0
+    settings: TrainingSettings, *, num_rounds: int, local_epochs: int = 1, seed: int = 0
 ) -> ConfigRecord:
     """What the server tells the hospitals about training, as a Flower record."""
     return ConfigRecord(
@@ -28,6 +28,8 @@ def train_config(
             "learning-rate": settings.learning_rate,
             "batch-size": settings.batch_size,
             "proximal-mu": settings.proximal_mu,
+            "schedule": settings.schedule,
+            "num-rounds": num_rounds,
             "local-epochs": local_epochs,
             "seed": seed,
         }
@@ -52,17 +54,23 @@ def make_client_app(images_of: Callable[[Context], MedicalImages]) -> ClientApp:
             learning_rate=float(config["learning-rate"]),
             batch_size=int(config["batch-size"]),
             proximal_mu=float(config["proximal-mu"]),
+            schedule=str(config["schedule"]),
         )
         trainer = trainer_for(images.image_shape, len(images.class_names), settings)
-        return images, config, trainer, to_weights(message.content["arrays"])
+        return images, config, settings, trainer, to_weights(message.content["arrays"])
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        images, config, trainer, weights = load(message, context)
+        images, config, settings, trainer, weights = load(message, context)
+        server_round = int(config["server-round"])
         # Hospitals and rounds differ in the order of images, engines do not.
-        seed = (config["seed"], config["server-round"], context.node_config["partition-id"])
+        seed = (config["seed"], server_round, context.node_config["partition-id"])
         weights, loss = trainer.train(
-            weights, images, epochs=int(config["local-epochs"]), seed=seed
+            weights,
+            images,
+            epochs=int(config["local-epochs"]),
+            seed=seed,
+            learning_rate=learning_rate_at(settings, server_round, int(config["num-rounds"])),
         )
         metrics = MetricRecord({"num-examples": len(images), "loss": loss})
         content = RecordDict({"arrays": to_record(weights), "metrics": metrics})
@@ -70,7 +78,7 @@ def make_client_app(images_of: Callable[[Context], MedicalImages]) -> ClientApp:
 
     @app.evaluate()
     def evaluate_global(message: Message, context: Context) -> Message:
-        images, _, trainer, weights = load(message, context)
+        images, _, _, trainer, weights = load(message, context)
         trainer.start(weights)
         scores = evaluate(predict(trainer.model, images.images), images.labels)
         metrics = MetricRecord({"num-examples": len(images), "accuracy": scores.accuracy})
