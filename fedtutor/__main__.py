@@ -18,8 +18,8 @@ STOPPED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 """Exit codes; 130 is what a shell expects of a program stopped by Ctrl-C."""
 
 EPILOG = """examples:
-  fedtutor run                                   five synthetic hospitals, about two minutes
-  fedtutor run --size 64                         the same in about a quarter of the time
+  fedtutor run                                   five synthetic hospitals, about a minute
+  fedtutor run --size 128                        the same, with images of the mission's size
   fedtutor run --partition dirichlet --alpha 0.1 hospitals that see almost one class each
   fedtutor run --dataset ~/xrays --partition by:view
 """
@@ -105,7 +105,13 @@ def _add_run(commands) -> None:
     option(
         "--optimizer", default="adam", metavar="NAME", help="adam, sgd or momentum (default: adam)"
     )
-    option("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
+    option("--batch-size", type=int, default=8, metavar="N", help="(default: %(default)s)")
+    option(
+        "--schedule",
+        default="constant",
+        metavar="NAME",
+        help="learning rate over the rounds: constant or cosine (default: %(default)s)",
+    )
     option(
         "--min-hospitals",
         type=int,
@@ -178,6 +184,7 @@ def _settings(arguments: argparse.Namespace):
             optimizer=arguments.optimizer,
             learning_rate=arguments.learning_rate,
             batch_size=arguments.batch_size,
+            schedule=arguments.schedule,
         ),
     )
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedtutor.errors import DataError
-from fedtutor.model import load_keras, scale_images
+from fedtutor.model import load_keras, standardise
 
 if TYPE_CHECKING:
     import keras
@@ -66,9 +66,7 @@ def grad_cam(
     if len(chosen) and not -1 <= chosen.min() <= chosen.max() < num_classes:
         raise DataError(f"classes must lie in 0..{num_classes - 1}; got {classes}.")
     maps = [
-        explain(
-            scale_images(images[i : i + batch_size]), chosen[i : i + batch_size].astype("int32")
-        )
+        explain(standardise(images[i : i + batch_size]), chosen[i : i + batch_size].astype("int32"))
         for i in range(0, len(images), batch_size)
     ]
     return (

@@ -22,6 +22,9 @@ Weights = list[np.ndarray]
 MIN_SIZE = 10
 """Below this many pixels a side nothing is left after two convolutions and two poolings."""
 
+MIN_DEVIATION = 1.0
+"""Grey levels; keeps an empty image from being blown up into noise."""
+
 
 def load_keras():
     """Import Keras on TensorFlow; this is the only door to it, and it takes seconds."""
@@ -109,9 +112,16 @@ def create_model(
     )
 
 
-def scale_images(images: np.ndarray) -> np.ndarray:
-    """uint8 images of shape (n, h, w, 1) to the float32 values in 0..1 that the model takes."""
-    return images.astype(np.float32) / np.float32(255)
+def standardise(images: np.ndarray) -> np.ndarray:
+    """uint8 images (n, h, w, 1) to what the model takes: float32, each of mean 0 and deviation 1.
+
+    Scanners differ in brightness and contrast; taking both out of every image by itself leaves
+    the hospitals less to disagree about, and needs no number that would have to be shared.
+    """
+    pixels = images.astype(np.float32)
+    mean = pixels.mean(axis=(1, 2, 3), keepdims=True)
+    deviation = pixels.std(axis=(1, 2, 3), keepdims=True)
+    return (pixels - mean) / np.maximum(deviation, MIN_DEVIATION)
 
 
 def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
@@ -120,7 +130,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     Works in blocks of ``batch_size``, so that a large test set is never held as float.
     """
     blocks = [
-        np.asarray(model(scale_images(images[i : i + batch_size]), training=False))
+        np.asarray(model(standardise(images[i : i + batch_size]), training=False))
         for i in range(0, len(images), batch_size)
     ]
     return np.concatenate(blocks) if blocks else np.empty((0, model.output_shape[-1]), np.float32)

@@ -16,13 +16,13 @@ import numpy as np
 
 from fedtutor.data.images import MedicalImages
 from fedtutor.errors import DataError
-from fedtutor.model import Weights, create_model, load_keras, scale_images
+from fedtutor.model import MIN_DEVIATION, Weights, create_model, load_keras, standardise
 
 if TYPE_CHECKING:
     import keras
 
 OPTIMIZERS = ("adam", "sgd", "momentum")
-SCHEDULES = ("cosine", "constant")
+SCHEDULES = ("constant", "cosine")
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class TrainingSettings:
 
     optimizer: str = "adam"
     learning_rate: float = 1e-3
-    batch_size: int = 32
+    batch_size: int = 8
     proximal_mu: float = 0.0
-    schedule: str = "cosine"
+    schedule: str = "constant"
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -95,7 +95,7 @@ def fit_keras(
     model.compile(optimizer=create_optimizer(settings), loss="sparse_categorical_crossentropy")
     for epoch in order:
         history = model.fit(
-            scale_images(data.images[epoch]),
+            standardise(data.images[epoch]),
             data.labels[epoch],
             batch_size=settings.batch_size,
             shuffle=False,
@@ -116,7 +116,7 @@ def fit_step_by_step(
         losses, sizes = [], []
         for start in range(0, len(epoch), settings.batch_size):
             batch = epoch[start : start + settings.batch_size]
-            images, labels = scale_images(data.images[batch]), data.labels[batch]
+            images, labels = standardise(data.images[batch]), data.labels[batch]
             with tf.GradientTape() as tape:
                 outputs = model(images, training=True)  # forward
                 loss = criterion(labels, outputs)
@@ -205,9 +205,15 @@ class Trainer:
         variables = [v.value for v in model.trainable_variables]
         criterion = load_keras().losses.sparse_categorical_crossentropy
 
+        def standardised(images):  # fedtutor.model.standardise, in the graph
+            pixels = tf.cast(images, tf.float32)
+            mean = tf.reduce_mean(pixels, axis=(1, 2, 3), keepdims=True)
+            deviation = tf.math.reduce_std(pixels, axis=(1, 2, 3), keepdims=True)
+            return (pixels - mean) / tf.maximum(deviation, MIN_DEVIATION)
+
         def step(images, labels, anchor):
             with tf.GradientTape() as tape:
-                outputs = model(tf.cast(images, tf.float32) / 255.0, training=True)
+                outputs = model(standardised(images), training=True)
                 losses = criterion(labels, outputs)
                 loss = tf.reduce_mean(losses)
             gradients = tape.gradient(loss, variables)

@@ -5,7 +5,7 @@ import pytest
 
 from fedtutor import gradcam
 from fedtutor.errors import DataError
-from fedtutor.model import create_model, load_keras, scale_images
+from fedtutor.model import create_model, load_keras, standardise
 from fedtutor.training import Trainer, TrainingSettings
 
 
@@ -36,7 +36,7 @@ def trained(request):
 def reference(model, image, label, method):
     """Both formulas for one image, gradients by finite differences of the head."""
     tf = pytest.importorskip("tensorflow")
-    x = tf.constant(scale_images(image[None]))
+    x = tf.constant(standardise(image[None]))
     for layer in model.layers[:3]:
         x = layer(x)
     maps = x.numpy()
@@ -83,7 +83,7 @@ def test_a_saturated_softmax_does_not_blank_the_map(trained):
     weights = model.get_weights()
     weights[-2], weights[-1] = weights[-2] * 1000, weights[-1] * 1000
     sure.set_weights(weights)
-    assert np.asarray(sure(scale_images(data.images[:1]))).max() == 1.0
+    assert np.asarray(sure(standardise(data.images[:1]))).max() == 1.0
     before = gradcam.grad_cam(model, data.images[:1], method="hirescam")
     after = gradcam.grad_cam(sure, data.images[:1], method="hirescam")
     assert after.max() == pytest.approx(1)
@@ -121,7 +121,7 @@ def test_branches_are_explained_too():
 
 def test_the_default_class_is_the_likeliest(trained):
     model, data = trained
-    likeliest = np.asarray(model(scale_images(data.images[:4]))).argmax(axis=1)
+    likeliest = np.asarray(model(standardise(data.images[:4]))).argmax(axis=1)
     np.testing.assert_array_equal(
         gradcam.grad_cam(model, data.images[:4]),
         gradcam.grad_cam(model, data.images[:4], likeliest),

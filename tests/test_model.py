@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedtutor.errors import DataError
-from fedtutor.model import MIN_SIZE, create_model, predict, scale_images
+from fedtutor.model import MIN_SIZE, create_model, predict, standardise
 
 
 def test_the_cnn_is_the_one_of_the_mission():
@@ -52,7 +52,7 @@ def test_what_cannot_be_built_is_refused(shape, classes, word):
 
 
 def test_images_are_scaled_to_one():
-    scaled = scale_images(np.array([0, 51, 255], np.uint8))
+    scaled = standardise(np.array([0, 51, 255], np.uint8))
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, [0, 0.2, 1])
 

@@ -69,7 +69,7 @@ def draw_lesions(
                 ill, people.take(rows), canvas.take(rows), clouds[rows], grain[rows]
             )
             place *= lungs[rows]
-            mask[rows] = place > 0.3
+            mask[rows] = place > 0.15
             place *= column(people.severity[rows])
             lesion[rows] = place * texture
     return lesion, mask
@@ -78,31 +78,44 @@ def draw_lesions(
 def draw_covid(
     chest: Chest, people: Cohort, canvas: Canvas, clouds: np.ndarray, grain: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ground glass: soft patches along the outer border, most of them low, on both sides."""
+    """Ground glass: one to four soft patches near the outer border, most of them low."""
     place = np.full(clouds.shape, -1, dtype=np.float32)
-    x = canvas.x
+    first_side = np.where(people.lesion[:, 20] > 0, 1, -1)
     for k in range(4):
         spot = people.lesion[:, 5 * k : 5 * k + 5]
-        side = -1 if k % 2 else 1
-        level = column(0.66 + 0.07 * spot[:, 0]) if k < 2 else column(0.52 + 0.1 * spot[:, 0])
-        level = np.minimum(level, 0.78) * (chest.base + 0.06) / 0.8
-        out = chest.lung_width * (0.80 + 0.02 * column(spot[:, 1]))
-        wide = 0.10 + 0.015 * column(spot[:, 2])
-        tall = np.clip((0.12 if k < 2 else 0.07) + 0.025 * column(spot[:, 3]), 0.03, None)
-        np.maximum(place, ellipse(x - side * out, canvas.y - level, wide, tall), out=place)
+        side = column(first_side * (-1 if k % 2 else 1))
+        level = np.clip(column(0.62 + 0.11 * spot[:, 0]), 0.30, 0.80) * (chest.base + 0.06) / 0.8
+        out = chest.lung_width * np.clip(column(0.78 + 0.05 * spot[:, 1]), 0.66, 0.88)
+        wide = np.clip(column(0.10 + 0.02 * spot[:, 2]), 0.06, None)
+        tall = np.clip(column(0.12 + 0.03 * spot[:, 3]), 0.06, None)
+        patch = ellipse(canvas.x - side * out, canvas.y - level, wide, tall)
+        _keep_if(patch, spot[:, 4] > 0 if k else None)
+        np.maximum(place, patch, out=place)
     place += np.float32(0.22) * clouds
     place += np.float32(0.10) * grain
-    return ramp(place - 0.2, 0.7), 0.55 + np.float32(0.10) * grain
+    return ramp(place - 0.2, 0.6), 0.75 + np.float32(0.20) * grain
+
+
+def _keep_if(place: np.ndarray, present: np.ndarray | None) -> None:
+    """Take a patch away, in place, from the images that do not have it."""
+    if present is not None:
+        place[~present] = -1
 
 
 def draw_viral(
     chest: Chest, people: Cohort, canvas: Canvas, clouds: np.ndarray, grain: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Interstitial pattern: many thin streaks around both hila, over a faint haze."""
-    x = np.abs(canvas.x)
-    height = column(0.50 + 0.04 * people.lesion[:, 0])
-    tall = column(0.22 + 0.025 * people.lesion[:, 1])
-    place = ellipse(x - 0.18, canvas.y - height, 0.15, tall)
+    """Interstitial pattern: thin streaks over a faint haze, in two to four zones of both lungs."""
+    place = np.full(clouds.shape, -1, dtype=np.float32)
+    for k in range(4):
+        spot = people.lesion[:, 5 * k : 5 * k + 5]
+        height = np.clip(column(0.50 + 0.11 * spot[:, 0]), 0.28, 0.74)
+        aside = np.clip(column(0.19 + 0.04 * spot[:, 1]), 0.11, 0.27)
+        wide = np.clip(column(0.10 + 0.015 * spot[:, 2]), 0.07, None)
+        tall = np.clip(column(0.12 + 0.025 * spot[:, 3]), 0.07, None)
+        zone = ellipse(canvas.x - (-1 if k % 2 else 1) * aside, canvas.y - height, wide, tall)
+        _keep_if(zone, spot[:, 4] > 0 if k > 1 else None)
+        np.maximum(place, zone, out=place)
     place += np.float32(0.25) * clouds
     return ramp(place - 0.1, 0.6), 0.10 + np.float32(0.02) * grain + _streaks(people, canvas)
 
@@ -120,4 +133,4 @@ def _streaks(people: Cohort, canvas: Canvas) -> np.ndarray:
     heading = np.arctan2(down - 0.46, aside - 0.05) + 2.4 * (turn - 0.5)
     step = (0.025 + 0.045 * long) * np.linspace(-0.5, 0.5, 8, dtype=np.float32)
     x, y = side * (aside + step * np.cos(heading)), down + step * np.sin(heading)
-    return splat(canvas, x, y, np.full_like(x, 0.27))
+    return splat(canvas, x, y, np.full_like(x, 0.30))

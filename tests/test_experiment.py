@@ -1,0 +1,210 @@
+"""The main job on small inputs: what it writes is whole, true to itself and readable."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fedtutor.__main__ import main
+from fedtutor.data import split_by_patient
+from fedtutor.evaluation import auc
+from fedtutor.experiment import RunSettings, build_cohort, plain, run_experiment
+from fedtutor.model import load_keras, predict
+from fedtutor.training import Trainer
+
+SMALL = ["--size", "28", "--rounds", "2", "--batch-size", "32"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    assert main(["run", *SMALL, "--out", str(folder)]) == 0
+    return folder, json.loads((folder / "summary.json").read_text())
+
+
+def test_a_run_leaves_three_files_and_no_crumbs(finished):
+    folder, _ = finished
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "model.keras",
+        "report.html",
+        "summary.json",
+    ]
+
+
+def test_the_summary_says_all_that_was_promised(finished):
+    _, summary = finished
+    assert summary["dataset"] == "chest-phantoms"
+    assert summary["synthetic"] is True
+    assert summary["partition"] == "by:hospital"
+    assert len(summary["hospitals"]) == 5
+    keys = {"pooled", "fedavg", "local_mean", "local_best"}
+    assert set(summary["auc"]) == set(summary["accuracy"]) == set(summary["auc_interval"]) == keys
+    for row in summary["hospitals"]:
+        assert sum(row["class_counts"]) == row["num_examples"]
+        assert 0 <= row["auc_local"] <= 1
+        assert row["auc_fedavg"] == summary["auc"]["fedavg"]
+        assert 0 <= row["auc_fedavg_own_test"] <= 1
+    assert sum(row["num_examples"] for row in summary["hospitals"]) == summary["num_train"]
+    local = [row["auc_local"] for row in summary["hospitals"]]
+    assert summary["auc"]["local_mean"] == pytest.approx(np.mean(local))
+    assert summary["auc"]["local_best"] == max(local)
+    for key, (low, high) in summary["auc_interval"].items():
+        assert low <= summary["auc"][key] <= high
+    assert [row["round"] for row in summary["rounds"]] == [0, 1, 2]
+    assert summary["rounds"][-1]["auc"] == summary["auc"]["fedavg"]
+    assert {
+        "pointing_game",
+        "pointing_game_hirescam",
+        "pointing_game_random",
+        "mass_in_lesion",
+    } <= (set(summary["grad_cam"]))
+    assert set(summary["seconds"]) >= {"federated", "local", "pooled", "evaluate", "explain"}
+    assert summary["versions"]["flwr"].startswith("1.41")
+
+
+def test_the_traffic_is_the_model_to_and_from_every_hospital(finished):
+    folder, summary = finished
+    model = load_keras().models.load_model(folder / "model.keras")
+    once = 5 * 4 * model.count_params()
+    for row in summary["rounds"][1:]:
+        assert (row["bytes_down"], row["bytes_up"]) == (once, once)
+
+
+def test_the_saved_model_is_the_one_that_was_scored(finished):
+    folder, summary = finished
+    model = load_keras().models.load_model(folder / "model.keras")
+    cohort = build_cohort(RunSettings(size=28))
+    again = auc(predict(model, cohort.test.images), cohort.test.labels)
+    assert again == pytest.approx(summary["auc"]["fedavg"], abs=1e-6)
+
+
+def test_the_report_needs_no_other_file_and_describes_its_figures(finished):
+    folder, summary = finished
+    page = (folder / "report.html").read_text()
+    images = re.findall(r"<img [^>]*>", page)
+    assert len(images) == 6
+    for image in images:
+        assert 'src="data:image/png;base64,' in image
+        assert len(re.search(r'alt="([^"]*)"', image).group(1)) > 30
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert f"{summary['auc']['fedavg']:.3f}" in page
+    assert "synthetic" in page
+    assert "does not diagnose" in page
+    for row in summary["hospitals"]:
+        assert row["name"].replace("'", "&#x27;") in page
+
+
+def test_no_test_patient_is_in_any_hospital():
+    cohort = build_cohort(RunSettings(size=28, seed=3))
+    seen = set().union(*(set(images.table["patient"]) for images in cohort.hospitals))
+    assert not seen & set(cohort.test.table["patient"])
+    train, test = split_by_patient(cohort.train, seed=1)
+    assert len(train) + len(test) == len(cohort.train)
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    settings = RunSettings(size=28, rounds=1, hospitals=2)
+    one, two = (run_experiment(settings).summary for _ in range(2))
+    assert one["auc"] == two["auc"]
+    assert one["rounds"] == two["rounds"]
+
+
+def test_a_failing_hospital_is_named_and_the_others_go_on(monkeypatch, tmp_path):
+    honest = Trainer.train
+
+    def train(self, weights, data, **kwargs):
+        if data.table["hospital"].iloc[0] == "Harbour General":
+            raise RuntimeError("no power")
+        return honest(self, weights, data, **kwargs)
+
+    monkeypatch.setattr(Trainer, "train", train)
+    assert main(["run", *SMALL, "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [out["hospital"] for out in summary["left_out"]] == ["Harbour General"] * 2
+    assert "no power" in (tmp_path / "report.html").read_text()
+
+
+def _stop_in_round_two(monkeypatch, error):
+    honest = Trainer.train
+
+    def train(self, weights, data, *, seed, **kwargs):
+        if seed[1] == 2:
+            raise error
+        return honest(self, weights, data, seed=seed, **kwargs)
+
+    monkeypatch.setattr(Trainer, "train", train)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "word"),
+    [(RuntimeError("no power"), 1, "0 of 5 hospitals"), (KeyboardInterrupt(), 130, "stopped")],
+)
+def test_a_run_that_stops_keeps_the_last_good_model(
+    monkeypatch, tmp_path, capsys, error, code, word
+):
+    _stop_in_round_two(monkeypatch, error)
+    assert main(["run", *SMALL, "--out", str(tmp_path)]) == code
+    message = capsys.readouterr().err
+    assert word in message
+    assert "round 1" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["last-good-model.keras"]
+    model = load_keras().models.load_model(tmp_path / "last-good-model.keras")
+    assert np.isfinite(model.get_weights()[0]).all()
+
+
+def test_a_diverging_run_says_so(tmp_path, capsys):
+    arguments = ["--learning-rate", "1e30", "--optimizer", "sgd"]
+    assert main(["run", *SMALL, *arguments, "--out", str(tmp_path)]) in (1, 2)
+    assert "lower" in capsys.readouterr().err
+    assert not list(tmp_path.glob("report.html"))
+
+
+def test_ctrl_c_from_a_terminal_leaves_no_broken_report(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fedtutor", "run", "--rounds", "50", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    for line in process.stdout:
+        if line.startswith("federated"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "stopped" in message
+    assert "Traceback" not in message
+    assert {path.name for path in tmp_path.iterdir()} <= {"last-good-model.keras"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "hospitals"),
+    [
+        ("nih_chestxray14", ["--partition", "by:view"], ["AP", "PA"]),
+        ("oct2017", ["--hospitals", "2"], ["Hospital 1", "Hospital 2"]),
+        ("pneumoniamnist.npz", ["--hospitals", "3"], ["Hospital 1", "Hospital 2", "Hospital 3"]),
+    ],
+)
+def test_real_images_run(real_data, tmp_path, name, arguments, hospitals):
+    command = ["run", "--dataset", str(real_data / name), *arguments, "--size", "28"]
+    assert main([*command, "--rounds", "1", "--batch-size", "64", "--out", str(tmp_path)]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["synthetic"] is False
+    assert [row["name"] for row in summary["hospitals"]] == hospitals
+    assert "pointing_game" not in summary["grad_cam"]
+
+
+def test_nan_becomes_null_and_arrays_lists():
+    assert plain({"a": float("nan"), "b": np.arange(2), "c": (np.float32(0.5),)}) == {
+        "a": None,
+        "b": [0, 1],
+        "c": [0.5],
+    }
