@@ -101,7 +101,7 @@ def _add_run(commands) -> None:
     )
     option("--size", type=int, metavar="PIXELS", help="side of the images (default: the set's own)")
     option("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
-    option("--learning-rate", type=float, default=1e-3, metavar="X", help="(default: %(default)s)")
+    option("--learning-rate", type=float, default=2e-3, metavar="X", help="(default: %(default)s)")
     option(
         "--optimizer", default="adam", metavar="NAME", help="adam, sgd or momentum (default: adam)"
     )

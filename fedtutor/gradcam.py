@@ -134,7 +134,7 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str):
     score_source = last.input if before_activation else model.output
     joint = keras.Model(model.inputs, [layer.output, score_source])
     kernel, bias = (last.kernel, last.bias) if before_activation else (None, None)
-    size = model.input_shape[1:3]
+    place_over_image = _placer(model, layer)
 
     @tf.function(reduce_retracing=True)
     def explain(images, classes):
@@ -153,7 +153,60 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str):
         if method == "grad_cam":
             gradients = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         heat = tf.nn.relu(tf.reduce_sum(gradients * maps, axis=-1, keepdims=True))
-        heat = tf.image.resize(heat, size, method="bilinear")[..., 0]
+        heat = place_over_image(heat)[..., 0]
         return tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
 
     return explain
+
+
+def _placer(model: keras.Model, layer: keras.layers.Layer):
+    """A function that lays heat of the layer's shape (n, h, w, 1) over the image it belongs to.
+
+    Convolutions without padding lose a margin. Stretched over the whole image the map would be
+    off by up to that margin, so it is stretched over what its cells really look at, and the
+    margin, of which it knows nothing, is 0. Where the way to the layer is not a plain chain of
+    convolutions and poolings, the map is stretched over the whole image, as is usual.
+    """
+    import tensorflow as tf
+
+    size = model.input_shape[1:3]
+    geometry = _cell_geometry(model, layer)
+    if geometry is None:
+        return lambda heat: tf.image.resize(heat, size)
+    stride, centre = geometry
+    inner = [stride * cells for cells in layer.output.shape[1:3]]
+    before = round(centre - (stride - 1) / 2)
+    margins = [
+        [before, max(0, full - before - part)] for full, part in zip(size, inner, strict=True)
+    ]
+
+    def place(heat):
+        heat = tf.pad(tf.image.resize(heat, inner), [[0, 0], *margins, [0, 0]])
+        return heat[:, : size[0], : size[1]]
+
+    return place
+
+
+def _cell_geometry(model: keras.Model, layer: keras.layers.Layer) -> tuple[int, float] | None:
+    """Pixels from one cell of the layer to the next, and the pixel at the centre of the first."""
+    keras = load_keras()
+    windows = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
+    stride, centre = 1, 0.0
+    tensor = model.inputs[0]
+    for step in model.layers:
+        if isinstance(step, keras.layers.InputLayer):
+            continue
+        if step.input is not tensor or not isinstance(step, windows):
+            return None
+        window = getattr(step, "kernel_size", None) or step.pool_size
+        if len(set(window)) > 1 or len(set(step.strides)) > 1:
+            return None
+        if step.padding == "valid":
+            centre += stride * (window[0] - 1) / 2
+        elif step.strides[0] != 1 or window[0] % 2 == 0:
+            return None
+        stride *= step.strides[0]
+        if step is layer:
+            return stride, centre
+        tensor = step.output
+    return None

@@ -233,7 +233,8 @@ def _small_print(summary: dict) -> str:
         f"<h2>How</h2><p>Seed {summary['seed']}; {summary['num_rounds']} rounds of "
         f"{summary['local_epochs']} local epochs; {training['optimizer']}, learning rate "
         f"{training['learning_rate']:g} ({training['schedule']}), batches of "
-        f"{training['batch_size']}. Each training image was seen {summary['num_rounds'] * summary['local_epochs']} times in each of the three "
+        f"{training['batch_size']}. Each training image was seen "
+        f"{summary['num_rounds'] * summary['local_epochs']} times in each of the three "
         f"ways to train. {sum(summary['seconds'].values()):.0f} s in all. "
         + ", ".join(f"{escape(k)} {escape(v)}" for k, v in summary["versions"].items())
         + ".</p>"

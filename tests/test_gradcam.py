@@ -53,7 +53,7 @@ def reference(model, image, label, method):
     if method == "grad_cam":
         gradient = gradient.mean(axis=(1, 2), keepdims=True)
     heat = np.maximum((gradient * maps).sum(-1), 0)[..., None]
-    heat = tf.image.resize(heat, image.shape[:2]).numpy()[0, ..., 0]
+    heat = np.pad(tf.image.resize(heat, (18, 18)).numpy()[0, ..., 0], 3)  # 9 cells, 2 pixels each
     return heat / heat.max() if heat.max() > 0 else heat
 
 
@@ -104,6 +104,22 @@ def test_a_functional_model_gives_the_same_maps(trained):
         gradcam.grad_cam(model, data.images[:3], 1),
         atol=1e-5,
     )
+
+
+def test_the_map_lies_over_what_it_explains():
+    model = create_model((29, 29, 1), 2)
+    weights = [np.zeros_like(w) for w in model.get_weights()]
+    weights[0][1, 1] = weights[2][1, 1] = 1  # every filter passes its middle pixel on
+    weights[4][:] = weights[6][:, 1] = 1
+    model.set_weights(weights)
+    images = np.zeros((3, 29, 29, 1), np.uint8)
+    spots = [(6, 8), (14, 14), (22, 17)]
+    for image, (row, column) in zip(images, spots, strict=True):
+        image[row : row + 2, column : column + 2] = 255
+    for found, (row, column) in zip(gradcam.grad_cam(model, images, 1), spots, strict=True):
+        peak = np.unravel_index(found.argmax(), found.shape)
+        assert abs(peak[0] - row - 0.5) <= 1.5
+        assert abs(peak[1] - column - 0.5) <= 1.5
 
 
 def test_branches_are_explained_too():
