@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -314,7 +313,6 @@ def main(argv: list[str] | None = None) -> int:
     The exit code: 0 done, 1 stopped half-way or check failed, 2 bad input, 130 Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
-    os.environ.setdefault("FLWR_LOG_LEVEL", "ERROR")
     commands = {"run": _run, "check": _check, "datasets": _datasets}
     try:
         return commands[arguments.command](arguments, Console())

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fedtutor import gradcam
 from fedtutor.data import MedicalImages, load, patients_of, split_by_patient
@@ -359,17 +360,17 @@ def _explain(model, test: MedicalImages, probabilities: np.ndarray) -> tuple[dic
             "mass_in_lesion": gradcam.mass_in_lesion(maps["grad_cam"], masks),
             "mass_in_lesion_hirescam": gradcam.mass_in_lesion(maps["hirescam"], masks),
         }
-    shown = _spread(test.labels[scored], NUM_EXPLAINED)
+    shown = _spread(test.take(scored), NUM_EXPLAINED)
     return scores, Explained(scored[shown], maps["grad_cam"][shown], maps["hirescam"][shown])
 
 
-def _spread(labels: np.ndarray, count: int) -> np.ndarray:
-    """Up to ``count`` positions, the classes in turn."""
-    rank = np.empty(len(labels), dtype=int)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        rank[members] = np.arange(len(members))
-    return np.sort(np.lexsort((labels, rank))[:count])
+def _spread(data: MedicalImages, count: int) -> np.ndarray:
+    """Up to ``count`` positions, the classes in turn and each from as many hospitals as can be."""
+    table = pd.DataFrame({"label": data.labels, "hospital": data.table.get("hospital", "")})
+    table["turn"] = table.groupby(["label", "hospital"]).cumcount()
+    table = table.sort_values(["turn", "hospital"], kind="stable")
+    table["rank"] = table.groupby("label").cumcount()
+    return table.sort_values(["rank", "label"], kind="stable").index.to_numpy()[:count]
 
 
 def _describe(settings: RunSettings, cohort: Cohort) -> dict:

@@ -174,11 +174,12 @@ def heat_maps(
     indices: np.ndarray,
     maps: dict[str, np.ndarray],
     *,
-    opacity: float = 0.45,
+    opacity: float = 0.8,
 ) -> Picture:
     """Images in a row, each under its heat maps; the true lesion, where known, is outlined.
 
-    ``maps`` is from a name to float (len(indices), h, w) in 0..1.
+    ``maps`` is from a name to float (len(indices), h, w) in 0..1; ``opacity`` is that of the
+    hottest point, and where there is no heat the image is left as it is.
     """
     rows = ["image", *maps]
     figure = Figure(figsize=(1.55 * max(len(indices), 1) + 1.1, 1.75 * len(rows)))
@@ -190,7 +191,7 @@ def heat_maps(
             axes.imshow(data.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
             if name in maps:
                 heat = maps[name][column]
-                axes.imshow(heat, cmap="inferno", alpha=opacity * (heat > 0.02), vmin=0, vmax=1)
+                axes.imshow(heat, cmap="inferno", alpha=opacity * heat, vmin=0, vmax=1)
             if data.masks is not None and data.masks[index].any():
                 axes.contour(data.masks[index], levels=[0.5], colors="cyan", linewidths=0.8)
     for row, name in enumerate(rows):
@@ -207,17 +208,27 @@ def heat_maps(
 
 def mistakes(probabilities: np.ndarray, labels: np.ndarray, class_names: list[str]) -> Picture:
     """Confusion matrix and reliability curve, side by side."""
+    import seaborn  # here, as it takes a second to import
+
     matrix, curve = confusion(probabilities, labels), calibration(probabilities, labels)
     figure = Figure(figsize=(9, 3.6))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    left.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        left.text(column, row, str(count), ha="center", va="center", color=colour)
-    ticks = range(len(class_names))
-    left.set_xticks(ticks, class_names, rotation=20, ha="right")
-    left.set_yticks(ticks, class_names)
+    seaborn.heatmap(
+        shares,
+        annot=matrix,
+        fmt="d",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        cbar=False,
+        square=True,
+        xticklabels=class_names,
+        yticklabels=class_names,
+        ax=left,
+    )
+    left.tick_params(axis="x", rotation=15)
+    left.tick_params(axis="y", rotation=0)
     left.set_xlabel("the model says")
     left.set_ylabel("truth")
     right.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)

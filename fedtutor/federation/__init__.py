@@ -4,6 +4,7 @@ import os
 
 # Before Flower is imported: nothing may be sent home from a hospital, or from a classroom.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_LOG_LEVEL", "ERROR")
 
 from fedtutor.federation.apps import make_client_app, make_server_app, train_config  # noqa: E402
 from fedtutor.federation.grid import InProcessGrid, run_in_process
