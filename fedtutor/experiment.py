@@ -113,7 +113,8 @@ def build_cohort(settings: RunSettings) -> Cohort:
         seed=settings.seed,
     )
     train, test = split_by_patient(data, seed=settings.seed)
-    scheme = settings.partition or ("by:hospital" if data.synthetic else "dirichlet")
+    knows_hospitals = "hospital" in data.table.columns
+    scheme = settings.partition or ("by:hospital" if knows_hospitals else "dirichlet")
     parts = partition(train, scheme, settings.hospitals, alpha=settings.alpha, seed=settings.seed)
     return Cohort(train, test, parts, parts.hospitals(train), scheme)
 

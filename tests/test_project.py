@@ -66,6 +66,16 @@ def test_no_file_names_a_package_index():
     assert "@" not in lock
 
 
+def test_every_data_set_has_a_card_that_names_its_licence_and_files():
+    from fedtutor.data import DATASETS
+
+    for info in DATASETS.values():
+        card = (ROOT / "datasets" / info.name / "README.md").read_text()
+        assert info.licence.split(",")[0] in card
+        assert all(file in card for file in info.files)
+        assert ("(synthetic)" in card) == info.synthetic
+
+
 def test_importing_fedtutor_loads_nothing_heavy():
     code = "import sys, fedtutor; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
