@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedtutor import __version__
@@ -22,6 +21,48 @@ EPILOG = """examples:
   fedtutor run --partition dirichlet --alpha 0.1 hospitals that see almost one class each
   fedtutor run --dataset ~/xrays --partition by:view
 """
+
+
+RUN_OPTIONS = {
+    "--dataset": (
+        str,
+        "chest-phantoms",
+        "NAME_OR_PATH",
+        "a name from 'fedtutor datasets', an .npz file or a folder",
+    ),
+    "--hospitals": (int, None, "N", "how many (default: 5; with by:COLUMN one for each value)"),
+    "--partition": (
+        str,
+        None,
+        "SCHEME",
+        "iid, dirichlet, shards, quantity or by:COLUMN, such as by:view "
+        "(default: by:hospital if the set knows its hospitals, else dirichlet)",
+    ),
+    "--alpha": (
+        float,
+        0.5,
+        "X",
+        "evenness of dirichlet and quantity: 0.1 very uneven, 100 nearly even",
+    ),
+    "--rounds": (int, 10, "N", "rounds of federation"),
+    "--local-epochs": (int, 1, "N", "passes a hospital makes over its own images in a round"),
+    "--strategy": (
+        str,
+        "fedavg",
+        "NAME",
+        "how the server averages: fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, "
+        "fedmedian, fedtrimmedavg, krum, multikrum or bulyan",
+    ),
+    "--size": (int, None, "PIXELS", "side of the images (default: the set's own)"),
+    "--seed": (int, 0, "N", "of everything random"),
+    "--optimizer": (str, "adam", "NAME", "adam, sgd or momentum"),
+    "--learning-rate": (float, 1e-3, "X", "step size"),
+    "--schedule": (str, "constant", "NAME", "step size over the rounds: constant or cosine"),
+    "--batch-size": (int, 8, "N", "images in a gradient step"),
+    "--min-hospitals": (int, 1, "N", "stop if fewer send a usable update in a round"),
+    "--out": (Path, Path("fedtutor-run"), "DIR", "folder for the results"),
+}
+"""Each option of ``fedtutor run``: type, default, placeholder, help."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,117 +92,16 @@ def _add_run(commands) -> None:
     run = commands.add_parser(
         "run",
         help="train hospitals alone, federated and pooled, and compare them",
-        description="Train each hospital alone, all of them federated, and one model on the "
-        "pooled images, each image seen equally often; test all on patients that none of them "
-        "saw; write summary.json, report.html and the global model, model.keras.",
+        description="Train each hospital alone, all of them federated, and one model on the\n"
+        "pooled images, each image seen equally often; test all on patients that none\n"
+        "of them saw; write summary.json, report.html and the global model, model.keras.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    option = run.add_argument
-    option(
-        "--dataset",
-        default="chest-phantoms",
-        metavar="NAME_OR_PATH",
-        help="a name from 'fedtutor datasets', an .npz file or a folder (default: %(default)s)",
-    )
-    option(
-        "--hospitals",
-        type=int,
-        metavar="N",
-        help="how many (default: 5; with by:COLUMN one for each value)",
-    )
-    option(
-        "--partition",
-        metavar="SCHEME",
-        help="iid, dirichlet, shards, quantity or by:COLUMN, such as by:view "
-        "(default: by:hospital if the set knows its hospitals, else dirichlet)",
-    )
-    option(
-        "--alpha",
-        type=float,
-        default=0.5,
-        help="evenness of dirichlet and quantity: 0.1 very uneven, 100 nearly even "
-        "(default: %(default)s)",
-    )
-    option("--rounds", type=int, default=10, help="rounds of federation (default: %(default)s)")
-    option(
-        "--local-epochs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="passes over its own images a hospital makes in a round (default: %(default)s)",
-    )
-    option(
-        "--strategy",
-        default="fedavg",
-        metavar="NAME",
-        help="how the server averages: fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, "
-        "fedmedian, fedtrimmedavg, krum, multikrum or bulyan (default: %(default)s)",
-    )
-    option("--size", type=int, metavar="PIXELS", help="side of the images (default: the set's own)")
-    option("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
-    option("--learning-rate", type=float, default=2e-3, metavar="X", help="(default: %(default)s)")
-    option(
-        "--optimizer", default="adam", metavar="NAME", help="adam, sgd or momentum (default: adam)"
-    )
-    option("--batch-size", type=int, default=8, metavar="N", help="(default: %(default)s)")
-    option(
-        "--schedule",
-        default="constant",
-        metavar="NAME",
-        help="learning rate over the rounds: constant or cosine (default: %(default)s)",
-    )
-    option(
-        "--min-hospitals",
-        type=int,
-        default=1,
-        metavar="N",
-        help="stop if fewer send a usable update in a round (default: %(default)s)",
-    )
-    option(
-        "--out",
-        type=Path,
-        default=Path("fedtutor-run"),
-        metavar="DIR",
-        help="folder for the results (default: %(default)s)",
-    )
-
-
-class LiveProgress:
-    """The main job's progress as one live line: what is going on, how far, how long still."""
-
-    def __init__(self, console: Console) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("starting", total=None)
-        # Without a terminal the bar would show nothing until the end; stages are then lines.
-        self._print = None if console.is_terminal else console.print
-
-    def __enter__(self) -> LiveProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._bar.stop()
-
-    def start(self, total: int) -> None:
-        self._bar.update(self._task, total=total)
-
-    def stage(self, text: str) -> None:
-        self._bar.update(self._task, description=text)
-        if self._print and ", " not in text:
-            self._print(f"{text} ...")
-
-    def advance(self, images: int) -> None:
-        self._bar.advance(self._task, images)
+    for name, (kind, default, metavar, text) in RUN_OPTIONS.items():
+        if default is not None and "default" not in text:
+            text += " (default: %(default)s)"
+        run.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
 
 
 def _settings(arguments: argparse.Namespace):
@@ -190,6 +130,7 @@ def _settings(arguments: argparse.Namespace):
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor import report
+    from fedtutor.console import LiveProgress, print_table
     from fedtutor.experiment import run_experiment
 
     settings = _settings(arguments)
@@ -210,7 +151,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         if last_good.round:
             print(last_good.save(), file=sys.stderr)
         return INTERRUPTED
-    _print_table(outcome.summary, console)
+    print_table(outcome.summary, console)
     console.print(report.verdict(outcome.summary))
     for name in ("report.html", "summary.json", "model.keras"):
         console.print(f"  {arguments.out / name}", soft_wrap=True, highlight=False)
@@ -236,30 +177,6 @@ class _LastGood:
         self.model.set_weights(self._weights)
         report.save_model(self.model, path)
         return f"The global model of round {self.round} is kept in {path}."
-
-
-def _print_table(summary: dict, console: Console) -> None:
-    synthetic = " (synthetic)" if summary["synthetic"] else ""
-    table = Table(title=f"{summary['dataset']}{synthetic}: AUC on the central test set")
-    table.add_column("hospital")
-    for column in ("images", *summary["classes"], "alone", "federated"):
-        table.add_column(column, justify="right")
-    for row in summary["hospitals"]:
-        counts = [row["num_examples"], *row["class_counts"]]
-        scores = [_number(row["auc_local"]), _number(row["auc_fedavg"])]
-        table.add_row(row["name"], *map(str, counts), *scores)
-    table.add_section()
-    blank = [""] * (1 + len(summary["classes"]))
-    auc = summary["auc"]
-    table.add_row("mean", *blank, _number(auc["local_mean"]), _number(auc["fedavg"]))
-    table.add_row("pooled (reference)", *blank, "", _number(auc["pooled"]))
-    console.print(table)
-    if summary["left_out"]:
-        console.print(f"{len(summary['left_out'])} updates were left out; the report names them.")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _check(arguments: argparse.Namespace, console: Console) -> int:

@@ -7,9 +7,6 @@ hospitals alone, and those of the pooled model but for batches that span two hos
 
 from __future__ import annotations
 
-import importlib.metadata
-import math
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,20 +17,14 @@ import numpy as np
 import pandas as pd
 
 from fedtutor import gradcam
-from fedtutor.data import MedicalImages, load, patients_of, split_by_patient
+from fedtutor.data import MedicalImages, load, split_by_patient
 from fedtutor.errors import DataError, FederationError
-from fedtutor.evaluation import bootstrap_aucs, evaluate, interval
+from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.model import Weights, create_model, predict
-from fedtutor.partition import (
-    Partition,
-    check_alpha,
-    label_divergence,
-    own_test_images,
-    partition,
-)
+from fedtutor.partition import Partition, check_alpha, partition
+from fedtutor.summary import compare, describe, plain, versions
 from fedtutor.training import TrainingSettings, learning_rate_at, trainer_for
 
-PACKAGES = ("tensorflow", "keras", "flwr", "numpy", "scikit-learn", "pandas")
 NUM_EXPLAINED = 6
 
 
@@ -166,12 +157,12 @@ def run_experiment(
         for name, values in weights.items():
             trainer.model.set_weights(values)
             probabilities[name] = predict(trainer.model, cohort.test.images)
-        scores = _scores(cohort, probabilities, settings.seed)
+        scores = compare(cohort, probabilities, settings.seed)
     with clock.stage("explain", progress, "explaining"):
         trainer.model.set_weights(fed.weights)
         grad_cam_scores, explained = _explain(trainer.model, cohort.test, probabilities["fedavg"])
     summary = {
-        **_describe(settings, cohort),
+        **describe(settings, cohort),
         **scores,
         "rounds": fed.rounds,
         "left_out": fed.left_out,
@@ -223,13 +214,7 @@ def _federate(
 
     def on_round(server_round: int, weights: Weights, grid) -> dict[str, float]:
         trainer.model.set_weights(weights)
-        probabilities = predict(trainer.model, cohort.test.images)
-        if not np.isfinite(probabilities).all():
-            raise FederationError(
-                f"round {server_round}: the global model answers NaN, so training has diverged; "
-                "lower the learning rate (--learning-rate)."
-            )
-        scores = evaluate(probabilities, cohort.test.labels)
+        scores = _score_round(server_round, trainer.model, cohort.test)
         traffic = grid.traffic.get(server_round, federation.Traffic())
         found.weights = weights
         found.rounds.append(
@@ -269,6 +254,16 @@ def _federate(
     return found
 
 
+def _score_round(server_round: int, model, test: MedicalImages) -> Evaluation:
+    probabilities = predict(model, test.images)
+    if not np.isfinite(probabilities).all():
+        raise FederationError(
+            f"round {server_round}: the global model answers NaN, so training has diverged; "
+            "lower the learning rate (--learning-rate)."
+        )
+    return evaluate(probabilities, test.labels)
+
+
 def _train_alone(
     settings: RunSettings, trainer, initial: Weights, images: MedicalImages, k: int, progress
 ) -> Weights:
@@ -283,59 +278,6 @@ def _train_alone(
         )
         progress.advance(len(images) * settings.local_epochs)
     return trainer.weights()
-
-
-def _scores(cohort: Cohort, probabilities: dict[str, np.ndarray], seed: int) -> dict:
-    """The parts of the summary that compare the models on the central test set."""
-    test = cohort.test
-    names = [f"local {k}" for k in range(len(cohort.hospitals))]
-    single = {name: evaluate(p, test.labels) for name, p in probabilities.items()}
-    samples = {
-        name: bootstrap_aucs(p, test.labels, patients=patients_of(test), seed=seed)
-        for name, p in probabilities.items()
-    }
-    best = max(names, key=lambda name: single[name].auc)
-    local_samples = np.mean([samples[name] for name in names], axis=0)
-    by_key = {"pooled": "pooled", "fedavg": "fedavg", "local_best": best}
-    return {
-        "hospitals": _hospital_rows(cohort, probabilities, single),
-        "auc": {key: single[name].auc for key, name in by_key.items()}
-        | {"local_mean": float(np.mean([single[name].auc for name in names]))},
-        "accuracy": {key: single[name].accuracy for key, name in by_key.items()}
-        | {"local_mean": float(np.mean([single[name].accuracy for name in names]))},
-        "auc_interval": {key: interval(samples[name]) for key, name in by_key.items()}
-        | {"local_mean": interval(local_samples)},
-        "auc_gain": {
-            "fedavg_over_local_mean": interval(samples["fedavg"] - local_samples),
-            "pooled_over_fedavg": interval(samples["pooled"] - samples["fedavg"]),
-        },
-    }
-
-
-def _hospital_rows(cohort: Cohort, probabilities: dict, single: dict) -> list[dict]:
-    test = cohort.test
-    rows = []
-    counts = cohort.partition.class_counts(cohort.train)
-    for k, name in enumerate(cohort.partition.names):
-        own = own_test_images(cohort.scheme, name, test)
-        own_auc = {
-            model: evaluate(probabilities[model][own], test.labels[own]).auc if own.any() else None
-            for model in (f"local {k}", "fedavg")
-        }
-        rows.append(
-            {
-                "id": k,
-                "name": name,
-                "num_examples": len(cohort.hospitals[k]),
-                "class_counts": counts[k],
-                "auc_local": single[f"local {k}"].auc,
-                "auc_fedavg": single["fedavg"].auc,
-                "num_own_test_images": int(own.sum()),
-                "auc_local_own_test": own_auc[f"local {k}"],
-                "auc_fedavg_own_test": own_auc["fedavg"],
-            }
-        )
-    return rows
 
 
 def _explain(model, test: MedicalImages, probabilities: np.ndarray) -> tuple[dict, Explained]:
@@ -372,47 +314,6 @@ def _spread(data: MedicalImages, count: int) -> np.ndarray:
     table = table.sort_values(["turn", "hospital"], kind="stable")
     table["rank"] = table.groupby("label").cumcount()
     return table.sort_values(["rank", "label"], kind="stable").index.to_numpy()[:count]
-
-
-def _describe(settings: RunSettings, cohort: Cohort) -> dict:
-    data = cohort.train
-    return {
-        "dataset": data.name,
-        "synthetic": data.synthetic,
-        "seed": settings.seed,
-        "classes": data.class_names,
-        "image_size": data.image_shape[0],
-        "num_train": len(data),
-        "num_test": len(cohort.test),
-        "test_class_counts": cohort.test.class_counts(),
-        "patients_known": "patient" in data.table.columns,
-        "partition": cohort.scheme,
-        "alpha": settings.alpha if cohort.scheme in ("dirichlet", "quantity") else None,
-        "label_divergence": label_divergence(cohort.partition.class_counts(data)),
-        "strategy": settings.strategy,
-        "num_rounds": settings.rounds,
-        "local_epochs": settings.local_epochs,
-        "training": vars(settings.training),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **found}
-
-
-def plain(value):
-    """The value in JSON's types: arrays as lists, NaN as None."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 class _Clock:

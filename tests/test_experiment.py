@@ -15,8 +15,9 @@ import pytest
 from fedtutor.__main__ import main
 from fedtutor.data import split_by_patient
 from fedtutor.evaluation import auc
-from fedtutor.experiment import RunSettings, build_cohort, plain, run_experiment
+from fedtutor.experiment import RunSettings, build_cohort, run_experiment
 from fedtutor.model import load_keras, predict
+from fedtutor.summary import plain
 from fedtutor.training import Trainer
 
 SMALL = ["--size", "28", "--rounds", "2", "--batch-size", "32"]

@@ -43,7 +43,7 @@ def chest_phantoms(
     size: int = 128,
     hospitals: int = 5,
     seed: int = 0,
-    severity: tuple[float, float] = (0.5, 1.0),
+    severity: tuple[float, float] = (0.55, 1.0),
     prevalence: np.ndarray | None = None,
     shortcut: Shortcut | None = None,
 ) -> MedicalImages:
