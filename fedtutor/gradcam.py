@@ -131,8 +131,7 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str):
     keras = load_keras()
     last = model.layers[-1]
     before_activation = isinstance(last, keras.layers.Dense)
-    score_source = last.input if before_activation else model.output
-    joint = keras.Model(model.inputs, [layer.output, score_source])
+    joint = _maps_and_features(model, layer, before_activation)
     kernel, bias = (last.kernel, last.bias) if before_activation else (None, None)
     place_over_image = _placer(model, layer)
 
@@ -157,6 +156,24 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str):
         return tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
 
     return explain
+
+
+def _maps_and_features(
+    model: keras.Model, layer: keras.layers.Layer, before_last: bool
+) -> keras.Model:
+    """The same network with two outputs: the layer's maps, and what enters (or leaves) the end."""
+    keras = load_keras()
+    last = model.layers[-1]
+    if not isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs, [layer.output, last.input if before_last else last.output])
+    # A Sequential model read from a file has been called twice, so its layers' own ``output``
+    # may belong to another graph than its inputs; it is a chain, and is simply called anew.
+    tensor = inputs = keras.Input(model.input_shape[1:])
+    for step in model.layers[: -1 if before_last else None]:
+        tensor = step(tensor)
+        if step is layer:
+            maps = tensor
+    return keras.Model(inputs, [maps, tensor])
 
 
 def _placer(model: keras.Model, layer: keras.layers.Layer):
@@ -192,11 +209,12 @@ def _cell_geometry(model: keras.Model, layer: keras.layers.Layer) -> tuple[int, 
     keras = load_keras()
     windows = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
     stride, centre = 1, 0.0
+    a_chain = isinstance(model, keras.Sequential)
     tensor = model.inputs[0]
     for step in model.layers:
         if isinstance(step, keras.layers.InputLayer):
             continue
-        if step.input is not tensor or not isinstance(step, windows):
+        if not isinstance(step, windows) or not (a_chain or step.input is tensor):
             return None
         window = getattr(step, "kernel_size", None) or step.pool_size
         if len(set(window)) > 1 or len(set(step.strides)) > 1:

@@ -41,7 +41,7 @@ class TrainingSettings:
     """
 
     optimizer: str = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     batch_size: int = 8
     proximal_mu: float = 0.0
     schedule: str = "constant"

@@ -122,6 +122,18 @@ def test_the_map_lies_over_what_it_explains():
         assert abs(peak[1] - column - 0.5) <= 1.5
 
 
+def test_a_model_read_from_a_file_gives_the_same_maps(trained, tmp_path):
+    model, data = trained
+    model.save(tmp_path / "model.keras")
+    loaded = load_keras().models.load_model(tmp_path / "model.keras")
+    for method in gradcam.METHODS:
+        np.testing.assert_allclose(
+            gradcam.grad_cam(loaded, data.images[:3], 1, method=method),
+            gradcam.grad_cam(model, data.images[:3], 1, method=method),
+            atol=1e-5,
+        )
+
+
 def test_branches_are_explained_too():
     keras = load_keras()
     inputs = keras.Input((16, 16, 1))

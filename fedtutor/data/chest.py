@@ -109,8 +109,8 @@ def draw_viral(
     place = np.full(clouds.shape, -1, dtype=np.float32)
     for k in range(4):
         spot = people.lesion[:, 5 * k : 5 * k + 5]
-        height = np.clip(column(0.50 + 0.11 * spot[:, 0]), 0.28, 0.74)
-        aside = np.clip(column(0.19 + 0.04 * spot[:, 1]), 0.11, 0.27)
+        height = np.clip(column(0.53 + 0.14 * spot[:, 0]), 0.28, 0.80)
+        aside = np.clip(column(0.20 + 0.05 * spot[:, 1]), 0.11, 0.30)
         wide = np.clip(column(0.10 + 0.015 * spot[:, 2]), 0.07, None)
         tall = np.clip(column(0.12 + 0.025 * spot[:, 3]), 0.07, None)
         zone = ellipse(canvas.x - (-1 if k % 2 else 1) * aside, canvas.y - height, wide, tall)
