@@ -36,8 +36,9 @@ lint: $(READY) ## tidy the code
 
 lock: ## resolve pyproject.toml anew into requirements.lock
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/python -m pip install --quiet --disable-pip-version-check '.[test]'
-	.lock-venv/bin/python -m pip freeze --exclude fedtutor > requirements.lock
+	.lock-venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	  setuptools wheel '.[test]'
+	.lock-venv/bin/python -m pip freeze --all --exclude pip --exclude fedtutor > requirements.lock
 	rm -rf .lock-venv
 
 clean: ## remove .venv and what runs have written

@@ -51,10 +51,16 @@ def test_what_cannot_be_built_is_refused(shape, classes, word):
         create_model(shape, classes)
 
 
-def test_images_are_scaled_to_one():
-    scaled = standardise(np.array([0, 51, 255], np.uint8))
-    assert scaled.dtype == np.float32
-    np.testing.assert_allclose(scaled, [0, 0.2, 1])
+def test_every_image_is_standardised_by_itself():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    images[1] = images[0] // 2 + 40  # another scanner's gain and offset
+    images[2] = 7  # an empty image stays empty
+    out = standardise(images)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(axis=(1, 2, 3)), [1, 1, 0], atol=1e-5)
+    np.testing.assert_allclose(out[0], out[1], atol=0.02)
 
 
 def test_predictions_do_not_depend_on_the_block_size():
