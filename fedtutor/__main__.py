@@ -83,8 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "datasets",
         help="list the data sets and where their files belong",
-        description="List the data sets that 'fedtutor run --dataset' knows by name: classes, number "
-        "and size of the images, licence, and whether the files are where they belong. The "
+        description="List the data sets that 'fedtutor run --dataset' knows by name: classes, "
+        "number and size of the images, licence, and whether the files are where they belong. The "
         "environment variable FEDTUTOR_DATA moves the data folder.",
     )
     return parser

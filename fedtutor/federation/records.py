@@ -7,6 +7,7 @@ import math
 import numpy as np
 from flwr.app import Array, ArrayRecord
 
+from fedtutor.errors import UpdateError
 from fedtutor.model import Weights
 
 
@@ -44,8 +45,17 @@ def to_record(weights: Weights) -> ArrayRecord:
 
 
 def to_weights(record: ArrayRecord) -> Weights:
-    """The arrays of a record in order; read-only where they are shared."""
-    return record.to_numpy_ndarrays()
+    """The arrays of a record by their names, "0", "1", ...; read-only where they are shared.
+
+    Raises
+    ------
+    UpdateError
+        If the names are others, which would put arrays into the wrong places.
+    """
+    names = [str(position) for position in range(len(record))]
+    if set(record) != set(names):
+        raise UpdateError(f"the arrays are named {', '.join(record)}, not {', '.join(names)}.")
+    return [record[name].numpy() for name in names]
 
 
 def num_bytes(record: ArrayRecord) -> int:

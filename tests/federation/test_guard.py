@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedtutor import federation
@@ -154,6 +154,30 @@ def test_a_reply_without_arrays_is_left_out():
     app._registered_funcs["train.default"] = empty
     _, grid = run(app=app)
     assert [out.hospital for out in grid.left_out] == ["West"]
+
+
+@pytest.mark.parametrize("names", [("0", "2"), ("kernel", "bias")])
+def test_arrays_of_other_names_are_left_out(names):
+    app = client_app()
+    honest = app._registered_funcs["train.default"]
+
+    def rename(message, context):
+        reply = honest(message, context)
+        if context.node_config["partition-id"] == 1:
+            arrays = list(reply.content["arrays"].values())
+            reply.content["arrays"] = ArrayRecord(dict(zip(names, arrays, strict=True)))
+        return reply
+
+    app._registered_funcs["train.default"] = rename
+    _, grid = run(app=app)
+    assert [out.hospital for out in grid.left_out] == ["South"]
+    assert names[1] in grid.left_out[0].reason
+
+
+def test_arrays_in_another_order_go_where_their_names_say():
+    record = to_record(START)
+    backwards = ArrayRecord(dict(reversed(list(record.items()))))
+    assert [array.shape for array in to_weights(backwards)] == [(2, 3), (3,)]
 
 
 def test_the_traffic_is_what_was_sent():
