@@ -109,6 +109,7 @@ def make_strategy(name: str, num_hospitals: int, **kwargs) -> strategy.Strategy:
         "fraction_evaluate": 0.0,  # the global model is judged once, on the central test set
         "min_train_nodes": 1,
         "min_evaluate_nodes": 0,
-        "min_available_nodes": 1,
+        # Nodes of a real network or of Ray come in one by one; the first round waits for all.
+        "min_available_nodes": num_hospitals,
     }
     return STRATEGIES[name](num_hospitals, **{**defaults, **kwargs})
