@@ -107,9 +107,10 @@ def make_strategy(name: str, num_hospitals: int, **kwargs) -> strategy.Strategy:
         raise FederationError(f"unknown strategy {name!r}; known: {', '.join(STRATEGIES)}.")
     defaults = {
         "fraction_evaluate": 0.0,  # the global model is judged once, on the central test set
-        "min_train_nodes": 1,
         "min_evaluate_nodes": 0,
-        # Nodes of a real network or of Ray come in one by one; the first round waits for all.
+        # Nodes of a real network or of Ray come in one by one. Flower takes its fraction of those
+        # it sees at that moment, so that all must be asked for by number.
+        "min_train_nodes": num_hospitals,
         "min_available_nodes": num_hospitals,
     }
     return STRATEGIES[name](num_hospitals, **{**defaults, **kwargs})
