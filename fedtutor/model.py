@@ -68,7 +68,7 @@ def create_model(
 
     Parameters
     ----------
-    input_shape : (height, width, channels) of one image, values in 0..1.
+    input_shape : (height, width, channels) of one image, as :func:`standardise` gives it.
     num_classes : number of classes; the output is a softmax over them.
     seed : of the initial weights (Glorot uniform kernels, zero biases). Hospitals that are to be
         averaged must start from the same seed.

@@ -6,11 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
+from flwr.app import Message, RecordDict
 
 from fedtutor import federation
 from fedtutor.aggregation import weighted_average
-from fedtutor.federation.records import to_weights
-from fedtutor.model import create_model
+from fedtutor.federation.records import to_record, to_weights
+from fedtutor.model import create_model, predict
 from fedtutor.training import Trainer, TrainingSettings, epoch_order, fit_keras
 
 SETTINGS = TrainingSettings("sgd", 0.05, 8)
@@ -63,6 +64,19 @@ def test_one_hospital_with_plain_sgd_is_plain_keras(make_images):
     fit_keras(model, images, epoch_order(30, 1, seed=(7, 1, 0)), SETTINGS)
     for ours, keras in zip(seen[-1], model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, keras, atol=1e-6)
+
+
+def test_a_hospital_can_judge_the_global_model_on_its_own_images(make_images):
+    images = make_images(30, size=12)
+    _, client_app = apps([images], [])
+    grid = federation.InProcessGrid(client_app, ["only"])
+    config = federation.train_config(SETTINGS, num_rounds=1)
+    content = RecordDict({"arrays": to_record(initial()), "config": config})
+    (reply,) = grid.send_and_receive([Message(content, grid.get_node_ids()[0], "evaluate")])
+    model = create_model(SHAPE, 3, seed=4)
+    expected = (predict(model, images.images).argmax(axis=1) == images.labels).mean()
+    assert reply.content["metrics"]["accuracy"] == pytest.approx(expected)
+    assert reply.content["metrics"]["num-examples"] == 30
 
 
 @pytest.mark.filterwarnings("ignore")
