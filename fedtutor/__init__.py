@@ -20,7 +20,7 @@ _HOME = {
     "label_divergence": "fedtutor.partition",
     "create_model": "fedtutor.model",
     "predict": "fedtutor.model",
-    "Trainer": "fedtutor.training",
+    "Trainer": "fedtutor.trainer",
     "TrainingSettings": "fedtutor.training",
     "weighted_average": "fedtutor.aggregation",
     "plain_mean": "fedtutor.aggregation",

@@ -10,7 +10,10 @@ Both refuse an update that would silently spoil the global model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 
 import numpy as np
 
@@ -21,14 +24,18 @@ MAX_EXAMPLES = 2**53
 """Whole numbers beyond this are not exact in float64; no hospital has as many images."""
 
 
+BLOCK = 2**16
+"""Numbers handled at a time, so that their float64 sums stay in a core's cache."""
+
+
 class RunningAverage:
     """A weighted average that takes one hospital at a time and keeps none of them.
 
     The sum runs over ``num_examples * weights`` in float64 and is divided once, at the end. A
     whole number of up to 29 bits times a float32 is exact in float64, and so is their sum as
     long as the hospitals' values of one weight differ by less than some powers of ten; the order
-    of the hospitals then cannot change the result. Memory is two models, for any number of
-    hospitals.
+    of the hospitals then cannot change the result. Memory is that of two models, for any number
+    of hospitals; whoever has all updates at hand needs less with :func:`weighted_average`.
 
     Parameters
     ----------
@@ -38,12 +45,20 @@ class RunningAverage:
     def __init__(self, like: Weights) -> None:
         self._like = like
         self._sums = [np.zeros(array.shape, np.float64) for array in like]
-        self._product = np.empty(max((array.size for array in like), default=0), np.float64)
         self.total = 0.0
         self.count = 0
 
-    def add(self, weights: Weights, num_examples: float, *, hospital: str = "") -> None:
+    def add(
+        self,
+        weights: Weights,
+        num_examples: float,
+        *,
+        hospital: str = "",
+        known_finite: bool = False,
+    ) -> None:
         """Take one hospital's update into the average.
+
+        ``known_finite`` saves looking for NaN and infinity again where somebody has done so.
 
         Raises
         ------
@@ -52,11 +67,12 @@ class RunningAverage:
         """
         name = hospital or f"hospital {self.count + 1}"
         check_num_examples(num_examples, hospital=name)
-        check_update(weights, self._like, hospital=name)
+        check_form(weights, self._like, hospital=name)
+        if not known_finite:
+            check_finite(weights, hospital=name)
         for total, array in zip(self._sums, weights, strict=True):
-            product = self._product[: array.size].reshape(array.shape)
-            np.multiply(array, float(num_examples), out=product, dtype=np.float64)
-            total += product
+            add_block = partial(_add_block, total.reshape(-1), array.reshape(-1), num_examples)
+            _in_blocks(add_block, array.size)
         self.total += float(num_examples)
         self.count += 1
 
@@ -92,8 +108,8 @@ def weighted_average(
 
     Returns
     -------
-    A list of arrays like one hospital's. The order of the hospitals does not matter, within the
-    limit that :class:`RunningAverage` states.
+    A list of arrays like one hospital's, equal to :class:`RunningAverage`'s. The order of the
+    hospitals does not matter, within the limit stated there.
 
     Raises
     ------
@@ -108,10 +124,53 @@ def weighted_average(
             f"{len(updates)} updates, {len(num_examples)} numbers of examples and {len(names)} "
             "names; give one of each for every hospital."
         )
-    average = RunningAverage(updates[0] if updates else [])
+    if not updates:
+        raise UpdateError("there is no update to average; at least one hospital must reply.")
     for update, count, name in zip(updates, num_examples, names, strict=True):
-        average.add(update, count, hospital=name)
-    return average.result()
+        check_num_examples(count, hospital=name)
+        check_form(update, updates[0], hospital=name)
+    averages = [_average_one(arrays, num_examples) for arrays in zip(*updates, strict=True)]
+    # One value that is not finite spoils the average, so that looking there is enough at first.
+    if not all(map(_all_finite, averages)):
+        for update, name in zip(updates, names, strict=True):
+            check_finite(update, hospital=name)
+    return averages
+
+
+def _average_one(arrays: Sequence[np.ndarray], num_examples: Sequence[float]) -> np.ndarray:
+    """The weighted average of one array of the model over the hospitals, block by block."""
+    average = np.empty(arrays[0].shape, arrays[0].dtype)
+    flat = [array.reshape(-1) for array in arrays]
+    total = float(sum(num_examples))
+
+    def work(block: slice) -> None:
+        sums = np.zeros(flat[0][block].size, np.float64)
+        for array, count in zip(flat, num_examples, strict=True):
+            _add_block(sums, array[block], count, slice(None))
+        average.reshape(-1)[block] = np.divide(sums, total, out=sums)
+
+    _in_blocks(work, average.size)
+    return average
+
+
+def _add_block(sums: np.ndarray, array: np.ndarray, num_examples: float, block: slice) -> None:
+    product = array[block].astype(np.float64)
+    product *= float(num_examples)
+    sums[block] += product
+
+
+def _in_blocks(work: Callable[[slice], None], size: int) -> None:
+    """Call ``work`` for every block of ``size`` numbers, on all cores."""
+    blocks = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
+    if len(blocks) < 2:
+        list(map(work, blocks))
+    else:
+        list(_threads().map(work, blocks))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), "fedtutor-average")  # NumPy lets the others run
 
 
 def plain_mean(weights: Iterable[Weights], *, hospitals: Sequence[str] | None = None) -> Weights:
@@ -122,6 +181,12 @@ def plain_mean(weights: Iterable[Weights], *, hospitals: Sequence[str] | None = 
 
 def check_update(weights: Weights, like: Weights, *, hospital: str) -> None:
     """Raise :class:`UpdateError` unless ``weights`` could replace ``like``."""
+    check_form(weights, like, hospital=hospital)
+    check_finite(weights, hospital=hospital)
+
+
+def check_form(weights: Weights, like: Weights, *, hospital: str) -> None:
+    """Raise :class:`UpdateError` unless number, shapes and dtypes are those of ``like``."""
     if len(weights) != len(like):
         raise UpdateError(f"{hospital} sent {len(weights)} arrays; the model has {len(like)}.")
     for position, (array, expected) in enumerate(zip(weights, like, strict=True)):
@@ -135,6 +200,11 @@ def check_update(weights: Weights, like: Weights, *, hospital: str) -> None:
                 f"{hospital} sent an array {position} of dtype {array.dtype}; "
                 f"the model's has {expected.dtype}."
             )
+
+
+def check_finite(weights: Weights, *, hospital: str) -> None:
+    """Raise :class:`UpdateError` at a NaN or an infinity."""
+    for position, array in enumerate(weights):
         if not _all_finite(array):
             raise UpdateError(
                 f"{hospital} sent NaN or infinity in array {position}; its training diverged "

@@ -23,7 +23,8 @@ from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.model import Weights, create_model, predict
 from fedtutor.partition import Partition, check_alpha, partition
 from fedtutor.summary import compare, describe, plain, versions
-from fedtutor.training import TrainingSettings, learning_rate_at, trainer_for
+from fedtutor.trainer import trainer_for
+from fedtutor.training import TrainingSettings, learning_rate_at
 
 NUM_EXPLAINED = 6
 

@@ -36,6 +36,7 @@ def grad_cam(
     layer: str | None = None,
     method: str = "grad_cam",
     batch_size: int = 64,
+    enlarge: bool = True,
 ) -> np.ndarray:
     """Heat maps of what speaks for a class.
 
@@ -47,6 +48,7 @@ def grad_cam(
     classes : the class asked about, for each image or for all; by default the likeliest.
     layer : name of a convolution; by default the last one.
     method : "grad_cam" or "hirescam".
+    enlarge : lay the map over the image; otherwise it has the layer's own height and width.
 
     Returns
     -------
@@ -60,7 +62,8 @@ def grad_cam(
     """
     if method not in METHODS:
         raise DataError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
-    explain = _compiled(model, _find_layer(model, layer), method)
+    convolution = _find_layer(model, layer)
+    explain = _compiled(model, convolution, method, enlarge)
     num_classes = model.output_shape[-1]
     chosen = np.full(len(images), -1) if classes is None else np.broadcast_to(classes, len(images))
     if len(chosen) and not -1 <= chosen.min() <= chosen.max() < num_classes:
@@ -69,11 +72,10 @@ def grad_cam(
         explain(standardise(images[i : i + batch_size]), chosen[i : i + batch_size].astype("int32"))
         for i in range(0, len(images), batch_size)
     ]
-    return (
-        np.concatenate([np.asarray(m) for m in maps])
-        if maps
-        else np.empty(images.shape[:3], np.float32)
-    )
+    if not maps:
+        sides = images.shape[1:3] if enlarge else convolution.output.shape[1:3]
+        return np.empty((0, *sides), np.float32)
+    return np.concatenate([np.asarray(m) for m in maps])
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> float:
@@ -117,15 +119,16 @@ def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
     return last[-1]
 
 
-def _compiled(model: keras.Model, layer: keras.layers.Layer, method: str):
-    """The model's explain function, traced once for each layer and method."""
+def _compiled(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool):
+    """The model's explain function, traced once for each layer, method and form of the map."""
     functions = _COMPILED.setdefault(model, {})
-    if (layer.name, method) not in functions:
-        functions[layer.name, method] = _compile(model, layer, method)
-    return functions[layer.name, method]
+    key = (layer.name, method, enlarge)
+    if key not in functions:
+        functions[key] = _compile(model, layer, method, enlarge)
+    return functions[key]
 
 
-def _compile(model: keras.Model, layer: keras.layers.Layer, method: str):
+def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool):
     import tensorflow as tf
 
     keras = load_keras()
@@ -133,7 +136,7 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str):
     before_activation = isinstance(last, keras.layers.Dense)
     joint = _maps_and_features(model, layer, before_activation)
     kernel, bias = (last.kernel, last.bias) if before_activation else (None, None)
-    place_over_image = _placer(model, layer)
+    place_over_image = _placer(model, layer) if enlarge else lambda heat: heat
 
     @tf.function(reduce_retracing=True)
     def explain(images, classes):

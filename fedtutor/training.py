@@ -1,22 +1,21 @@
 """Local training: what one hospital does with its own images.
 
 The same gradient steps three times over: as Keras does it (:func:`fit_keras`), written out
-(:func:`fit_step_by_step`), and compiled once for all hospitals (:class:`Trainer`). A test holds
-them equal; the course's runs use the last.
+(:func:`fit_step_by_step`), and compiled once for all hospitals
+(:class:`fedtutor.trainer.Trainer`). A test holds them equal; the course's runs use the last.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedtutor.data.images import MedicalImages
 from fedtutor.errors import DataError
-from fedtutor.model import MIN_DEVIATION, Weights, create_model, load_keras, standardise
+from fedtutor.model import load_keras, standardise
 
 if TYPE_CHECKING:
     import keras
@@ -127,127 +126,3 @@ def fit_step_by_step(
             losses.append(float(loss))
             sizes.append(len(batch))
     return float(np.average(losses, weights=sizes))
-
-
-class Trainer:
-    """One model and one compiled training loop, used by every hospital in turn.
-
-    A new model costs TensorFlow a new trace, far more than a small hospital's training; here the
-    weights are put into the same variables and the optimiser's memory is wiped in place.
-
-    Parameters
-    ----------
-    model : a Keras model with a softmax output; the trainer owns its weights from now on.
-    settings : see :class:`TrainingSettings`.
-    """
-
-    def __init__(self, model: keras.Model, settings: TrainingSettings) -> None:
-        self.model = model
-        self.settings = settings
-        self._optimizer = create_optimizer(settings)
-        self._optimizer.build(model.trainable_variables)
-        self._fresh = [np.asarray(v) for v in self._optimizer.variables]
-        self._epochs = self._compile()
-
-    def train(
-        self,
-        weights: Weights,
-        data: MedicalImages,
-        *,
-        epochs: int = 1,
-        seed: int | tuple[int, ...] = 0,
-        learning_rate: float | None = None,
-    ) -> tuple[Weights, float]:
-        """Train from ``weights`` on ``data`` with a fresh optimiser.
-
-        ``learning_rate`` is by default that of the settings.
-
-        Returns
-        -------
-        The new weights and the last epoch's mean loss. The order of the images depends only on
-        ``seed`` and their number.
-        """
-        self.start(weights)
-        loss = self.more(data, epochs=epochs, seed=seed, learning_rate=learning_rate)
-        return self.weights(), loss
-
-    def start(self, weights: Weights) -> None:
-        """Begin anew from ``weights``, the optimiser's memory wiped."""
-        for variable, value in zip(self.model.weights, weights, strict=True):
-            variable.assign(value)
-        for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
-            variable.assign(value)
-
-    def more(
-        self,
-        data: MedicalImages,
-        *,
-        epochs: int = 1,
-        seed: int | tuple[int, ...] = 0,
-        learning_rate: float | None = None,
-    ) -> float:
-        """Go on training from where it stands; returns the last epoch's mean loss."""
-        if learning_rate is not None:
-            self._optimizer.learning_rate.assign(learning_rate)
-        order = epoch_order(len(data), epochs, seed=seed)
-        return float(self._epochs(data.images, data.labels, order))
-
-    def weights(self) -> Weights:
-        """A copy of the model's present weights."""
-        return self.model.get_weights()
-
-    def _compile(self):
-        """The loop of :func:`fit_step_by_step` as one TensorFlow graph."""
-        import tensorflow as tf
-
-        model, optimizer, batch_size = self.model, self._optimizer, self.settings.batch_size
-        mu = self.settings.proximal_mu
-        variables = [v.value for v in model.trainable_variables]
-        criterion = load_keras().losses.sparse_categorical_crossentropy
-
-        def standardised(images):  # fedtutor.model.standardise, in the graph
-            pixels = tf.cast(images, tf.float32)
-            mean = tf.reduce_mean(pixels, axis=(1, 2, 3), keepdims=True)
-            deviation = tf.math.reduce_std(pixels, axis=(1, 2, 3), keepdims=True)
-            return (pixels - mean) / tf.maximum(deviation, MIN_DEVIATION)
-
-        def step(images, labels, anchor):
-            with tf.GradientTape() as tape:
-                outputs = model(standardised(images), training=True)
-                losses = criterion(labels, outputs)
-                loss = tf.reduce_mean(losses)
-            gradients = tape.gradient(loss, variables)
-            if mu:
-                gradients = [
-                    g + mu * (w - a) for g, w, a in zip(gradients, variables, anchor, strict=True)
-                ]
-            optimizer.apply(gradients, model.trainable_variables)
-            return tf.reduce_sum(losses)
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
-                tf.TensorSpec((None,), tf.int64),
-                tf.TensorSpec((None, None), tf.int32),
-            ]
-        )
-        def epochs(images, labels, order):
-            num_images = tf.shape(order)[1]
-            anchor = [tf.identity(v) for v in variables] if mu else variables
-            total = 0.0
-            for epoch in tf.range(tf.shape(order)[0]):
-                total = 0.0
-                for start in tf.range(0, num_images, batch_size):
-                    batch = order[epoch, start : start + batch_size]
-                    total += step(tf.gather(images, batch), tf.gather(labels, batch), anchor)
-            return total / tf.cast(num_images, tf.float32)
-
-        return epochs
-
-
-@lru_cache(maxsize=4)
-def trainer_for(
-    input_shape: tuple[int, int, int], num_classes: int, settings: TrainingSettings
-) -> Trainer:
-    """The process's trainer for such images; made on the first call, reused ever after."""
-    return Trainer(create_model(input_shape, num_classes), settings)

@@ -116,6 +116,24 @@ def test_averaging_leaves_the_updates_as_they_were():
     assert [bits(update) for update in weights] == before
 
 
+def test_one_at_a_time_or_all_at_once_gives_the_same_bits():
+    rng = np.random.default_rng(3)
+    updates = [  # more than one block, and an array that does not lie in order
+        [rng.normal(size=(300, 501)).astype(np.float32).T, rng.normal(size=7).astype(np.float32)]
+        for _ in range(5)
+    ]
+    counts = [3, 1, 4, 1, 5]
+    running = RunningAverage(updates[0])
+    for update, count in zip(updates, counts, strict=True):
+        running.add(update, count)
+    expected = [np.average(arrays, axis=0, weights=counts) for arrays in zip(*updates, strict=True)]
+    for one, all_, numpy in zip(
+        running.result(), weighted_average(updates, counts), expected, strict=True
+    ):
+        np.testing.assert_array_equal(one, all_)
+        np.testing.assert_allclose(all_, numpy, rtol=1e-6)
+
+
 def test_updates_may_come_from_a_generator():
     assert weighted_average((model(k, k) for k in (1, 3)), [1, 1])[0].tolist() == [2, 2]
 

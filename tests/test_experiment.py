@@ -18,7 +18,7 @@ from fedtutor.evaluation import auc
 from fedtutor.experiment import RunSettings, build_cohort, run_experiment
 from fedtutor.model import load_keras, predict
 from fedtutor.summary import plain
-from fedtutor.training import Trainer
+from fedtutor.trainer import Trainer
 
 SMALL = ["--size", "28", "--rounds", "2", "--batch-size", "32"]
 

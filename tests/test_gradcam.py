@@ -6,7 +6,8 @@ import pytest
 from fedtutor import gradcam
 from fedtutor.errors import DataError
 from fedtutor.model import create_model, load_keras, standardise
-from fedtutor.training import Trainer, TrainingSettings
+from fedtutor.trainer import Trainer
+from fedtutor.training import TrainingSettings
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ import pytest
 
 from fedtutor.errors import DataError
 from fedtutor.model import create_model
+from fedtutor.trainer import FusedOptimizer, Trainer
 from fedtutor.training import (
-    Trainer,
+    OPTIMIZERS,
     TrainingSettings,
+    create_optimizer,
     epoch_order,
     fit_keras,
     fit_step_by_step,
@@ -34,10 +36,42 @@ def test_three_ways_to_write_the_loop_give_the_same_weights(make_images, optimiz
     for ours, keras, hand in zip(
         weights, by_keras.get_weights(), by_hand.get_weights(), strict=True
     ):
-        np.testing.assert_allclose(ours, hand, atol=2e-6)
-        np.testing.assert_allclose(ours, keras, atol=2e-6)
+        # A hundredth of a step: where a gradient is next to nothing, Adam divides noise by noise.
+        np.testing.assert_allclose(ours, hand, atol=1e-5)
+        np.testing.assert_allclose(ours, keras, atol=1e-5)
     assert loss == pytest.approx(hand_loss, rel=1e-4)
     assert loss == pytest.approx(keras_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_fused_optimiser_does_what_keras_does(name):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    start = [rng.normal(size=shape).astype(np.float32) for shape in ((40, 3), (3,))]
+    ours, theirs = ([tf.Variable(value) for value in start] for _ in range(2))
+    fused = FusedOptimizer(name, ours, tf.Variable(0.01))
+    keras = create_optimizer(TrainingSettings(name, 0.01))
+    for _ in range(6):
+        gradients = [tf.constant(rng.normal(size=v.shape).astype(np.float32)) for v in start]
+        fused.apply(gradients)
+        keras.apply_gradients(zip(gradients, theirs, strict=True))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-7)
+    assert not np.allclose(ours[0], start[0], atol=0.01)
+
+
+def test_nobody_else_s_weights_are_touched(make_images):
+    """TensorFlow shares memory with NumPy where it can; training must never write into it."""
+    trainer, data = Trainer(new_model(), TrainingSettings()), make_images(20, size=12)
+    start = new_model().get_weights()
+    before = [array.copy() for array in start]
+    trained, _ = trainer.train(start, data)
+    kept = [array.copy() for array in trained]
+    trainer.more(data)
+    trainer.train(start, data, seed=3)
+    for unchanged, array in zip(before + kept, start + trained, strict=True):
+        np.testing.assert_array_equal(array, unchanged)
 
 
 def test_a_trainer_forgets_the_hospital_before(make_images):
@@ -77,6 +111,8 @@ def test_the_proximal_term_holds_the_weights_back(make_images):
 
 
 def test_one_proximal_step_is_the_paper_s():
+    import tensorflow as tf
+
     from fedtutor.data import MedicalImages
 
     rng = np.random.default_rng(0)
@@ -102,7 +138,7 @@ def test_one_proximal_step_is_the_paper_s():
     np.testing.assert_allclose(pulled_weights[0], first[0], atol=1e-7)
     order = np.stack([epoch_order(8, 1, seed=0)[0], epoch_order(8, 1, seed=1)[0]])
     pulled.start(start)
-    pulled._epochs(data.images, data.labels, order)
+    pulled._epochs(*map(tf.constant, (data.images, data.labels, order)))
     expected = second[0] - 0.1 * 0.5 * (first[0] - start[0])
     np.testing.assert_allclose(pulled.weights()[0], expected, atol=1e-6)
 

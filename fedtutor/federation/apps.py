@@ -15,7 +15,8 @@ from fedtutor.evaluation import evaluate
 from fedtutor.federation.guard import GuardedGrid, like_model
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import Weights, predict
-from fedtutor.training import TrainingSettings, learning_rate_at, trainer_for
+from fedtutor.trainer import trainer_for
+from fedtutor.training import TrainingSettings, learning_rate_at
 
 
 def train_config(

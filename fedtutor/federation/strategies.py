@@ -17,7 +17,8 @@ class StreamingFedAvg(strategy.FedAvg):
 
     The same average, accumulated in float64, so that the order of the replies does not matter;
     with :class:`~fedtutor.federation.InProcessGrid` its memory does not grow with the number of
-    hospitals.
+    hospitals. That no update has NaN or infinity is left to
+    :class:`~fedtutor.federation.GuardedGrid`.
     """
 
     def configure_train(
@@ -35,7 +36,8 @@ class StreamingFedAvg(strategy.FedAvg):
                 continue
             weight = reply.content["metrics"][self.weighted_by_key]
             node = f"node {reply.metadata.src_node_id}"
-            average.add(to_weights(reply.content["arrays"]), weight, hospital=node)
+            weights = to_weights(reply.content["arrays"])
+            average.add(weights, weight, hospital=node, known_finite=True)
             # Only the few numbers are kept; the model that came with them may go.
             del reply.content["arrays"]
             metrics.append(reply.content)

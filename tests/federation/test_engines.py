@@ -12,7 +12,8 @@ from fedtutor import federation
 from fedtutor.aggregation import weighted_average
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import create_model, predict
-from fedtutor.training import Trainer, TrainingSettings, epoch_order, fit_keras
+from fedtutor.trainer import Trainer
+from fedtutor.training import TrainingSettings, epoch_order, fit_keras
 
 SETTINGS = TrainingSettings("sgd", 0.05, 8)
 SHAPE = (12, 12, 1)
