@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from fedtutor.data.decode import read_images, resize
 from fedtutor.data.images import SPLIT_NAMES, MedicalImages
 from fedtutor.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 DEFAULT_SIZE = 128
-MAX_PIXELS = 50_000_000
-"""A larger image is refused before it is unpacked; a large chest X-ray has 20 million."""
 
 COLUMN_NAMES = {
     "file": ("file", "Image Index", "filename"),
@@ -106,7 +102,7 @@ def read_npz(path: Path, *, size: int | None = None) -> MedicalImages:
     if not len(images):
         raise DataError(f"{path} holds no image.")
     if size is not None and size != images.shape[1]:
-        images = np.stack([_resize(Image.fromarray(image), size) for image in images])
+        images = np.stack([resize(Image.fromarray(image), size) for image in images])
     labels = labels.astype(np.int64)
     return MedicalImages(
         images=images[..., None],
@@ -237,7 +233,7 @@ def _assemble(
     if "patient" in table.columns:
         table["patient"] = table["patient"].astype(str)
     return MedicalImages(
-        images=read_images(files, size=size or DEFAULT_SIZE),
+        images=read_images(files, size=size or DEFAULT_SIZE, strict=True).images,
         labels=labels.to_numpy(np.int64),
         class_names=tuple(class_names),
         table=table,
@@ -249,55 +245,5 @@ def _healthy_first(name: str) -> tuple[bool, str]:
     return (name.lower() not in ("normal", "no finding"), name)
 
 
-def read_images(files: Iterable[Path], *, size: int) -> np.ndarray:
-    """Decode image files to uint8 (n, size, size, 1), on all cores.
-
-    Raises
-    ------
-    DataError
-        For the first file that is not a whole image; names it.
-    """
-    if size < 1:
-        raise DataError(f"size must be at least 1 pixel; got {size}.")
-    # Threads suffice: the decoders of PIL work without the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.stack(list(pool.map(lambda path: read_image(path, size), files)))[..., None]
-
-
-def read_image(path: Path, size: int) -> np.ndarray:
-    """One image file as uint8 (size, size), grey; the aspect ratio is not kept."""
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path} has {image.width}x{image.height} pixels; "
-                    f"at most {MAX_PIXELS:,} are read."
-                )
-            image.draft("L", (size, size))  # lets a JPEG be decoded at a fraction of its size
-            return _resize(_to_grey(image), size)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not an image, whatever its name says.") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path} is refused: {error}") from error
-    except (OSError, SyntaxError) as error:  # SyntaxError is PIL's for a broken PNG
-        raise DataError(f"{path} cannot be decoded ({error}); fetch it again.") from error
-
-
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
-
-
-def _to_grey(image: Image.Image) -> Image.Image:
-    """8-bit grey; 16-bit images are scaled, so that they do not clip to white."""
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535 if values.max() > 255 else 255
-        return Image.fromarray(np.uint8(np.clip(values / top, 0, 1) * 255))
-    return image.convert("L")
-
-
-def _resize(image: Image.Image, size: int) -> np.ndarray:
-    if image.size != (size, size):
-        filter_ = Image.Resampling.BOX if image.width > size else Image.Resampling.BICUBIC
-        image = image.resize((size, size), filter_)
-    return np.asarray(image, dtype=np.uint8)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from fedtutor.data import patients_of, split_by_patient
-from fedtutor.data.readers import read_image, read_npz, read_path
+from fedtutor.data.decode import read_image
+from fedtutor.data.readers import read_npz, read_path
 from fedtutor.errors import DataError
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -60,120 +61,6 @@ def assert_refused(path, words=None, **options):
     with pytest.raises(DataError, match=words) as refusal:
         read_path(path, **options)
     assert "\n" not in str(refusal.value)
-
-
-def test_grey_values_of_8_bit_are_kept(tmp_path):
-    assert np.array_equal(read_image(save(tmp_path / "x.png"), 16), GREY)
-
-
-def test_16_bit_values_are_scaled_to_8_bit(tmp_path):
-    path = save(tmp_path / "x.png", GREY.astype(np.uint16) * 257)
-    assert Image.open(path).mode.startswith("I")
-    assert np.array_equal(read_image(path, 16), GREY)
-
-
-def test_8_bit_values_in_a_16_bit_file_are_kept(tmp_path):
-    assert np.array_equal(read_image(save(tmp_path / "x.png", GREY.astype(np.uint16)), 16), GREY)
-
-
-def test_rgba_becomes_grey(tmp_path):
-    pixels = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])
-    assert np.array_equal(read_image(save(tmp_path / "x.png", pixels), 16), GREY)
-
-
-def test_grey_with_alpha_becomes_grey(tmp_path):
-    pixels = np.dstack([GREY, np.full_like(GREY, 255)])
-    assert np.array_equal(read_image(save(tmp_path / "x.png", pixels), 16), GREY)
-
-
-@pytest.mark.parametrize(
-    ("colour", "expected"), [((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)]
-)
-def test_colours_become_their_luminance(tmp_path, colour, expected):
-    pixels = np.full((16, 16, 3), colour, np.uint8)
-    assert np.unique(read_image(save(tmp_path / "x.png", pixels), 16)).tolist() == [expected]
-
-
-def test_a_palette_is_looked_up_and_not_taken_for_grey(tmp_path):
-    image = Image.fromarray(GREY % 3)
-    image.putpalette([200, 200, 200, 255, 0, 0, 0, 0, 0])
-    image.save(tmp_path / "x.png")
-    assert Image.open(tmp_path / "x.png").mode == "P"
-    expected = np.array([200, 76, 0])[GREY % 3]
-    assert np.array_equal(read_image(tmp_path / "x.png", 16), expected)
-
-
-@pytest.mark.parametrize(
-    ("ink", "expected"), [((0, 0, 0, 0), 255), ((0, 0, 0, 255), 0), ((0, 0, 0, 128), 127)]
-)
-def test_a_cmyk_jpeg_is_as_bright_as_its_ink_lets_it(tmp_path, ink, expected):
-    path = tmp_path / "x.jpg"
-    Image.new("CMYK", (16, 16), ink).save(path, quality=95)
-    assert Image.open(path).mode == "CMYK"
-    np.testing.assert_allclose(read_image(path, 16), expected, atol=2)
-
-
-def test_black_and_white_of_one_bit_become_0_and_255(tmp_path):
-    Image.fromarray(GREY > 99).save(tmp_path / "x.png")
-    assert Image.open(tmp_path / "x.png").mode == "1"
-    assert np.array_equal(read_image(tmp_path / "x.png", 16), np.where(GREY > 99, 255, 0))
-
-
-def test_a_smaller_size_averages_the_pixels(tmp_path):
-    pixels = np.kron(np.array([[0, 100], [200, 40]]), np.ones((8, 8)))
-    pixels[::2] += 10
-    small = read_image(save(tmp_path / "x.png", pixels.astype(np.uint8)), 2)
-    assert small.tolist() == [[5, 105], [205, 45]]
-
-
-@pytest.mark.parametrize("shape", [(40, 16), (16, 40), (7, 9)])
-@pytest.mark.parametrize("suffix", [".png", ".jpeg", ".JPG"])
-def test_images_of_any_shape_become_squares(tmp_path, shape, suffix):
-    path = save(tmp_path / f"x{suffix}", np.full(shape, 77, np.uint8))
-    found = read_image(path, 20)
-    assert (found.shape, found.dtype) == ((20, 20), np.uint8)
-    np.testing.assert_allclose(found, 77, atol=1)
-
-
-def test_a_text_named_png_is_refused(tmp_path):
-    path = tmp_path / "x.png"
-    path.write_text("this is no image")
-    with pytest.raises(DataError, match=r"x\.png is not an image, whatever its name says"):
-        read_image(path, 16)
-
-
-def test_an_empty_file_named_png_is_refused(tmp_path):
-    (tmp_path / "x.png").touch()
-    with pytest.raises(DataError, match=r"x\.png is not an image"):
-        read_image(tmp_path / "x.png", 16)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@pytest.mark.parametrize("fraction", [0.02, 0.1, 0.5, 0.9])
-def test_a_truncated_image_is_refused_by_name(tmp_path, suffix, fraction):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
-    path = save(tmp_path / f"x{suffix}", noise)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(fraction * len(whole))])
-    with pytest.raises(DataError, match=f"x{suffix} "):
-        read_image(path, 16)
-
-
-def test_a_png_with_a_damaged_middle_is_refused(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
-    path = save(tmp_path / "x.png", noise)
-    content = bytearray(path.read_bytes())
-    content[60:80] = b"\xff" * 20
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"x\.png cannot be decoded"):
-        read_image(path, 16)
-
-
-def test_an_image_too_large_to_unpack_is_refused(tmp_path):
-    path = tmp_path / "x.png"
-    Image.new("1", (8000, 8000)).save(path)
-    with pytest.raises(DataError, match="8000x8000 pixels; at most 50,000,000"):
-        read_image(path, 16)
 
 
 def test_a_path_that_is_not_there_is_refused(tmp_path):

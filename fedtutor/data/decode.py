@@ -1,0 +1,311 @@
+"""From image files to grey pixels, on all cores; what is no whole image is refused by name."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import pandas as pd
+import PIL
+from PIL import Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from fedtutor.errors import DataError
+
+MAX_PIXELS = 50_000_000
+"""A larger image is refused before it is unpacked; a large chest X-ray has 20 million."""
+
+READERS: dict[bytes, type[ImageFile]] = {
+    b"\x89PNG": PngImageFile,
+    b"\xff\xd8\xff": JpegImageFile,
+    b"GIF8": GifImageFile,
+    b"BM": BmpImageFile,
+    b"II*\0": TiffImageFile,
+    b"MM\0*": TiffImageFile,
+}
+"""How a file begins, and what reads it. ``Image.open`` would also start Ghostscript for an EPS
+named .png, and warns of large images, which threads cannot hold back."""
+
+GREY_BITS = (8, 10, 12, 14, 16)
+"""The depths that X-ray detectors have."""
+
+AHEAD = 16
+"""Files a core may be ahead of the writer: enough to keep it busy, few enough to hold."""
+
+
+class BadImageError(DataError):
+    """A file that is no image we can use.
+
+    Attributes
+    ----------
+    file : the path as it was given.
+    reason : what is wrong with it: a clause whose subject is the path.
+    passing : True if the disk did not give the bytes, which may pass and says nothing of them.
+    """
+
+    def __init__(self, file: Path, reason: str, passing: bool = False) -> None:
+        super().__init__(file, reason, passing)  # all three, so that it can be pickled
+        self.file, self.reason, self.passing = file, reason, passing
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.reason}."
+
+
+class BadFile(NamedTuple):
+    """Which of a list of files is bad, and why; as in :class:`BadImageError`."""
+
+    position: int
+    reason: str
+    passing: bool
+
+
+class Decoded(NamedTuple):
+    """The good images of a list of files; a bad file has no row, so it cannot pass for an image.
+
+    Attributes
+    ----------
+    images : uint8 (n_good, size, size, 1), 0 is black.
+    kept : int64 (n_good,), the position in the list of the file of each image, ascending.
+    bad : a row for each other file: ``position`` (int64), ``file`` and ``reason`` (str).
+    """
+
+    images: np.ndarray
+    kept: np.ndarray
+    bad: pd.DataFrame
+
+
+def decoded(files: Sequence[Path], images: np.ndarray, bad: Sequence[BadFile]) -> Decoded:
+    """Tie ``images``, those of the good ones of ``files`` in order, to their positions."""
+    if not bad:
+        return Decoded(images, np.arange(len(files)), _nothing_bad().copy())
+    table = _bad_table([(row.position, str(files[row.position]), row.reason) for row in bad])
+    return Decoded(images, np.delete(np.arange(len(files)), table["position"]), table)
+
+
+def _bad_table(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["position", "file", "reason"])
+    return table.astype({"position": np.int64, "file": str, "reason": str})
+
+
+@functools.cache
+def _nothing_bad() -> pd.DataFrame:
+    """An empty table; to make one takes pandas as long as a fifth of a load from the cache."""
+    return _bad_table([])
+
+
+@functools.cache
+def version() -> str:
+    """A name for what this module makes of a file; it changes with this text and with Pillow."""
+    source = Path(__file__).read_bytes() + PIL.__version__.encode()
+    return hashlib.blake2b(source, digest_size=8).hexdigest()
+
+
+def read_images(
+    files: Iterable[Path],
+    *,
+    size: int,
+    strict: bool = False,
+    progress: Callable[[int], object] | None = None,
+    out: np.ndarray | None = None,
+) -> Decoded:
+    """Decode image files on all cores, each as :func:`read_image` does.
+
+    Parameters
+    ----------
+    size : side of the images to return, in pixels.
+    strict : refuse the first bad file; by default bad files are left out and listed.
+    progress : called after each file with the number of files done since the last call.
+    out : uint8 (at least n, size, size, 1) to decode into; the images returned are its first rows.
+
+    Raises
+    ------
+    BadImageError
+        If ``strict``, for the first bad file.
+    DataError
+        If no file is good, or ``out`` does not fit.
+    """
+    files = list(files)
+    _check_size(size)
+    if out is None:
+        out = np.empty((len(files), size, size, 1), np.uint8)
+    elif out.dtype != np.uint8 or out.shape[1:] != (size, size, 1) or len(out) < len(files):
+        raise DataError(
+            f"out must be uint8 of shape ({len(files)}, {size}, {size}, 1); "
+            f"got {out.dtype} of shape {out.shape}."
+        )
+    rows = iter(out)
+
+    def write(image: np.ndarray) -> None:
+        next(rows)[..., 0] = image
+
+    bad = decode_each(files, write, size=size, strict=strict, progress=progress)
+    return decoded(files, out[: len(files) - len(bad)], bad)
+
+
+def decode_each(
+    files: Sequence[Path],
+    write: Callable[[np.ndarray], object],
+    *,
+    size: int,
+    strict: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> list[BadFile]:
+    """Hand each good image, uint8 (size, size), to ``write`` in order; return the bad files.
+
+    Holds a few images at a time, however many files there are. Raises as :func:`read_images`.
+    """
+    _check_size(size)
+    bad, cores = [], _cores()
+    ahead = AHEAD * cores
+    # Threads suffice: the decoders of PIL work without the interpreter's lock.
+    with ThreadPoolExecutor(cores) as pool:
+        queue = deque(pool.submit(read_image, file, size) for file in files[:ahead])
+        try:
+            for position in range(len(files)):
+                try:
+                    write(queue.popleft().result())
+                except BadImageError as error:
+                    if strict:
+                        raise
+                    bad.append(BadFile(position, error.reason, error.passing))
+                if position + ahead < len(files):
+                    queue.append(pool.submit(read_image, files[position + ahead], size))
+                if progress:
+                    progress(1)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    if len(bad) == len(files):
+        first = f"; the first: {BadImageError(files[0], bad[0].reason)}" if bad else "."
+        raise DataError(f"none of {len(files)} files is an image that can be read{first}")
+    return bad
+
+
+def _cores() -> int:
+    """The cores this process may use, which in a container are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        raise DataError(f"size must be at least 1 pixel; got {size}.")
+
+
+def read_image(path: Path, size: int) -> np.ndarray:
+    """One image file as uint8 (size, size), grey, 0 is black.
+
+    - The aspect ratio is not kept. Of an animation the first frame is taken. A photograph is
+      turned the way its EXIF orientation says.
+    - Colours become their luminance.
+    - Opacity is dropped: what was measured is in the colours, the alpha channel came with an
+      export. The RGBA files of NIH ChestX-ray14 are opaque, so nothing changes there; blending
+      a channel that some program left at 0 would give a black image.
+    - Grey of more than 8 bits is scaled by the smallest of 8, 10, 12, 14 and 16 bits that holds
+      the file's largest value, so that 12 bits in a 16-bit file do not come out nearly black.
+      Floats up to 1 are taken as fractions of white. Values below 0 or above 65535, as in CT,
+      have no agreed black and white and are refused.
+
+    Raises
+    ------
+    BadImageError
+        For anything that is not a whole image of at most ``MAX_PIXELS`` pixels.
+    """
+    _check_size(size)
+    try:
+        return _decode(path, size)
+    except (BadImageError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno is not None:  # the system's; those of PIL have no number
+            raise BadImageError(path, f"cannot be read ({error.strerror})", True) from error
+        raise _undecodable(path, error) from error
+    except Exception as error:  # a damaged file makes PIL stumble in every way there is
+        raise _undecodable(path, error) from error
+
+
+def _undecodable(path: Path, error: Exception) -> BadImageError:
+    what = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return BadImageError(path, f"cannot be decoded ({what}); fetch it again")
+
+
+def _decode(path: Path, size: int) -> np.ndarray:
+    # Opening a pipe would wait for a writer for ever.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise BadImageError(path, "is a folder or a device, not a file")
+    with open(path, "rb") as stream, _open(path, stream) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImageError(
+                path,
+                f"has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read",
+            )
+        image.draft("L", (size, size))  # lets a JPEG be decoded at a fraction of its size
+        return resize(_to_grey(path, image), size)
+
+
+def _open(path: Path, stream: BinaryIO) -> ImageFile:
+    """Read the header of an image, and none of its pixels."""
+    start = stream.read(8)
+    stream.seek(0)
+    for magic, reader in READERS.items():
+        if start.startswith(magic):
+            return reader(stream)
+    if not start:
+        raise BadImageError(path, "is not an image but an empty file; fetch it again")
+    raise BadImageError(
+        path, "is not an image, whatever its name says; PNG, JPEG, GIF, BMP and TIFF are read"
+    )
+
+
+def _to_grey(path: Path, image: Image.Image) -> Image.Image:
+    """Unpack the pixels, set them upright and make them 8-bit grey, as in :func:`read_image`."""
+    # How the pixels are stored is forgotten once they are loaded.
+    deep = re.search(";16[BLN]", str(image.tile[:1]))
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_8_bits(path, np.asarray(image)))
+    # Of 16-bit colours PIL keeps the upper bytes, in which 14 bits or fewer leave little.
+    if deep and max(high for _, high in image.getextrema()[:3]) < 64:
+        raise BadImageError(
+            path, "has 16-bit colours of which only the lower bits are used; save it as 16-bit grey"
+        )
+    if image.mode == "L":
+        return image
+    image.info.pop("transparency", None)  # PIL would warn that the opacity is lost
+    return image.convert("L")
+
+
+def _to_8_bits(path: Path, values: np.ndarray) -> np.ndarray:
+    """Scale grey values of any type and shape to uint8, by the rule of :func:`read_image`."""
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 65535):  # not the other way round: NaN fails every comparison
+        raise BadImageError(path, f"has grey values from {low:g} to {high:g}; 0 to 65535 are read")
+    if values.dtype.kind == "f" and high <= 1:
+        white = 1
+    else:
+        white = next(2**bits - 1 for bits in GREY_BITS if high < 2**bits)
+    return np.rint(np.multiply(values, 255 / white, dtype=np.float32)).astype(np.uint8)
+
+
+def resize(image: Image.Image, size: int) -> np.ndarray:
+    """A grey image as uint8 (size, size); averaged where it shrinks."""
+    if image.size != (size, size):
+        filter_ = Image.Resampling.BOX if min(image.size) >= size else Image.Resampling.BICUBIC
+        # Beyond the gap PIL shrinks by a whole number first; a line of 50 million pixels would
+        # otherwise take gigabytes.
+        image = image.resize((size, size), filter_, reducing_gap=16.0)
+    return np.asarray(image, dtype=np.uint8)
