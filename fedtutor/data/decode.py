@@ -244,6 +244,7 @@ def _undecodable(path: Path, error: Exception) -> BadImageError:
 
 
 def _decode(path: Path, size: int) -> np.ndarray:
+    """As :func:`read_image`, but with PIL's own errors for damaged files."""
     # Opening a pipe would wait for a writer for ever.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise BadImageError(path, "is a folder or a device, not a file")
