@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab lint lock clean
+.PHONY: help setup run test lab bench bench-quick lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,14 @@ test: $(READY) ## pass all tests
 
 lab: $(READY) ## open the course in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
+
+bench: $(READY) ## measure everything beside what a user would otherwise pick (half an hour)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(VENV)/bin/python -m benchmarks
+
+bench-quick: $(READY) ## the same rows in four minutes, with less precision
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(VENV)/bin/python -m benchmarks --quick
 
 lint: $(READY) ## tidy the code
 	$(VENV)/bin/ruff check --fix

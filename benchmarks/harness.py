@@ -86,6 +86,7 @@ def from_pairs(
     """A row from paired measurements (ours, theirs), both smaller for the better."""
     at_least = target.startswith("≥")
     limit = float(target.split()[1])
+    pairs = [(float(a), float(b)) for a, b in pairs]
     ratios = [b / a if at_least else a / b for a, b in pairs]
     ratio = statistics.median(ratios)
     return Row(

@@ -26,7 +26,7 @@ def measure(hospitals: int, rounds: int) -> dict:
             super()._on_round(server_round, weights, grid)
             memory.append(resident_mb())
 
-    run = Watched("in-process", client(), initial_weights(SIZE), hospitals=hospitals, rounds=rounds)
+    run = Watched("ours", client(), initial_weights(SIZE), hospitals=hospitals, rounds=rounds)
     return {
         "ms": 1e3 * float(np.median(run.rounds)) / hospitals,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

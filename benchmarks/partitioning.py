@@ -16,8 +16,9 @@ ALPHA = 0.5
 
 
 def partition_row() -> Row:
-    from datasets import Dataset
     from flwr_datasets.partitioner import DirichletPartitioner
+
+    from datasets import Dataset
 
     labels = np.random.default_rng(0).integers(0, 3, NUM_IMAGES)
     # No patient is named, so that ours deals out images one by one, as flwr-datasets does.

@@ -54,7 +54,7 @@ def main_job_row() -> Row:
 
 
 def plain_keras(epochs: int) -> None:
-    """The training steps of ``fedtutor run``: each hospital twice (alone, federated), and pooled."""
+    """The training steps of ``fedtutor run``: every hospital twice (alone, federated), pooled."""
     from fedtutor.experiment import RunSettings, build_cohort
     from fedtutor.model import create_model, standardise
     from fedtutor.training import create_optimizer

@@ -81,3 +81,17 @@ def quickstart_client(size: int, num_images: int, *, reuse_model: bool) -> Clien
         return Message(content=RecordDict({"metrics": metrics}), reply_to=msg)
 
     return app
+
+
+def no_op_client() -> ClientApp:
+    """Sends back what it was sent, as a list of arrays: the usual way in and out of a record."""
+    app = ClientApp()
+
+    @app.train()
+    def train(msg: Message, context: Context) -> Message:
+        weights = msg.content["arrays"].to_numpy_ndarrays()
+        metrics = MetricRecord({"num-examples": 10, "loss": 0.0})
+        content = RecordDict({"arrays": ArrayRecord(weights), "metrics": metrics})
+        return Message(content=content, reply_to=msg)
+
+    return app

@@ -6,8 +6,11 @@ import time
 from functools import cache
 
 import numpy as np
-from flwr.app import Context
+from flwr.app import ArrayRecord, ConfigRecord, Context
 from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from flwr.simulation import run_simulation
 
 from fedtutor import federation
 from fedtutor.data import MedicalImages
@@ -35,52 +38,76 @@ def our_client(size: int, num_images: int) -> ClientApp:
 
 
 class Run:
-    """One run of a Flower app: the final weights, and when each round ended."""
+    """One run of a Flower app: the final weights, and when each round ended.
+
+    ``engine`` is "ours", the in-process grid with this course's server half, or "ray", Flower's
+    simulation with Flower's own FedAvg and nothing of ours.
+    """
 
     def __init__(
-        self, engine: str, client_app: ClientApp, initial: Weights, *, hospitals: int, rounds: int,
+        self,
+        engine: str,
+        client_app: ClientApp,
+        initial: Weights,
+        *,
+        hospitals: int,
+        rounds: int,
         evaluate: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.ends: list[float] = []
         self.weights: Weights = initial
-        strategy = federation.make_strategy(
-            "fedavg", hospitals, fraction_evaluate=1.0 if evaluate else 0.0
-        )
-        server_app = federation.make_server_app(
-            initial,
-            strategy,
-            num_rounds=rounds,
-            config=federation.train_config(SETTINGS, num_rounds=rounds),
-            min_hospitals=hospitals,
-            on_round=self._on_round,
-        )
+        share = 1.0 if evaluate else 0.0
+        config = federation.train_config(SETTINGS, num_rounds=rounds)
         start = time.perf_counter()
-        if engine == "in-process":
+        if engine == "ours":
+            strategy = federation.make_strategy("fedavg", hospitals, fraction_evaluate=share)
+            server_app = federation.make_server_app(
+                initial, strategy, num_rounds=rounds, config=config, on_round=self._on_round
+            )
             names = [f"Hospital {k + 1}" for k in range(hospitals)]
             federation.run_in_process(server_app, client_app, names)
         else:
-            _run_on_ray(server_app, client_app, hospitals)
+            strategy = FedAvg(
+                fraction_evaluate=share,
+                min_train_nodes=hospitals,
+                min_evaluate_nodes=hospitals if evaluate else 0,
+                min_available_nodes=hospitals,
+            )
+            server_app = self._flower_server(strategy, initial, rounds, config)
+            run_simulation(
+                server_app,
+                client_app,
+                num_supernodes=hospitals,
+                backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+            )
         self.seconds = time.perf_counter() - start
 
     def _on_round(self, server_round: int, weights: Weights, grid) -> None:
         self.ends.append(time.perf_counter())
         self.weights = weights
 
+    def _flower_server(self, strategy, initial, rounds: int, config: ConfigRecord) -> ServerApp:
+        app = ServerApp()
+
+        @app.main()
+        def main(grid: Grid, context: Context) -> None:
+            strategy.start(
+                grid=grid,
+                initial_arrays=ArrayRecord(initial),
+                num_rounds=rounds,
+                train_config=ConfigRecord(dict(config)),
+                evaluate_config=ConfigRecord(dict(config)),
+                evaluate_fn=lambda server_round, arrays: self._on_round(
+                    server_round, arrays.to_numpy_ndarrays(), grid
+                ),
+            )
+
+        return app
+
     @property
     def rounds(self) -> np.ndarray:
         """Seconds of each round after the first, float64."""
         return np.diff(self.ends)[1:]
-
-
-def _run_on_ray(server_app, client_app: ClientApp, hospitals: int) -> Context:
-    from flwr.simulation import run_simulation
-
-    return run_simulation(
-        server_app,
-        client_app,
-        num_supernodes=hospitals,
-        backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
-    )
 
 
 def initial_weights(size: int) -> Weights:

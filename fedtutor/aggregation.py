@@ -86,10 +86,11 @@ class RunningAverage:
         """
         if not self.count:
             raise UpdateError("there is no update to average; at least one hospital must reply.")
-        return [
-            (total / self.total).astype(array.dtype)
-            for total, array in zip(self._sums, self._like, strict=True)
-        ]
+        averages = [np.empty(array.shape, array.dtype) for array in self._like]
+        for total, average in zip(self._sums, averages, strict=True):
+            divide = partial(_divide_block, total.reshape(-1), self.total, average.reshape(-1))
+            _in_blocks(divide, average.size)
+        return averages
 
 
 def weighted_average(
@@ -147,7 +148,7 @@ def _average_one(arrays: Sequence[np.ndarray], num_examples: Sequence[float]) ->
         sums = np.zeros(flat[0][block].size, np.float64)
         for array, count in zip(flat, num_examples, strict=True):
             _add_block(sums, array[block], count, slice(None))
-        average.reshape(-1)[block] = np.divide(sums, total, out=sums)
+        _divide_block(sums, total, average.reshape(-1)[block], slice(None))
 
     _in_blocks(work, average.size)
     return average
@@ -157,6 +158,10 @@ def _add_block(sums: np.ndarray, array: np.ndarray, num_examples: float, block: 
     product = array[block].astype(np.float64)
     product *= float(num_examples)
     sums[block] += product
+
+
+def _divide_block(sums: np.ndarray, total: float, average: np.ndarray, block: slice) -> None:
+    average[block] = sums[block] / total
 
 
 def _in_blocks(work: Callable[[slice], None], size: int) -> None:
