@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--quick] [GROUP ...]`: run, print the table, write results.json."""
+"""Run the benchmarks, print the table, write results.json and the README's table.
+
+With GROUPs only their rows are measured anew, and take the place of the former ones.
+"""
 
 from __future__ import annotations
 
@@ -50,18 +53,18 @@ def main() -> int:
         console.print(f"[{time.perf_counter() - start:4.0f} s] {group}", highlight=False)
         rows += in_child(f"benchmarks.{group}")["rows"]
     console.print(as_table(rows))
-    if arguments.groups:
-        return 0
+    target = HERE / ("results-quick.json" if arguments.quick else "results.json")
+    if arguments.groups and target.is_file():
+        new = {row["name"]: row for row in rows}
+        former = json.loads(target.read_text(encoding="utf-8"))["rows"]
+        rows = [new.pop(row["name"], row) for row in former] + list(new.values())
     results = {
         "date": str(date.today()),
-        "quick": arguments.quick,
-        "seconds": round(time.perf_counter() - start),
         "machine": machine(),
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in PACKAGES},
         "rows": rows,
     }
-    target = HERE / ("results-quick.json" if arguments.quick else "results.json")
     target.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if not arguments.quick:
         write_readme(results)
@@ -115,10 +118,7 @@ def as_markdown(results: dict) -> str:
             f"| {name} | {row['beside']} | {ours} | {theirs} | {ratio} | {target} | {met} |"
         )
     notes = [f"- {row['name']}: {row['note']}" for row in results["rows"] if row["note"]]
-    head = (
-        f"Medians of interleaved runs on {results['machine']}, {results['date']}; {versions}. "
-        f"All of it took {results['seconds'] // 60} minutes."
-    )
+    head = f"Medians of interleaved runs on {results['machine']}, {results['date']}; {versions}."
     return "\n".join([head, "", *lines, *([""] if notes else []), *notes])
 
 
