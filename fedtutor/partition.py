@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fedtutor.data.images import MedicalImages, patients_of
+from fedtutor.data.images import MedicalImages, count_classes, patients_of
 from fedtutor.errors import PartitionError
 
 SCHEMES = ("iid", "dirichlet", "shards", "quantity", "by:COLUMN")
@@ -39,17 +39,28 @@ class Partition:
         return [data.take(own) for own in self.indices]
 
     def class_counts(self, data: MedicalImages) -> np.ndarray:
-        """Number of images, int64 of shape (hospitals, classes)."""
+        """Images of each class, or with each finding, int64 of shape (hospitals, classes)."""
         return np.stack(
-            [np.bincount(data.labels[own], minlength=len(data.class_names)) for own in self.indices]
+            [count_classes(data.labels[own], len(data.class_names)) for own in self.indices]
+        )
+
+    def strata_counts(self, data: MedicalImages) -> np.ndarray:
+        """Images of each stratum, int64 of shape (hospitals, strata); rows sum to the images.
+
+        One class an image: the same as :meth:`class_counts`. Otherwise an image counts once, for
+        its rarest finding, or as one without a finding: see ``MedicalImages.strata``.
+        """
+        strata = data.strata
+        return np.stack(
+            [count_classes(strata[own], len(data.strata_names)) for own in self.indices]
         )
 
     def summary(self, data: MedicalImages) -> pd.DataFrame:
-        """A table, one row a hospital: images of each class, images, patients."""
+        """A table, one row a hospital: images, patients, images of each class or finding."""
         table = pd.DataFrame(
             self.class_counts(data), columns=list(data.class_names), index=list(self.names)
         )
-        table.insert(0, "images", table.sum(axis=1))
+        table.insert(0, "images", [len(own) for own in self.indices])
         patients = patients_of(data)
         table.insert(1, "patients", [len(np.unique(patients[own])) for own in self.indices])
         return table
@@ -105,14 +116,14 @@ def dirichlet(
     """Label skew: each class is shared out in proportions drawn from Dirichlet(alpha).
 
     At alpha = 0.1 most hospitals see one or two classes, at 100 nearly the same mixture
-    (Hsu, Qi & Brown 2019).
+    (Hsu, Qi & Brown 2019). Of several findings an image is dealt out by its rarest one.
     """
     check_alpha(alpha)
     patients = _Patients.of(data, num_hospitals)
     rng = np.random.default_rng(seed)
     hospital_of = np.empty(len(patients), dtype=np.int64)
-    for label in range(len(data.class_names)):
-        members = rng.permutation(np.flatnonzero(patients.labels == label))
+    for stratum in range(len(data.strata_names)):
+        members = rng.permutation(np.flatnonzero(patients.strata == stratum))
         shares = rng.dirichlet(np.full(num_hospitals, alpha))
         hospital_of[members] = _in_proportion(len(members), shares)
     return patients.deal(hospital_of, num_hospitals)
@@ -121,15 +132,15 @@ def dirichlet(
 def shards(
     data: MedicalImages, num_hospitals: int, *, shards_per_hospital: int = 2, seed: int = 0
 ) -> Partition:
-    """Pathological skew: sort by class, cut into shards, give each hospital a few
-    (McMahan et al. 2017, section 3)."""
+    """Pathological skew: sort by class (of several findings the rarest), cut into shards, give
+    each hospital a few (McMahan et al. 2017, section 3)."""
     if shards_per_hospital < 1:
         raise PartitionError(f"shards_per_hospital must be at least 1; got {shards_per_hospital}.")
     patients = _Patients.of(data, num_hospitals)
     rng = np.random.default_rng(seed)
     # Shuffled first, so that which patients share a shard is chance but for their class.
     order = rng.permutation(len(patients))
-    order = order[np.argsort(patients.labels[order], kind="stable")]
+    order = order[np.argsort(patients.strata[order], kind="stable")]
     num_shards = min(num_hospitals * shards_per_hospital, len(patients))
     owner = rng.permutation(np.arange(num_shards) % num_hospitals)
     hospital_of = np.empty(len(patients), dtype=np.int64)
@@ -194,7 +205,8 @@ def label_divergence(class_counts: np.ndarray) -> float:
     """How far the hospitals' class mixtures are from the common one, 0 (the same) to below 1.
 
     The mean over hospitals, weighted by their images, of the total variation distance
-    ``0.5 * sum(abs(p_k - p))``; ``class_counts`` is (hospitals, classes).
+    ``0.5 * sum(abs(p_k - p))``; ``class_counts`` is (hospitals, classes), each image counted once
+    (:meth:`Partition.strata_counts`).
     """
     sizes = class_counts.sum(axis=1)
     mixtures = class_counts / sizes[:, None]
@@ -204,10 +216,10 @@ def label_divergence(class_counts: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class _Patients:
-    """What is dealt out: patients, each with a class, and the patient of each image."""
+    """What is dealt out: patients, each with a stratum, and the patient of each image."""
 
     of_image: np.ndarray  # int64 (images,): which patient
-    labels: np.ndarray  # int64 (patients,): class of the patient's first image
+    strata: np.ndarray  # int64 (patients,): ``MedicalImages.strata`` of the patient's first image
 
     @classmethod
     def of(cls, data: MedicalImages, num_hospitals: int) -> _Patients:
@@ -225,10 +237,10 @@ class _Patients:
                 f"{num_hospitals} hospitals cannot share the {len(first)} patients of {data.name}; "
                 f"ask for at most {len(first)}."
             )
-        return cls(of_image, data.labels[first])
+        return cls(of_image, data.strata[first])
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.strata)
 
     def most_frequent(self, codes: np.ndarray, num_codes: int) -> np.ndarray:
         """For each patient the commonest code (int, 0..num_codes-1) among his or her images."""

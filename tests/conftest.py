@@ -31,14 +31,17 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def make_images():
-    """Random images with every class in turn; ``patients`` is who each image is of."""
+    """Random images with every class in turn; ``patients`` is who each image is of.
+
+    ``labels`` with a row of 0 and 1 an image are findings.
+    """
 
     def make(n, *, classes=3, size=16, patients=None, labels=None, seed=0, masks=None, **columns):
         if patients is not None:
             columns["patient"] = np.asarray(patients).astype(str)
         return MedicalImages(
             images=np.random.default_rng(seed).integers(0, 256, (n, size, size, 1), np.uint8),
-            labels=np.arange(n) % classes if labels is None else np.asarray(labels, np.int64),
+            labels=np.arange(n) % classes if labels is None else _as_labels(labels),
             class_names=tuple("abcdefghijkl"[:classes]),
             table=pd.DataFrame(columns, index=range(n)),
             name="toy",
@@ -46,3 +49,7 @@ def make_images():
         )
 
     return make
+
+
+def _as_labels(labels):
+    return np.asarray(labels, np.uint8 if np.ndim(labels) == 2 else np.int64)

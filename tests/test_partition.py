@@ -268,3 +268,47 @@ def test_a_column_that_does_not_exist_is_refused_with_those_that_do(make_images)
 def test_ages_that_are_no_numbers_are_refused(make_images):
     with pytest.raises(FedtutorError, match="age"):
         by_column(make_images(3, age=["060Y", "012M", "031Y"]), column="age")
+
+
+@pytest.fixture
+def findings(make_images):
+    """120 images of 60 patients; a is common, b half as common, c rare, some images have none."""
+    labels = np.zeros((120, 3), np.uint8)
+    labels[:80, 0] = labels[40:100, 1] = labels[70:82, 2] = 1
+    return make_images(
+        120, size=1, labels=labels, patients=np.arange(120) // 2, ward=["x", "y"] * 60
+    )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_images_with_several_findings_are_dealt_out_once_each(findings, scheme):
+    parts = partition(findings, scheme, 3, seed=1)
+    assert np.sort(np.concatenate(parts.indices)).tolist() == list(range(120))
+    assert parts.class_counts(findings).sum(axis=0).tolist() == [80, 60, 12]
+    strata = parts.strata_counts(findings)
+    assert strata.sum(axis=0).tolist() == np.bincount(findings.strata, minlength=4).tolist()
+    assert strata.sum(axis=1).tolist() == [len(own) for own in parts.indices]
+    seen = [patient for own in parts.hospitals(findings) for patient in set(patients_of(own))]
+    assert len(seen) == len(set(seen))
+
+
+def test_the_summary_counts_each_finding_and_each_image_once(findings):
+    table = partition(findings, "iid", 3).summary(findings)
+    assert table.columns.tolist() == ["images", "patients", "a", "b", "c"]
+    assert table["images"].tolist() == [40, 40, 40]
+    assert table[["a", "b", "c"]].sum().tolist() == [80, 60, 12]
+
+
+@pytest.mark.parametrize("scheme", ["dirichlet", "shards"])
+def test_findings_are_dealt_out_unevenly(findings, scheme):
+    def divergence(scheme):
+        parts = [partition(findings, scheme, 4, alpha=0.1, seed=seed) for seed in range(8)]
+        return np.mean([label_divergence(dealt.strata_counts(findings)) for dealt in parts])
+
+    assert divergence(scheme) > 1.5 * divergence("iid")
+
+
+def test_one_class_an_image_is_its_own_stratum(make_images):
+    data = make_images(60)
+    parts = dirichlet(data, 3)
+    assert np.array_equal(parts.strata_counts(data), parts.class_counts(data))

@@ -10,6 +10,7 @@ import pandas as pd
 from fedtutor.errors import DataError
 
 SPLIT_NAMES = ("train", "val", "test")
+NO_FINDING = "no finding"
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,10 @@ class MedicalImages:
     Attributes
     ----------
     images : uint8 array of shape (n, height, width, 1), 0 is black.
-    labels : int64 array of shape (n,), an index into ``class_names``.
-    class_names : the classes, in label order.
+    labels : one class an image: int64 array of shape (n,), an index into ``class_names``.
+        Multi-label, any number of findings an image: uint8 array of shape (n, k), 1 where the
+        image has the finding and 0 where not.
+    class_names : the classes, or the k findings, in label order.
     table : one row an image, in the same order. Columns where known: ``patient`` (str),
         ``hospital`` (str), ``sex`` ("F" or "M"), ``age`` (years), ``view`` ("PA", "AP", ...),
         ``split`` (the official "train", "val" or "test").
@@ -50,15 +53,31 @@ class MedicalImages:
         for part, length in lengths.items():
             if length != n:
                 raise DataError(f"{n} images but {length} rows of {part}; give one for each image.")
-        if n and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+        if self.multi_label:
+            self._check_findings()
+        elif n and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise DataError(
                 f"labels must lie in 0..{len(self.class_names) - 1} for the "
                 f"{len(self.class_names)} classes {', '.join(self.class_names)}; "
                 f"got {self.labels.min()}..{self.labels.max()}."
             )
 
+    def _check_findings(self) -> None:
+        labels, k = self.labels, len(self.class_names)
+        if not k or labels.dtype != np.uint8 or labels.shape[1:] != (k,) or (labels > 1).any():
+            raise DataError(
+                f"labels of several findings an image must be uint8 of shape (n, {k}), 0 or 1 for "
+                f"each of the findings {', '.join(self.class_names)}; got {labels.dtype} of shape "
+                f"{labels.shape}, up to {labels.max(initial=0)}."
+            )
+
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def multi_label(self) -> bool:
+        """True if an image can have several findings or none, False if it is of one class."""
+        return self.labels.ndim > 1
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -76,8 +95,26 @@ class MedicalImages:
         )
 
     def class_counts(self) -> np.ndarray:
-        """Number of images of each class, int64 of shape (num_classes,)."""
-        return np.bincount(self.labels, minlength=len(self.class_names))
+        """Number of images of each class, or with each finding, int64 of shape (num_classes,)."""
+        return count_classes(self.labels, len(self.class_names))
+
+    @property
+    def strata(self) -> np.ndarray:
+        """One number an image, int64 (n,), an index into :attr:`strata_names`.
+
+        It is the class; of several findings the one that the fewest images of the set have, for
+        those are what an uneven share would leave a hospital without; k if there is no finding.
+        """
+        if not self.multi_label:
+            return self.labels
+        rarest_first = np.argsort(self.class_counts(), kind="stable")
+        rarest = rarest_first[self.labels[:, rarest_first].argmax(axis=1)]
+        return np.where(self.labels.any(axis=1), rarest, len(self.class_names))
+
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        """The classes; or the findings and, last, :data:`NO_FINDING`."""
+        return (*self.class_names, NO_FINDING) if self.multi_label else self.class_names
 
     def column(self, name: str) -> np.ndarray:
         """One column of the table as an array of shape (n,).
@@ -91,6 +128,13 @@ class MedicalImages:
             known = ", ".join(self.table.columns) or "none"
             raise DataError(f"{self.name} has no column {name!r}. It has: {known}.")
         return self.table[name].to_numpy()
+
+
+def count_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Images of each class: int64 (num_classes,), of labels as :class:`MedicalImages` has them."""
+    if labels.ndim > 1:
+        return labels.sum(axis=0, dtype=np.int64)
+    return np.bincount(labels, minlength=num_classes)
 
 
 def patients_of(data: MedicalImages) -> np.ndarray:
@@ -107,7 +151,8 @@ def split_by_patient(
 
     An official split, where the table has a ``split`` column, is honoured: "test" is the test
     set, "train" the training set and "val" is left aside. Otherwise ``test_fraction`` of the
-    patients of each class (a patient's class is that of his or her first image) is drawn.
+    patients of each class (a patient's class is that of his or her first image, of several
+    findings the rarest) is drawn.
 
     Raises
     ------
@@ -135,10 +180,10 @@ def _draw_test_patients(data: MedicalImages, test_fraction: float, seed: int) ->
     """Bool array of shape (n,), True for the images of the drawn patients."""
     patients, first, inverse = np.unique(patients_of(data), return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(patients))
-    strata = data.labels[first][order]
+    strata = data.strata[first][order]
     drawn = np.zeros(len(patients), dtype=bool)
-    for label in range(len(data.class_names)):
-        members = order[strata == label]
+    for stratum in range(len(data.strata_names)):
+        members = order[strata == stratum]
         # At least one and never all, so that a rare class is on both sides where it can be.
         count = min(max(1, round(test_fraction * len(members))), len(members) - 1)
         drawn[members[: max(count, 0)]] = True
