@@ -62,7 +62,11 @@ def _held_stderr() -> Iterator[None]:
 
 
 def create_model(
-    input_shape: tuple[int, int, int] = (128, 128, 1), num_classes: int = 3, *, seed: int = 0
+    input_shape: tuple[int, int, int] = (128, 128, 1),
+    num_classes: int = 3,
+    *,
+    multi_label: bool = False,
+    seed: int = 0,
 ) -> keras.Sequential:
     """Build the course's convolutional network, not yet trained.
 
@@ -70,6 +74,8 @@ def create_model(
     ----------
     input_shape : (height, width, channels) of one image, as :func:`standardise` gives it.
     num_classes : number of classes; the output is a softmax over them.
+    multi_label : True if an image can have several of the classes, or none; the output is then a
+        sigmoid for each of them.
     seed : of the initial weights (Glorot uniform kernels, zero biases). Hospitals that are to be
         averaged must start from the same seed.
 
@@ -81,7 +87,8 @@ def create_model(
     Raises
     ------
     DataError
-        If an image is too small for two poolings, or there are fewer than two classes.
+        If an image is too small for two poolings, or there are fewer than two classes (with
+        ``multi_label`` fewer than one).
     """
     height, width, _ = input_shape
     if min(height, width) < MIN_SIZE:
@@ -89,10 +96,12 @@ def create_model(
             f"images of {height}x{width} are too small for this CNN; give at least "
             f"{MIN_SIZE}x{MIN_SIZE} (fedtutor run --size 28, for example)."
         )
-    if num_classes < 2:
-        raise DataError(f"num_classes must be at least 2; got {num_classes}.")
+    fewest = 1 if multi_label else 2
+    if num_classes < fewest:
+        raise DataError(f"num_classes must be at least {fewest}; got {num_classes}.")
     keras = load_keras()
     layers = keras.layers
+    head = "sigmoid" if multi_label else "softmax"
     seeds = iter(np.random.SeedSequence(seed).generate_state(4))
 
     def glorot():
@@ -107,9 +116,14 @@ def create_model(
             layers.MaxPooling2D((2, 2)),
             layers.Flatten(),
             layers.Dense(128, activation="relu", kernel_initializer=glorot()),
-            layers.Dense(num_classes, activation="softmax", kernel_initializer=glorot()),
+            layers.Dense(num_classes, activation=head, kernel_initializer=glorot()),
         ]
     )
+
+
+def is_multi_label(model: keras.Model) -> bool:
+    """Whether the model ends in a sigmoid for each finding, not in one softmax over classes."""
+    return getattr(model.layers[-1], "activation", None) is load_keras().activations.sigmoid
 
 
 def standardise(images: np.ndarray) -> np.ndarray:

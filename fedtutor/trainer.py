@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedtutor.data.images import MedicalImages
-from fedtutor.model import MIN_DEVIATION, Weights, create_model, load_keras
-from fedtutor.training import TrainingSettings, epoch_order
+from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label
+from fedtutor.training import TrainingSettings, check_head, epoch_order, loss_function
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +25,8 @@ class Trainer:
 
     Parameters
     ----------
-    model : a Keras model with a softmax output; the trainer owns its weights from now on.
+    model : a Keras model with a softmax output, or sigmoids for multi-label data; the trainer
+        owns its weights from now on.
     settings : see :class:`~fedtutor.training.TrainingSettings`.
     """
 
@@ -80,6 +81,7 @@ class Trainer:
         """Go on training from where it stands; returns the last epoch's mean loss."""
         import tensorflow as tf
 
+        check_head(self.model, data)
         if learning_rate is not None:
             self._learning_rate.assign(learning_rate)
         order = epoch_order(len(data), epochs, seed=seed)
@@ -112,7 +114,12 @@ class Trainer:
 
         model, variables, batch_size = self.model, self._trained, self.settings.batch_size
         mu = self.settings.proximal_mu
-        criterion = load_keras().losses.sparse_categorical_crossentropy
+        criterion = loss_function(model)
+        labels_spec = (
+            tf.TensorSpec((None, model.output_shape[-1]), tf.uint8)
+            if is_multi_label(model)
+            else tf.TensorSpec((None,), tf.int64)
+        )
 
         def standardised(images):  # fedtutor.model.standardise, in the graph
             pixels = tf.cast(images, tf.float32)
@@ -136,7 +143,7 @@ class Trainer:
         @tf.function(
             input_signature=[
                 tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
-                tf.TensorSpec((None,), tf.int64),
+                labels_spec,
                 tf.TensorSpec((None, None), tf.int32),
             ]
         )
@@ -232,7 +239,11 @@ class FusedOptimizer:
 
 @lru_cache(maxsize=4)
 def trainer_for(
-    input_shape: tuple[int, int, int], num_classes: int, settings: TrainingSettings
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    settings: TrainingSettings,
+    *,
+    multi_label: bool = False,
 ) -> Trainer:
     """The process's trainer for such images; made on the first call, reused ever after."""
-    return Trainer(create_model(input_shape, num_classes), settings)
+    return Trainer(create_model(input_shape, num_classes, multi_label=multi_label), settings)

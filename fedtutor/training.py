@@ -8,6 +8,7 @@ The same gradient steps three times over: as Keras does it (:func:`fit_keras`), 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from fedtutor.data.images import MedicalImages
 from fedtutor.errors import DataError
-from fedtutor.model import load_keras, standardise
+from fedtutor.model import is_multi_label, load_keras, standardise
 
 if TYPE_CHECKING:
     import keras
@@ -69,6 +70,28 @@ def create_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
     return optimizers.SGD(settings.learning_rate, momentum=momentum)
 
 
+def loss_function(model: keras.Model) -> Callable:
+    """The loss that fits the model's head, from (labels, outputs) to one number an image.
+
+    After a softmax the cross-entropy of the class; after sigmoids the binary cross-entropy, the
+    mean over the findings.
+    """
+    losses = load_keras().losses
+    if is_multi_label(model):
+        return losses.binary_crossentropy
+    return losses.sparse_categorical_crossentropy
+
+
+def check_head(model: keras.Model, data: MedicalImages) -> None:
+    """Raise :class:`DataError` unless the model's head is of the data's kind."""
+    if is_multi_label(model) != data.multi_label:
+        what = "several findings" if data.multi_label else "one class"
+        raise DataError(
+            f"{data.name} has {what} an image, and the model's head is not made for that; build "
+            f"it with create_model(..., multi_label={data.multi_label})."
+        )
+
+
 def learning_rate_at(settings: TrainingSettings, server_round: int, num_rounds: int) -> float:
     """The step size in a round, 1..num_rounds.
 
@@ -91,7 +114,8 @@ def fit_keras(
     model: keras.Model, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
 ) -> float:
     """Train as Keras does it; returns the last epoch's mean loss."""
-    model.compile(optimizer=create_optimizer(settings), loss="sparse_categorical_crossentropy")
+    check_head(model, data)
+    model.compile(optimizer=create_optimizer(settings), loss=loss_function(model))
     for epoch in order:
         history = model.fit(
             standardise(data.images[epoch]),
@@ -109,8 +133,8 @@ def fit_step_by_step(
     """Train with every step in sight; returns the last epoch's mean loss."""
     import tensorflow as tf
 
-    optimizer = create_optimizer(settings)
-    criterion = load_keras().losses.SparseCategoricalCrossentropy()
+    check_head(model, data)
+    optimizer, criterion = create_optimizer(settings), loss_function(model)
     for epoch in order:
         losses, sizes = [], []
         for start in range(0, len(epoch), settings.batch_size):
@@ -118,7 +142,7 @@ def fit_step_by_step(
             images, labels = standardise(data.images[batch]), data.labels[batch]
             with tf.GradientTape() as tape:
                 outputs = model(images, training=True)  # forward
-                loss = criterion(labels, outputs)
+                loss = tf.reduce_mean(criterion(labels, outputs))
             gradients = tape.gradient(loss, model.trainable_variables)  # backward
             optimizer.apply_gradients(
                 zip(gradients, model.trainable_variables, strict=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedtutor.errors import DataError
-from fedtutor.model import MIN_SIZE, create_model, predict, standardise
+from fedtutor.model import MIN_SIZE, create_model, is_multi_label, predict, standardise
 
 
 def test_the_cnn_is_the_one_of_the_mission():
@@ -70,3 +70,24 @@ def test_predictions_do_not_depend_on_the_block_size():
         predict(model, images, batch_size=2), predict(model, images), atol=1e-6
     )
     assert predict(model, images[:0]).shape == (0, 3)
+
+
+def test_findings_have_a_sigmoid_each():
+    model = create_model((12, 12, 1), 4, multi_label=True)
+    assert is_multi_label(model)
+    assert not is_multi_label(create_model((12, 12, 1), 4))
+    rng = np.random.default_rng(0)
+    sums = predict(model, rng.integers(0, 256, (9, 12, 12, 1), dtype=np.uint8)).sum(axis=1)
+    assert np.abs(sums - 1).min() > 0.01
+
+
+def test_one_finding_is_enough_and_none_is_too_few():
+    assert create_model((12, 12, 1), 1, multi_label=True).output_shape == (None, 1)
+    with pytest.raises(DataError, match="at least 1; got 0"):
+        create_model((12, 12, 1), 0, multi_label=True)
+
+
+def test_a_head_and_its_weights_are_drawn_alike_whatever_follows():
+    plain, several = (create_model((12, 12, 1), 3, multi_label=m) for m in (False, True))
+    for a, b in zip(plain.get_weights(), several.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from fedtutor.errors import DataError
-from fedtutor.model import create_model
-from fedtutor.trainer import FusedOptimizer, Trainer
+from fedtutor.model import create_model, is_multi_label, predict
+from fedtutor.trainer import FusedOptimizer, Trainer, trainer_for
 from fedtutor.training import (
     OPTIMIZERS,
     TrainingSettings,
@@ -19,20 +20,26 @@ from fedtutor.training import (
 SHAPE = (12, 12, 1)
 
 
-def new_model():
-    return create_model(SHAPE, 3, seed=1)
+def new_model(*, multi_label=False):
+    return create_model(SHAPE, 3, multi_label=multi_label, seed=1)
 
 
+def some_findings(n):
+    return np.random.default_rng(9).integers(0, 2, (n, 3))
+
+
+@pytest.mark.parametrize("multi_label", [False, True], ids=["softmax", "sigmoid"])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-def test_three_ways_to_write_the_loop_give_the_same_weights(make_images, optimizer):
-    data = make_images(22, size=12)  # not a multiple of the batch
+def test_three_ways_to_write_the_loop_give_the_same_weights(make_images, optimizer, multi_label):
+    labels = some_findings(22) if multi_label else None
+    data = make_images(22, size=12, labels=labels)  # not a multiple of the batch
     settings = TrainingSettings(optimizer=optimizer, learning_rate=1e-3, batch_size=8)
     order = epoch_order(len(data), 2, seed=5)
-    by_keras, by_hand = new_model(), new_model()
+    by_keras, by_hand, start = (new_model(multi_label=multi_label) for _ in range(3))
     keras_loss = fit_keras(by_keras, data, order, settings)
     hand_loss = fit_step_by_step(by_hand, data, order, settings)
-    trainer = Trainer(new_model(), settings)
-    weights, loss = trainer.train(new_model().get_weights(), data, epochs=2, seed=5)
+    trainer = Trainer(new_model(multi_label=multi_label), settings)
+    weights, loss = trainer.train(start.get_weights(), data, epochs=2, seed=5)
     for ours, keras, hand in zip(
         weights, by_keras.get_weights(), by_hand.get_weights(), strict=True
     ):
@@ -41,6 +48,38 @@ def test_three_ways_to_write_the_loop_give_the_same_weights(make_images, optimiz
         np.testing.assert_allclose(ours, keras, atol=1e-5)
     assert loss == pytest.approx(hand_loss, rel=1e-4)
     assert loss == pytest.approx(keras_loss, rel=1e-4)
+
+
+def test_the_loss_of_findings_is_the_mean_binary_cross_entropy(make_images):
+    """One batch of all images, so that the loss is that of the weights before the step."""
+    data, model = make_images(10, size=12, labels=some_findings(10)), new_model(multi_label=True)
+    p = predict(model, data.images).astype(np.float64)
+    expected = log_loss(data.labels.ravel(), p.ravel())
+    loss = Trainer(model, TrainingSettings(batch_size=10)).more(data)
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_head_that_does_not_fit_the_labels_is_refused_with_the_one_that_does(
+    make_images, multi_label
+):
+    data = make_images(10, size=12, labels=None if multi_label else some_findings(10))
+    model, settings, order = new_model(multi_label=multi_label), TrainingSettings(), [[0, 1]]
+    for train in (
+        lambda: fit_keras(model, data, order, settings),
+        lambda: fit_step_by_step(model, data, order, settings),
+        lambda: Trainer(model, settings).more(data),
+    ):
+        with pytest.raises(DataError, match=f"toy .* multi_label={not multi_label}"):
+            train()
+
+
+def test_there_is_one_trainer_for_each_kind_of_head():
+    settings = TrainingSettings()
+    plain, several = (trainer_for(SHAPE, 3, settings, multi_label=m) for m in (False, True))
+    assert trainer_for(SHAPE, 3, settings, multi_label=True) is several
+    assert is_multi_label(several.model)
+    assert not is_multi_label(plain.model)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -57,7 +57,12 @@ def make_client_app(images_of: Callable[[Context], MedicalImages]) -> ClientApp:
             proximal_mu=float(config["proximal-mu"]),
             schedule=str(config["schedule"]),
         )
-        trainer = trainer_for(images.image_shape, len(images.class_names), settings)
+        trainer = trainer_for(
+            images.image_shape,
+            len(images.class_names),
+            settings,
+            multi_label=images.multi_label,
+        )
         return images, config, settings, trainer, to_weights(message.content["arrays"])
 
     @app.train()
