@@ -1,4 +1,9 @@
-"""How good a model is: AUC with an interval, accuracy, confusion, calibration, by group."""
+"""How good a model is: AUC with an interval, accuracy, confusion, calibration, by group.
+
+Labels are those of :class:`~fedtutor.data.MedicalImages`: int (n,), one class an image, or uint8
+(n, k), multi-label, 1 where an image has the finding. Probabilities are then a softmax's, rows
+summing to 1, or a sigmoid's, each finding by itself.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,8 @@ from sklearn import metrics
 from fedtutor.errors import DataError
 
 BOOTSTRAP_SAMPLES = 1000
+BLOCK = 100
+"""Resamples scored at a time, so that a large test set and its resamples fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +28,20 @@ class Evaluation:
     Attributes
     ----------
     auc : area under the ROC curve in 0..1, one class against the rest, the plain mean over the
-        classes that the test set holds; NaN if it holds but one.
+        classes that the test set holds; NaN if it holds but one. Multi-label: the mean over the
+        findings that some images of the test set have and others have not.
+    class_aucs : what it is the mean of, see :func:`class_aucs`; NaN where there is none.
     auc_interval : its 95 % bootstrap interval, (NaN, NaN) if none was asked for.
-    accuracy : fraction of images whose likeliest class is the right one.
-    loss : mean cross-entropy in nats.
+    accuracy : fraction of images whose likeliest class is the right one. Multi-label: fraction of
+        all answers on the right side of 0.5; no guide there, as a model that never finds anything
+        is right nearly always where findings are rare.
+    loss : mean cross-entropy in nats; multi-label: binary cross-entropy, the mean over all
+        answers.
     num_examples : images in the test set.
     """
 
     auc: float
+    class_aucs: tuple[float, ...]
     auc_interval: tuple[float, float]
     accuracy: float
     loss: float
@@ -47,8 +60,8 @@ def evaluate(
 
     Parameters
     ----------
-    probabilities : float (n, classes), rows summing to 1.
-    labels : int (n,), the truth.
+    probabilities : float (n, classes).
+    labels : int (n,) or uint8 (n, classes), the truth.
     patients : (n,), who each image is of; whole patients are then drawn for the interval.
     bootstrap : number of resamples for the interval; 0 leaves it at NaN.
     seed : of the resamples.
@@ -58,6 +71,10 @@ def evaluate(
             f"{probabilities.shape[0]} predictions for {len(labels)} labels; "
             "give one prediction for each label, and at least one."
         )
+    if labels.ndim > 1 and probabilities.shape != labels.shape:
+        raise DataError(
+            f"predictions of {probabilities.shape[1]} findings for labels of {labels.shape[1]}."
+        )
     if not np.isfinite(probabilities).all():
         raise DataError("the predictions contain NaN: training diverged; lower the learning rate.")
     resampled = np.empty(0)
@@ -65,26 +82,58 @@ def evaluate(
         resampled = bootstrap_aucs(
             probabilities, labels, patients=patients, samples=bootstrap, seed=seed
         )
-    right_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    if labels.ndim > 1:
+        right = (probabilities > 0.5) == labels
+        of_truth = np.where(labels, probabilities, 1 - probabilities)
+    else:
+        right = probabilities.argmax(axis=1) == labels
+        of_truth = probabilities[np.arange(len(labels)), labels]
+    aucs = class_aucs(probabilities, labels)
     return Evaluation(
-        auc=auc(probabilities, labels),
+        auc=_mean_auc(aucs, labels),
+        class_aucs=tuple(aucs.tolist()),
         auc_interval=interval(resampled),
-        accuracy=float(metrics.accuracy_score(labels, probabilities.argmax(axis=1))),
-        loss=float(-np.log(np.clip(right_class, 1e-7, 1.0)).mean()),
+        accuracy=float(right.mean()),
+        loss=float(-np.log(np.clip(of_truth.astype(np.float64), 1e-7, 1.0)).mean()),
         num_examples=len(labels),
     )
 
 
-def auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Macro one-vs-rest AUC over the classes present; NaN if there is but one."""
-    present = np.unique(labels)
-    if len(present) < 2:
-        return math.nan
-    if probabilities.shape[1] == 2:
-        return float(metrics.roc_auc_score(labels, probabilities[:, 1]))
-    return float(
-        np.mean([metrics.roc_auc_score(labels == k, probabilities[:, k]) for k in present])
+def class_aucs(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """AUC of each class against the rest, or of each finding: float64 (classes,).
+
+    NaN where all images of the set, or none of them, are of the class.
+    """
+    truth = _truth(labels, probabilities.shape[1])
+    return np.array(
+        [
+            metrics.roc_auc_score(of_class, scores) if 0 < of_class.mean() < 1 else math.nan
+            for of_class, scores in zip(truth.T, probabilities.T, strict=True)
+        ]
     )
+
+
+def auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Macro AUC: the mean of :func:`class_aucs` without those that are NaN; NaN if all are."""
+    return _mean_auc(class_aucs(probabilities, labels), labels)
+
+
+def _truth(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Which image is of which class, bool (n, classes)."""
+    if labels.ndim > 1:
+        return labels.astype(bool)
+    return labels[:, None] == np.arange(num_classes)
+
+
+def _mean_auc(aucs: np.ndarray, labels: np.ndarray) -> float:
+    counted = aucs[_counted(labels, len(aucs))]
+    counted = counted[np.isfinite(counted)]
+    return float(counted.mean()) if len(counted) else math.nan
+
+
+def _counted(labels: np.ndarray, num_classes: int) -> slice:
+    """The classes whose AUCs are averaged; of two that exclude each other the second says all."""
+    return slice(1, 2) if labels.ndim == 1 and num_classes == 2 else slice(None)
 
 
 def bootstrap_aucs(
@@ -102,8 +151,10 @@ def bootstrap_aucs(
     their arrays is a paired bootstrap of the difference.
     """
     weights = _resample_counts(len(labels), patients, samples, seed)
-    classes = [1] if probabilities.shape[1] == 2 else np.unique(labels)
-    aucs = np.stack([_weighted_auc(probabilities[:, k], labels == k, weights) for k in classes])
+    num_classes = probabilities.shape[1]
+    truth = _truth(labels, num_classes)
+    classes = np.arange(num_classes)[_counted(labels, num_classes)]
+    aucs = np.stack([_weighted_auc(probabilities[:, k], truth[:, k], weights) for k in classes])
     # A resample may lack a class; its AUC is then the mean over the others.
     known = np.isfinite(aucs)
     total = np.where(known, aucs, 0.0).sum(axis=0)
@@ -122,12 +173,12 @@ def interval(samples: np.ndarray) -> tuple[float, float]:
 def _resample_counts(
     num_images: int, patients: np.ndarray | None, samples: int, seed: int
 ) -> np.ndarray:
-    """How often each image is in each resample: float64 (samples, num_images)."""
+    """How often each image is in each resample: float32 (samples, num_images)."""
     groups = np.arange(num_images) if patients is None else pd.factorize(patients)[0]
     num_groups = int(groups.max()) + 1
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=samples)
-    return counts[:, groups].astype(np.float64)
+    return counts.astype(np.float32)[:, groups]
 
 
 def _weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -136,13 +187,19 @@ def _weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray)
     As ``sklearn.metrics.roc_auc_score(..., sample_weight=row)``, for all rows at once.
     """
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    weights, positive = weights[:, order], positive[order]
-    ups = np.add.reduceat(weights * positive, starts, axis=1)
-    downs = np.add.reduceat(weights * ~positive, starts, axis=1)
-    below = np.cumsum(downs, axis=1) - 0.5 * downs
-    with np.errstate(invalid="ignore"):
-        return (ups * below).sum(axis=1) / (ups.sum(axis=1) * downs.sum(axis=1))
+    own = scores[positive]
+    first, last = (np.searchsorted(scores[order], own, side) for side in ("left", "right"))
+    aucs = []
+    for start in range(0, len(weights), BLOCK):
+        block = np.ascontiguousarray(weights[start : start + BLOCK].T, np.float64)
+        lower = np.zeros((len(scores) + 1, block.shape[1]))  # weight of the i lowest scores
+        np.cumsum(block[order], axis=0, out=lower[1:])
+        ups = block[positive].sum(axis=0)
+        # Twice the pairs won, the other positives and oneself as ties among the losers.
+        pairs = (block[positive] * (lower[first] + lower[last])).sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            aucs.append(0.5 * (pairs - ups**2) / (ups * (lower[-1] - ups)))
+    return np.concatenate(aucs)
 
 
 def by_group(
@@ -172,7 +229,19 @@ def by_group(
 
 
 def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Confusion matrix, int64 (classes, classes): rows the truth, columns the likeliest class."""
+    """Confusion matrix, int64 (classes, classes): rows the truth, columns the likeliest class.
+
+    Raises
+    ------
+    DataError
+        For multi-label data, where there is no such thing as the class.
+    """
+    if labels.ndim > 1:
+        raise DataError(
+            "a confusion matrix needs one class an image, and these images have several findings; "
+            "ask for one finding k: p = probabilities[:, k]; "
+            "confusion(np.stack([1 - p, p], axis=1), labels[:, k])."
+        )
     classes = np.arange(probabilities.shape[1])
     return metrics.confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
 
@@ -180,6 +249,8 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Calibration:
     """A reliability curve: in each bin how sure the model was and how often it was right.
+
+    Multi-label: what probability it gave a finding and how often the finding was there.
 
     ``confidence`` and ``accuracy`` are (bins,) in 0..1, ``counts`` (bins,) images; empty bins are
     left out. ``error`` is the expected calibration error (Guo et al. 2017, eq. 3).
@@ -192,9 +263,16 @@ class Calibration:
 
 
 def calibration(probabilities: np.ndarray, labels: np.ndarray, *, bins: int = 10) -> Calibration:
-    """Compare the probability of the likeliest class with how often that class is right."""
-    sure = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+    """Compare the probability of the likeliest class with how often that class is right.
+
+    Multi-label: the probability of each finding with how often it is there, all findings in one
+    curve; ``counts`` are then answers, k an image.
+    """
+    if labels.ndim > 1:
+        sure, right = probabilities.ravel().astype(np.float64), labels.ravel()
+    else:
+        sure = probabilities.max(axis=1).astype(np.float64)
+        right = probabilities.argmax(axis=1) == labels
     which = np.clip((sure * bins).astype(int), 0, bins - 1)
     counts = np.bincount(which, minlength=bins)
     filled = counts > 0

@@ -15,6 +15,7 @@ from fedtutor.evaluation import (
     bootstrap_aucs,
     by_group,
     calibration,
+    class_aucs,
     confusion,
     evaluate,
     interval,
@@ -241,3 +242,105 @@ def test_full_confidence_falls_into_the_last_bin():
     assert curve.counts.tolist() == [3]
     assert curve.confidence.tolist() == [1.0]
     assert curve.error == pytest.approx(1 / 3)
+
+
+def sightings(n, findings, *, seed=0, ties=False):
+    """Probabilities and truth of findings that an image can have several of, both (n, findings)."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((n, findings)) < 0.3).astype(np.uint8)
+    logits = rng.normal(size=(n, findings)) + truth - 1
+    return 1 / (1 + np.exp(-(np.round(logits) if ties else logits))), truth
+
+
+@given(seed=st.integers(0, 10**6), ties=st.booleans())
+def test_the_auc_of_findings_is_the_macro_one_of_scikit_learn(seed, ties):
+    probabilities, truth = sightings(80, 4, seed=seed, ties=ties)
+    assert class_aucs(probabilities, truth) == pytest.approx(
+        metrics.roc_auc_score(truth, probabilities, average=None)
+    )
+    assert auc(probabilities, truth) == pytest.approx(metrics.roc_auc_score(truth, probabilities))
+
+
+def test_two_findings_are_two_aucs():
+    """Of two classes the second says it all; of two findings it does not."""
+    probabilities, truth = sightings(80, 2)
+    each = [metrics.roc_auc_score(truth[:, k], probabilities[:, k]) for k in (0, 1)]
+    assert auc(probabilities, truth) == pytest.approx(np.mean(each))
+    samples = bootstrap_aucs(probabilities, truth, samples=400)
+    assert np.mean(samples) == pytest.approx(np.mean(each), abs=0.02)
+
+
+@pytest.mark.parametrize("everywhere", [0, 1])
+def test_a_finding_that_no_image_or_every_image_has_is_not_in_the_mean(everywhere):
+    probabilities, truth = sightings(80, 3)
+    truth[:, 1] = everywhere
+    scores = evaluate(probabilities, truth, bootstrap=50)
+    each = [metrics.roc_auc_score(truth[:, k], probabilities[:, k]) for k in (0, 2)]
+    assert math.isnan(scores.class_aucs[1])
+    assert (scores.class_aucs[0], scores.class_aucs[2]) == pytest.approx(tuple(each))
+    assert scores.auc == pytest.approx(np.mean(each))
+    low, high = scores.auc_interval
+    assert low < scores.auc < high
+
+
+def test_without_any_finding_there_is_no_auc():
+    probabilities, truth = sightings(20, 3)
+    scores = evaluate(probabilities, truth * 0, bootstrap=10)
+    assert math.isnan(scores.auc)
+    assert all(map(math.isnan, scores.auc_interval))
+
+
+def test_every_bootstrap_auc_of_findings_is_that_of_scikit_learn_with_sample_weights():
+    probabilities, truth = sightings(120, 3, ties=True)
+    patients = np.arange(120) // 2
+    weights = evaluation._resample_counts(120, patients, 150, 3)  # more than one block
+    expected = [metrics.roc_auc_score(truth, probabilities, sample_weight=w) for w in weights]
+    found = bootstrap_aucs(probabilities, truth, patients=patients, samples=150, seed=3)
+    np.testing.assert_allclose(found, expected)
+
+
+def test_accuracy_and_loss_of_findings_are_those_of_scikit_learn():
+    probabilities, truth = sightings(50, 4)
+    scores = evaluate(probabilities, truth)
+    flat = truth.ravel(), probabilities.ravel()
+    assert scores.accuracy == pytest.approx(metrics.accuracy_score(flat[0], flat[1] > 0.5))
+    assert scores.loss == pytest.approx(metrics.log_loss(*flat))
+    assert scores.num_examples == 50
+
+
+def test_the_class_aucs_of_one_class_an_image_are_one_against_the_rest():
+    probabilities, labels = predictions(60, 3)
+    scores = evaluate(probabilities, labels)
+    assert np.mean(scores.class_aucs) == pytest.approx(scores.auc)
+    assert len(evaluate(*predictions(20, 2)).class_aucs) == 2
+
+
+def test_predictions_of_another_number_of_findings_are_refused():
+    probabilities, truth = sightings(10, 3)
+    with pytest.raises(DataError, match="predictions of 2 findings for labels of 3"):
+        evaluate(probabilities[:, :2], truth)
+
+
+def test_findings_are_scored_by_group():
+    probabilities, truth = sightings(90, 3)
+    groups = np.array(["PA", "AP", "L"] * 30)
+    for group, scores in by_group(probabilities, truth, groups).items():
+        own = groups == group
+        assert scores.class_aucs == evaluate(probabilities[own], truth[own]).class_aucs
+
+
+def test_several_findings_have_no_confusion_matrix_and_the_error_names_the_way_out():
+    probabilities, truth = sightings(40, 3)
+    with pytest.raises(DataError, match=r"one finding k: .*confusion\(np.stack"):
+        confusion(probabilities, truth)
+    p = probabilities[:, 1]
+    matrix = confusion(np.stack([1 - p, p], axis=1), truth[:, 1])
+    assert np.array_equal(matrix, metrics.confusion_matrix(truth[:, 1], p > 0.5))
+
+
+def test_the_calibration_of_findings_is_of_their_probabilities():
+    probabilities = np.array([[0.05, 0.95], [0.05, 0.65], [0.05, 0.65]])
+    curve = calibration(probabilities, np.array([[0, 1], [0, 1], [1, 0]], np.uint8))
+    assert curve.counts.tolist() == [3, 2, 1]
+    assert curve.confidence == pytest.approx([0.05, 0.65, 0.95])
+    assert curve.accuracy == pytest.approx([1 / 3, 0.5, 1.0])
