@@ -30,6 +30,12 @@ RUN_OPTIONS = {
         "NAME_OR_PATH",
         "a name from 'fedtutor datasets', an .npz file or a folder",
     ),
+    "--task": (
+        str,
+        None,
+        "TEXT",
+        "what to learn, where a set can be asked more than one thing (see 'fedtutor datasets')",
+    ),
     "--hospitals": (int, None, "N", "how many (default: 5; with by:COLUMN one for each value)"),
     "--partition": (
         str,
@@ -112,6 +118,7 @@ def _settings(arguments: argparse.Namespace):
 
     return RunSettings(
         dataset=arguments.dataset,
+        task=arguments.task,
         hospitals=arguments.hospitals,
         partition=arguments.partition,
         alpha=arguments.alpha,

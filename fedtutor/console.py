@@ -48,14 +48,16 @@ def print_table(summary: dict, console: Console) -> None:
     synthetic = " (synthetic)" if summary["synthetic"] else ""
     table = Table(title=f"{summary['dataset']}{synthetic}: AUC on the central test set")
     table.add_column("hospital")
-    for column in ("images", *summary["classes"], "alone", "federated"):
+    # Fourteen findings would not fit beside each other; the report has them.
+    classes = [] if summary["multi_label"] else summary["classes"]
+    for column in ("images", *classes, "alone", "federated"):
         table.add_column(column, justify="right")
     for row in summary["hospitals"]:
-        counts = [row["num_examples"], *row["class_counts"]]
+        counts = [row["num_examples"], *row["class_counts"][: len(classes)]]
         scores = [_number(row["auc_local"]), _number(row["auc_fedavg"])]
         table.add_row(row["name"], *map(str, counts), *scores)
     table.add_section()
-    blank = [""] * (1 + len(summary["classes"]))
+    blank = [""] * (1 + len(classes))
     auc = summary["auc"]
     table.add_row("mean", *blank, _number(auc["local_mean"]), _number(auc["fedavg"]))
     table.add_row("pooled (reference)", *blank, "", _number(auc["pooled"]))

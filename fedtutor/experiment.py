@@ -23,7 +23,7 @@ from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.model import Weights, create_model, predict
 from fedtutor.partition import Partition, check_alpha, partition
 from fedtutor.summary import compare, describe, plain, versions
-from fedtutor.trainer import trainer_for
+from fedtutor.trainer import Trainer, trainer_for
 from fedtutor.training import TrainingSettings, learning_rate_at
 
 NUM_EXPLAINED = 6
@@ -34,6 +34,7 @@ class RunSettings:
     """What ``fedtutor run`` was asked for; see its help for the meaning of each."""
 
     dataset: str | Path = "chest-phantoms"
+    task: str | None = None
     hospitals: int | None = None
     partition: str | None = None
     alpha: float = 0.5
@@ -89,20 +90,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Explained:
-    """A few test images with their heat maps; all arrays have the images' order."""
+    """A few test images with their heat maps, and the class each map asks for; in one order."""
 
     indices: np.ndarray
+    classes: np.ndarray
     grad_cam: np.ndarray
     hirescam: np.ndarray
 
 
 def build_cohort(settings: RunSettings) -> Cohort:
     """Load the data, set the test patients aside and deal the others out to the hospitals."""
+    task = {} if settings.task is None else {"task": settings.task}
     data = load(
         settings.dataset,
         size=settings.size,
         hospitals=settings.hospitals or 5,
         seed=settings.seed,
+        **task,
     )
     train, test = split_by_patient(data, seed=settings.seed)
     knows_hospitals = "hospital" in data.table.columns
@@ -138,14 +142,14 @@ def run_experiment(
     passes = settings.rounds * settings.local_epochs
     progress.start(3 * passes * len(cohort.train))
     with clock.stage("import", progress, "starting TensorFlow"):
-        trainer = trainer_for(
-            cohort.train.image_shape, len(cohort.train.class_names), settings.training
-        )
+        shape, num_classes = cohort.train.image_shape, len(cohort.train.class_names)
+        multi_label = cohort.train.multi_label
+        trainer = trainer_for(shape, num_classes, settings.training, multi_label=multi_label)
         initial = create_model(
-            cohort.train.image_shape, len(cohort.train.class_names), seed=settings.seed
+            shape, num_classes, multi_label=multi_label, seed=settings.seed
         ).get_weights()
     with clock.stage("federated", progress, "federated"):
-        fed = _federate(settings, cohort, strategy, initial, progress, on_global_model)
+        fed = _federate(settings, cohort, strategy, trainer, initial, progress, on_global_model)
     weights = {"fedavg": fed.weights}
     with clock.stage("local", progress, "alone"):
         for k, images in enumerate(cohort.hospitals):
@@ -196,6 +200,7 @@ def _federate(
     settings: RunSettings,
     cohort: Cohort,
     strategy,
+    trainer: Trainer,
     initial: Weights,
     progress: Progress,
     on_global_model,
@@ -204,9 +209,6 @@ def _federate(
     from fedtutor import federation
 
     sizes = dict(zip(cohort.partition.names, map(len, cohort.hospitals), strict=True))
-    trainer = trainer_for(
-        cohort.train.image_shape, len(cohort.train.class_names), settings.training
-    )
     found = _Federated(initial)
 
     def on_reply(server_round: int, hospital: str, metrics: dict) -> None:
@@ -282,16 +284,24 @@ def _train_alone(
 
 
 def _explain(model, test: MedicalImages, probabilities: np.ndarray) -> tuple[dict, Explained]:
-    """Grad-CAM and HiResCAM of rightly found disease; scored where the lesion is known."""
-    predicted = probabilities.argmax(axis=1)
-    right = predicted == test.labels
-    if test.masks is None:
-        chosen = np.flatnonzero(right)
+    """Grad-CAM and HiResCAM of rightly found disease; scored where the lesion is known.
+
+    Multi-label: of images with findings, asking for the one of them that the model finds
+    likeliest. It need not be above 0.5, which a rare finding seldom is.
+    """
+    if test.multi_label:
+        classes = np.where(test.labels, probabilities, -1).argmax(axis=1)
+        worth_a_map = test.labels.any(axis=1)
     else:
-        chosen = np.flatnonzero(right & test.masks.any(axis=(1, 2)))
+        classes = test.labels
+        worth_a_map = probabilities.argmax(axis=1) == test.labels
+    if test.masks is None:
+        chosen = np.flatnonzero(worth_a_map)
+    else:
+        chosen = np.flatnonzero(worth_a_map & test.masks.any(axis=(1, 2)))
     scored = chosen if test.masks is not None else chosen[:NUM_EXPLAINED]
     maps = {
-        method: gradcam.grad_cam(model, test.images[scored], test.labels[scored], method=method)
+        method: gradcam.grad_cam(model, test.images[scored], classes[scored], method=method)
         for method in gradcam.METHODS
     }
     scores: dict = {"num_images": len(scored)}
@@ -304,13 +314,18 @@ def _explain(model, test: MedicalImages, probabilities: np.ndarray) -> tuple[dic
             "mass_in_lesion": gradcam.mass_in_lesion(maps["grad_cam"], masks),
             "mass_in_lesion_hirescam": gradcam.mass_in_lesion(maps["hirescam"], masks),
         }
-    shown = _spread(test.take(scored), NUM_EXPLAINED)
-    return scores, Explained(scored[shown], maps["grad_cam"][shown], maps["hirescam"][shown])
+    shown = _spread(test.take(scored), classes[scored], NUM_EXPLAINED)
+    return scores, Explained(
+        scored[shown],
+        classes[scored][shown],
+        maps["grad_cam"][shown],
+        maps["hirescam"][shown],
+    )
 
 
-def _spread(data: MedicalImages, count: int) -> np.ndarray:
+def _spread(data: MedicalImages, classes: np.ndarray, count: int) -> np.ndarray:
     """Up to ``count`` positions, the classes in turn and each from as many hospitals as can be."""
-    table = pd.DataFrame({"label": data.labels, "hospital": data.table.get("hospital", "")})
+    table = pd.DataFrame({"label": classes, "hospital": data.table.get("hospital", "")})
     table["turn"] = table.groupby(["label", "hospital"]).cumcount()
     table = table.sort_values(["turn", "hospital"], kind="stable")
     table["rank"] = table.groupby("label").cumcount()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedtutor.data.images import MedicalImages
-from fedtutor.evaluation import calibration, confusion
+from fedtutor.data.images import NO_FINDING, MedicalImages
+from fedtutor.evaluation import Calibration, calibration, confusion
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#0072B2",
@@ -49,8 +50,12 @@ class Picture:
     _repr_html_ = to_html
 
 
-def who_has_what(names: list[str], counts: np.ndarray, class_names: list[str]) -> Picture:
-    """Stacked bars: images of each class, (hospitals, classes), in each hospital."""
+def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str]) -> Picture:
+    """Stacked bars: images of each class, (hospitals, classes), in each hospital.
+
+    The bars are as long as a hospital has images if ``counts`` has each image once, as
+    ``Partition.strata_counts`` has.
+    """
     counts = np.asarray(counts)
     figure = Figure(figsize=(8, 0.9 + 0.42 * min(len(names), 40)))
     axes = figure.add_subplot()
@@ -62,7 +67,7 @@ def who_has_what(names: list[str], counts: np.ndarray, class_names: list[str]) -
             left=left,
             label=label,
             color=CLASS_COLOURS[k % 8],
-            hatch=HATCHES[k % 8],
+            hatch=HATCHES[(k + k // 8) % 8],  # the ninth class has the first one's colour only
             edgecolor="white",
             linewidth=0.5,
         )
@@ -141,13 +146,15 @@ def rounds(summary: dict) -> Picture:
 
 
 def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
-    """A row of images for each class, from as many hospitals as there are."""
-    num_classes = len(data.class_names)
-    figure = Figure(figsize=(1.45 * columns + 1.2, 1.6 * num_classes))
-    grid = figure.subplots(num_classes, columns, squeeze=False)
+    """A row of images for each class, from as many hospitals as there are.
+
+    Multi-label: for each of the commonest findings, and for the images without any.
+    """
+    classes = _examples_of(data)
+    figure = Figure(figsize=(1.45 * columns + 1.2, 1.6 * len(classes)))
+    grid = figure.subplots(len(classes), columns, squeeze=False)
     hospitals = data.table.get("hospital")
-    for label, row in enumerate(grid):
-        members = np.flatnonzero(data.labels == label)
+    for (name, members), row in zip(classes.items(), grid, strict=True):
         if hospitals is not None and len(members):
             rank = hospitals.iloc[members].groupby(hospitals.iloc[members]).cumcount()
             members = members[np.argsort(rank.to_numpy(), kind="stable")]
@@ -158,7 +165,7 @@ def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
         row[0].text(
             -0.08,
             0.5,
-            data.class_names[label],
+            name,
             transform=row[0].transAxes,
             ha="right",
             va="center",
@@ -166,7 +173,16 @@ def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
         )
     figure.subplots_adjust(wspace=0.04, hspace=0.04)
     kind = "synthetic images" if data.synthetic else "images"
-    return Picture(figure, f"Up to {columns} {kind} of each class: {', '.join(data.class_names)}.")
+    return Picture(figure, f"Up to {columns} {kind} of each class: {', '.join(classes)}.")
+
+
+def _examples_of(data: MedicalImages, most: int = 5) -> dict[str, np.ndarray]:
+    """The positions of the images of each class, or of the commonest findings and of none."""
+    if not data.multi_label:
+        return {name: np.flatnonzero(data.labels == k) for k, name in enumerate(data.class_names)}
+    commonest = np.argsort(-data.class_counts(), kind="stable")[:most]
+    having = {data.class_names[k]: np.flatnonzero(data.labels[:, k]) for k in commonest}
+    return having | {NO_FINDING: np.flatnonzero(~data.labels.any(axis=1))}
 
 
 def heat_maps(
@@ -174,18 +190,23 @@ def heat_maps(
     indices: np.ndarray,
     maps: dict[str, np.ndarray],
     *,
+    classes: np.ndarray | None = None,
     opacity: float = 0.8,
 ) -> Picture:
     """Images in a row, each under its heat maps; the true lesion, where known, is outlined.
 
-    ``maps`` is from a name to float (len(indices), h, w) in 0..1; ``opacity`` is that of the
-    hottest point, and where there is no heat the image is left as it is.
+    ``maps`` is from a name to float (len(indices), h, w) in 0..1; ``classes``, int
+    (len(indices),), is what they ask for, by default the image's own class or rarest finding;
+    ``opacity`` is that of the hottest point, and where there is no heat the image is left as it
+    is.
     """
+    classes = data.strata[indices] if classes is None else classes
+    titles = [data.strata_names[k] for k in classes]
     rows = ["image", *maps]
     figure = Figure(figsize=(1.55 * max(len(indices), 1) + 1.1, 1.75 * len(rows)))
     grid = figure.subplots(len(rows), max(len(indices), 1), squeeze=False)
     for column, index in enumerate(indices):
-        grid[0, column].set_title(data.class_names[data.labels[index]], fontsize=9)
+        grid[0, column].set_title(titles[column], fontsize=9)
         for row, name in enumerate(rows):
             axes = grid[row, column]
             axes.imshow(data.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
@@ -201,7 +222,7 @@ def heat_maps(
         for axes in grid[row]:
             axes.set_axis_off()
     figure.subplots_adjust(wspace=0.04, hspace=0.04)
-    shown = ", ".join(data.class_names[data.labels[index]] for index in indices) or "none"
+    shown = ", ".join(titles) or "none"
     outline = " The true lesion is outlined." if data.masks is not None else ""
     return Picture(figure, f"Heat maps by {' and '.join(maps)} over images of: {shown}.{outline}")
 
@@ -231,13 +252,8 @@ def mistakes(probabilities: np.ndarray, labels: np.ndarray, class_names: list[st
     left.tick_params(axis="y", rotation=0)
     left.set_xlabel("the model says")
     left.set_ylabel("truth")
-    right.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
-    right.plot(curve.confidence, curve.accuracy, "o-", color=BLUE)
-    right.set_xlabel("how sure the model is")
-    right.set_ylabel("how often it is right")
+    _reliability(right, curve, "how sure the model is", "how often it is right")
     right.set_xlim(min(0.3, curve.confidence.min()), 1.02)
-    right.set_ylim(0, 1.05)
-    _tidy(right, grid="both")
     figure.tight_layout()
     said = [
         f"of {row.sum()} {name} {row[k]} were called so"
@@ -248,6 +264,56 @@ def mistakes(probabilities: np.ndarray, labels: np.ndarray, class_names: list[st
         f"Confusion matrix of the global model: {'; '.join(said)}. "
         f"Reliability curve: expected calibration error {curve.error:.2f}.",
     )
+
+
+def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Picture:
+    """Multi-label: AUC of each finding in three ways to train, and the reliability curve."""
+    names, auc = summary["classes"], summary["class_auc"]
+    curve = calibration(probabilities, labels)
+    figure = Figure(figsize=(9, max(3.6, 1.2 + 0.3 * len(names))))
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    for key, label, colour, marker in (
+        ("local_mean", "alone (mean)", ORANGE, "D"),
+        ("pooled", "pooled", GREY, "|"),
+        ("fedavg", "federated", BLUE, "o"),
+    ):
+        values = [np.nan if value is None else value for value in auc[key]]
+        left.plot(
+            values,
+            range(len(names)),
+            marker,
+            color=colour,
+            label=label,
+            markersize=8,
+            markeredgewidth=2,
+        )
+    left.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
+    left.set_yticks(range(len(names)), names)
+    left.set_ylim(len(names) - 0.5, -0.5)
+    left.set_xlabel("AUC (0.5 is guessing)")
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    _tidy(left, grid="both")
+    _reliability(right, curve, "probability of a finding", "how often it is there")
+    right.set_xlim(0, 1.02)
+    figure.tight_layout()
+    said = [
+        f"{name} none, as all or no test images have it" if value is None else f"{name} {value:.3f}"
+        for name, value in zip(names, auc["fedavg"], strict=True)
+    ]
+    return Picture(
+        figure,
+        f"AUC of the federated model by finding: {_some(said, 20)}. Reliability curve of all "
+        f"findings: expected calibration error {curve.error:.2f}.",
+    )
+
+
+def _reliability(axes, curve: Calibration, said: str, was: str) -> None:
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    axes.plot(curve.confidence, curve.accuracy, "o-", color=BLUE)
+    axes.set_xlabel(said)
+    axes.set_ylabel(was)
+    axes.set_ylim(0, 1.05)
+    _tidy(axes, grid="both")
 
 
 def _tidy(axes, grid: str | None = None) -> None:

@@ -94,15 +94,20 @@ def render(outcome: Outcome) -> str:
     test, explained = cohort.test, outcome.explained
     names = list(cohort.partition.names)
     sections = [
-        _section("What federation bought", plots.headline(summary), verdict(summary)),
+        _section(
+            "What federation bought",
+            plots.headline(summary),
+            verdict(summary) + _if_several(summary, "AUCs are the mean over the findings."),
+        ),
         _section(
             "Who has what",
             plots.who_has_what(
-                names, cohort.partition.class_counts(cohort.train), summary["classes"]
+                names, cohort.partition.strata_counts(cohort.train), cohort.train.strata_names
             ),
             f"{summary['num_train']} training images in {len(names)} hospitals, dealt out by "
             f"“{summary['partition']}”. The mixtures of classes differ from the common one by "
-            f"{summary['label_divergence']:.2f} (0 is the same everywhere).",
+            f"{summary['label_divergence']:.2f} (0 is the same everywhere)."
+            + _if_several(summary, "An image with several findings is drawn as the rarest one."),
         ),
         _section("The images", plots.examples(test), _about_images(summary)),
         _section(
@@ -111,32 +116,29 @@ def render(outcome: Outcome) -> str:
             "After each round the server averages the hospitals' models and sends the result "
             f"back. A round moved {_megabytes(summary)} in all.",
         ),
-        _section(
-            "Right and wrong",
-            plots.mistakes(outcome.probabilities["fedavg"], test.labels, summary["classes"]),
-            "Left: what the federated model said of each test image. Right: how sure it was "
-            "against how often it was right; on the dashed line it can be taken at its word.",
-        ),
+        _right_and_wrong(outcome),
         _section(
             "Where the model looks",
             plots.heat_maps(
                 test,
                 explained.indices,
                 {"Grad-CAM": explained.grad_cam, "HiResCAM": explained.hirescam},
+                classes=explained.classes,
             ),
             _about_maps(summary),
         ),
-        f"<h2>Every hospital</h2><div class=wide>{_table(summary)}</div>",
+        f"<h2>Every hospital</h2><div class=wide>{_hospitals(summary)}</div>",
         _left_out(summary),
         _small_print(summary),
     ]
     kind = "synthetic images" if summary["synthetic"] else "images"
+    data = ", ".join(filter(None, (summary["dataset"], summary["task"])))
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>fedtutor: {escape(summary['dataset'])}</title><style>{STYLE}</style></head><body>"
+        f"<title>fedtutor: {escape(data)}</title><style>{STYLE}</style></head><body>"
         f"<h1>{len(names)} hospitals, {summary['num_train'] + summary['num_test']} {kind}, "
-        f"one model: {escape(summary['dataset'])}</h1>"
+        f"one model: {escape(data)}</h1>"
         f"<p class=note>This page teaches federated learning; it does not diagnose.</p>"
         + "".join(sections)
         + "</body></html>\n"
@@ -172,6 +174,31 @@ def _section(title: str, picture: plots.Picture, caption: str) -> str:
     )
 
 
+def _if_several(summary: dict, text: str) -> str:
+    """The sentence, for multi-label data only."""
+    return f" {text}" if summary["multi_label"] else ""
+
+
+def _right_and_wrong(outcome: Outcome) -> str:
+    summary, test = outcome.summary, outcome.cohort.test
+    said = outcome.probabilities["fedavg"]
+    if not summary["multi_label"]:
+        return _section(
+            "Right and wrong",
+            plots.mistakes(said, test.labels, summary["classes"]),
+            "Left: what the federated model said of each test image. Right: how sure it was "
+            "against how often it was right; on the dashed line it can be taken at its word.",
+        )
+    section = _section(
+        "Finding by finding",
+        plots.findings(summary, said, test.labels),
+        "Left: how well each finding is told from its absence. Right: the probability that the "
+        "federated model gave a finding against how often it was there. There is no confusion "
+        "matrix: it needs one class an image, and these images have several findings or none.",
+    )
+    return section + f"<div class=wide>{_findings(summary)}</div>"
+
+
 def _about_images(summary: dict) -> str:
     if summary["synthetic"]:
         return "Synthetic images, drawn by a program; no patient was ever imaged."
@@ -182,11 +209,17 @@ def _about_images(summary: dict) -> str:
 def _about_maps(summary: dict) -> str:
     scores = summary["grad_cam"]
     if "pointing_game" not in scores:
-        return "Where the lesions are is not known in this data set, so the maps are not scored."
+        return (
+            "Where the lesions are is not known in this data set, so the maps are not scored."
+            + _if_several(
+                summary, "Each map asks for the likeliest of the findings that the image has."
+            )
+        )
     if not scores["num_images"]:
         return "No image with a lesion was classified rightly, so there is nothing to score."
+    rightly = "" if summary["multi_label"] else "rightly classified "
     return (
-        f"On {scores['num_images']} rightly classified images with a lesion (outlined) the hottest "
+        f"On {scores['num_images']} {rightly}images with a lesion (outlined) the hottest "
         f"point lies in it in {scores['pointing_game']:.0%} (Grad-CAM) and "
         f"{scores['pointing_game_hirescam']:.0%} (HiResCAM); a random point would in "
         f"{scores['pointing_game_random']:.0%}."
@@ -198,7 +231,7 @@ def _megabytes(summary: dict) -> str:
     return f"{(last['bytes_down'] + last['bytes_up']) / 1e6:.1f} MB"
 
 
-def _table(summary: dict) -> str:
+def _hospitals(summary: dict) -> str:
     head = ["hospital", "images", *summary["classes"], "AUC alone", "AUC federated"]
     body = [
         [
@@ -210,6 +243,23 @@ def _table(summary: dict) -> str:
         ]
         for row in summary["hospitals"]
     ]
+    return _table(head, body)
+
+
+def _findings(summary: dict) -> str:
+    head = ["finding", "test images with it", "AUC alone (mean)", "AUC federated", "AUC pooled"]
+    auc, counts = summary["class_auc"], summary["test_class_counts"]
+    body = [
+        [escape(name), str(counts[k])]
+        + [_number(auc[key][k]) for key in ("local_mean", "fedavg", "pooled")]
+        for k, name in enumerate(summary["classes"])
+    ]
+    note = "–: all or none of the test images have it, so there is no AUC."
+    return _table(head, body) + (f"<p>{note}</p>" if None in auc["fedavg"] else "")
+
+
+def _table(head: list[str], body: list[list[str]]) -> str:
+    """An HTML table; the cells of ``body`` are HTML already."""
     cells = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in body)
     return (
         f"<table><thead><tr>{''.join(f'<th scope=col>{escape(cell)}</th>' for cell in head)}</tr>"

@@ -37,6 +37,8 @@ def compare(cohort: Cohort, probabilities: dict[str, np.ndarray], seed: int) -> 
         | {"local_mean": float(np.mean([single[name].auc for name in names]))},
         "accuracy": {key: single[name].accuracy for key, name in by_key.items()}
         | {"local_mean": float(np.mean([single[name].accuracy for name in names]))},
+        "class_auc": {key: single[name].class_aucs for key, name in by_key.items()}
+        | {"local_mean": np.mean([single[name].class_aucs for name in names], axis=0)},
         "auc_interval": {key: interval(samples[name]) for key, name in by_key.items()}
         | {"local_mean": interval(local_samples)},
         "auc_gain": {
@@ -76,6 +78,8 @@ def describe(settings: RunSettings, cohort: Cohort) -> dict:
     data = cohort.train
     return {
         "dataset": data.name,
+        "task": settings.task,
+        "multi_label": data.multi_label,
         "synthetic": data.synthetic,
         "seed": settings.seed,
         "classes": data.class_names,
@@ -86,7 +90,7 @@ def describe(settings: RunSettings, cohort: Cohort) -> dict:
         "patients_known": "patient" in data.table.columns,
         "partition": cohort.scheme,
         "alpha": settings.alpha if cohort.scheme in ("dirichlet", "quantity") else None,
-        "label_divergence": label_divergence(cohort.partition.class_counts(data)),
+        "label_divergence": label_divergence(cohort.partition.strata_counts(data)),
         "strategy": settings.strategy,
         "num_rounds": settings.rounds,
         "local_epochs": settings.local_epochs,

@@ -13,7 +13,7 @@ from fedtutor.__main__ import main
 def no_training(monkeypatch):
     """Bad input must be found before TensorFlow is asked for anything."""
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise AssertionError("the run went on to TensorFlow")
 
     monkeypatch.setattr("fedtutor.experiment.trainer_for", refuse)

@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fedtutor.__main__ import main
-from fedtutor.data import split_by_patient
+from fedtutor.data import MedicalImages, split_by_patient
 from fedtutor.evaluation import auc
 from fedtutor.experiment import RunSettings, build_cohort, run_experiment
 from fedtutor.model import load_keras, predict
@@ -201,6 +203,87 @@ def test_real_images_run(real_data, tmp_path, name, arguments, hospitals):
     assert summary["synthetic"] is False
     assert [row["name"] for row in summary["hospitals"]] == hospitals
     assert "pointing_game" not in summary["grad_cam"]
+
+
+CORNERS = {"effusion": (0, 0), "mass": (0, 10), "nodule": (10, 0), "hernia": (10, 10)}
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Noise with a bright square in the corner of each finding; nobody has a hernia."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((400, 4)) < (0.3, 0.2, 0.1, 0.0)).astype(np.uint8)
+    images, masks = rng.integers(60, 120, (400, 16, 16, 1), np.uint8), np.zeros((400, 16, 16), bool)
+    for k, (row, column) in enumerate(CORNERS.values()):
+        masks[np.flatnonzero(labels[:, k]), row : row + 6, column : column + 6] = True
+    images[masks] += 100
+    table = pd.DataFrame({"patient": np.arange(400) // 2, "view": ["PA", "AP"] * 200})
+    table["patient"] = table["patient"].astype(str)
+    return MedicalImages(images, labels, tuple(CORNERS), table, "planted", True, masks)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["lesions known", "lesions unknown"])
+def several_findings(planted, request, tmp_path_factory):
+    """The folder and summary of a run on images with several findings, and what load was asked."""
+    folder, asked = tmp_path_factory.mktemp("findings"), []
+    data = planted if request.param else replace(planted, masks=None, synthetic=False)
+
+    def load(*_, **options):
+        asked.append(options)
+        return data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedtutor.experiment.load", load)
+        arguments = ["--task", "findings", "--hospitals", "3", "--rounds", "4", "--alpha", "1"]
+        assert main(["run", *arguments, "--out", str(folder)]) == 0
+    return folder, json.loads((folder / "summary.json").read_text()), asked
+
+
+def test_several_findings_are_learned_and_scored_one_by_one(several_findings):
+    _, summary, asked = several_findings
+    assert [options["task"] for options in asked] == [summary["task"]] == ["findings"]
+    assert summary["multi_label"] is True
+    assert summary["auc"]["fedavg"] > 0.8
+    assert set(summary["class_auc"]) == set(summary["auc"])
+    for key, aucs in summary["class_auc"].items():
+        assert aucs[3] is None
+        assert np.mean(aucs[:3]) == pytest.approx(summary["auc"][key])
+    assert summary["test_class_counts"][3] == 0
+    assert sum(row["num_examples"] for row in summary["hospitals"]) == summary["num_train"]
+    assert 0 < summary["label_divergence"] < 1
+
+
+def test_the_report_has_a_row_for_each_finding_and_says_what_it_leaves_out(several_findings):
+    folder, summary, _ = several_findings
+    page = (folder / "report.html").read_text()
+    assert len(re.findall(r"<img [^>]*>", page)) == 6
+    for k, name in enumerate(CORNERS):
+        fedavg = summary["class_auc"]["fedavg"][k]
+        row = re.search(rf"<tr><td>{name}</td>.*?</tr>", page).group()
+        assert f"<td>{'–' if fedavg is None else f'{fedavg:.3f}'}</td>" in row
+    assert "<title>fedtutor: planted, findings</title>" in page
+    for words in ("no confusion matrix", "mean over the findings", "drawn as the rarest"):
+        assert words in page
+
+
+def test_heat_maps_ask_for_a_finding_that_is_there(planted):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedtutor.experiment.load", lambda *_, **__: planted)
+        outcome = run_experiment(RunSettings(rounds=4, hospitals=2, partition="iid"))
+    test, shown = outcome.cohort.test, outcome.explained
+    assert len(shown.indices) == 6
+    assert test.labels[shown.indices, shown.classes].all()
+    likeliest = np.where(test.labels, outcome.probabilities["fedavg"], -1).argmax(axis=1)
+    assert np.array_equal(shown.classes, likeliest[shown.indices])
+    assert len(set(shown.classes)) == 3
+    scores = outcome.summary["grad_cam"]
+    assert scores["num_images"] == test.labels.any(axis=1).sum()
+    assert scores["pointing_game_hirescam"] > 2 * scores["pointing_game_random"]
+
+
+def test_a_task_is_not_asked_for_where_none_was_given(planted, monkeypatch):
+    monkeypatch.setattr("fedtutor.experiment.load", lambda *_, size, hospitals, seed: planted)
+    assert build_cohort(RunSettings(partition="by:view")).train.multi_label
 
 
 def test_nan_becomes_null_and_arrays_lists():
