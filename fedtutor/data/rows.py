@@ -1,0 +1,54 @@
+"""Some rows of an array on disk, read when they are asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Rows:
+    """Rows of a memory-mapped array, in any order, that take no memory until they are used.
+
+    A hospital's share of 112,120 X-rays is then a list of numbers. Indexing gives plain arrays,
+    and ``np.asarray`` reads all of them.
+
+    Parameters
+    ----------
+    array : of shape (m, ...), mapped, or other ``Rows``.
+    indices : int array (n,) into its first axis.
+    """
+
+    def __init__(self, array: np.ndarray | Rows, indices: np.ndarray) -> None:
+        if isinstance(array, Rows):
+            array, indices = array._array, array._indices[indices]
+        self._array = array
+        self._indices = np.arange(len(array))[indices]  # refuses what is out of range
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self._indices), *self._array.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._array.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, key) -> np.ndarray:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        chosen = self._indices[first]
+        rows = np.asarray(self._array[chosen])
+        return rows[tuple(rest)] if chosen.ndim == 0 else rows[(slice(None), *rest)]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def take(array: np.ndarray | Rows, indices: np.ndarray) -> np.ndarray | Rows:
+    """Rows of an array: of one in memory a copy, of one on disk :class:`Rows`."""
+    on_disk = isinstance(array, np.memmap | Rows)
+    return Rows(array, indices) if on_disk else array[indices]
