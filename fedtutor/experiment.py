@@ -295,17 +295,17 @@ def _explain(model, test: MedicalImages, probabilities: np.ndarray) -> tuple[dic
     else:
         classes = test.labels
         worth_a_map = probabilities.argmax(axis=1) == test.labels
-    if test.masks is None:
-        chosen = np.flatnonzero(worth_a_map)
+    lesions = test.has_lesion()
+    if lesions.any():
+        scored = np.flatnonzero(worth_a_map & lesions)
     else:
-        chosen = np.flatnonzero(worth_a_map & test.masks.any(axis=(1, 2)))
-    scored = chosen if test.masks is not None else chosen[:NUM_EXPLAINED]
+        scored = np.flatnonzero(worth_a_map)[:NUM_EXPLAINED]
     maps = {
         method: gradcam.grad_cam(model, test.images[scored], classes[scored], method=method)
         for method in gradcam.METHODS
     }
     scores: dict = {"num_images": len(scored)}
-    if test.masks is not None:
+    if lesions.any():
         masks = test.masks[scored]
         scores |= {
             "pointing_game": gradcam.pointing_game(maps["grad_cam"], masks),

@@ -85,7 +85,8 @@ class Trainer:
         if learning_rate is not None:
             self._learning_rate.assign(learning_rate)
         order = epoch_order(len(data), epochs, seed=seed)
-        return float(self._epochs(*map(tf.convert_to_tensor, (data.images, data.labels, order))))
+        arrays = (np.asarray(data.images), data.labels, order)
+        return float(self._epochs(*map(tf.convert_to_tensor, arrays)))
 
     def weights(self) -> Weights:
         """The model's present weights, as arrays that can be read but not written.

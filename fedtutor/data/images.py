@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from fedtutor.data.rows import Rows
 from fedtutor.errors import DataError
 
 SPLIT_NAMES = ("train", "val", "test")
@@ -19,7 +20,8 @@ class MedicalImages:
 
     Attributes
     ----------
-    images : uint8 array of shape (n, height, width, 1), 0 is black.
+    images : uint8 array of shape (n, height, width, 1), 0 is black; in memory, mapped from a
+        file, or :class:`~fedtutor.data.rows.Rows` of such a file.
     labels : one class an image: int64 array of shape (n,), an index into ``class_names``.
         Multi-label, any number of findings an image: uint8 array of shape (n, k), 1 where the
         image has the finding and 0 where not.
@@ -32,13 +34,13 @@ class MedicalImages:
     masks : bool array of shape (n, height, width), True on the lesion, or None if unknown.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Rows
     labels: np.ndarray
     class_names: tuple[str, ...]
     table: pd.DataFrame
     name: str
     synthetic: bool = False
-    masks: np.ndarray | None = None
+    masks: np.ndarray | Rows | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -85,14 +87,31 @@ class MedicalImages:
         return self.images.shape[1:]
 
     def take(self, indices: np.ndarray) -> MedicalImages:
-        """The images at ``indices`` (int array of shape (m,)), in that order."""
+        """The images at ``indices`` (int array of shape (m,)), in that order.
+
+        Images on disk stay there, see :class:`fedtutor.data.rows.Rows`.
+        """
+        on_disk = isinstance(self.images, np.memmap | Rows)
+
+        def rows(array: np.ndarray | Rows) -> np.ndarray | Rows:
+            return Rows(array, indices) if on_disk else array[indices]
+
         return replace(
             self,
-            images=self.images[indices],
+            images=rows(self.images),
             labels=self.labels[indices],
             table=self.table.iloc[indices].reset_index(drop=True),
-            masks=None if self.masks is None else self.masks[indices],
+            masks=None if self.masks is None else rows(self.masks),
         )
+
+    def has_lesion(self) -> np.ndarray:
+        """Which images have a known lesion: bool (n,), looked up in blocks."""
+        found = np.zeros(len(self), bool)
+        if self.masks is not None:
+            for start in range(0, len(self), 1024):
+                block = slice(start, start + 1024)
+                found[block] = self.masks[block].any(axis=(1, 2))
+        return found
 
     def class_counts(self) -> np.ndarray:
         """Number of images of each class, or with each finding, int64 of shape (num_classes,)."""

@@ -46,9 +46,3 @@ class Rows:
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)
-
-
-def take(array: np.ndarray | Rows, indices: np.ndarray) -> np.ndarray | Rows:
-    """Rows of an array: of one in memory a copy, of one on disk :class:`Rows`."""
-    on_disk = isinstance(array, np.memmap | Rows)
-    return Rows(array, indices) if on_disk else array[indices]

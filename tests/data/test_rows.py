@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from fedtutor.data.rows import Rows, take
+from fedtutor.data import MedicalImages, split_by_patient
+from fedtutor.data.rows import Rows
+from fedtutor.model import create_model, predict
+from fedtutor.partition import partition
+from fedtutor.trainer import Trainer
+from fedtutor.training import TrainingSettings
 
 
 @pytest.fixture
@@ -30,26 +38,39 @@ def mapped(tmp_path):
 )
 def test_rows_are_indexed_like_the_array_they_stand_for(mapped, key):
     indices = np.array([7, 3, 3, 19, 0, 11])
-    rows, plain = take(mapped, indices), np.asarray(mapped)[indices]
-    assert isinstance(rows, Rows)
+    rows, plain = Rows(mapped, indices), np.asarray(mapped)[indices]
     np.testing.assert_array_equal(rows[key], plain[key])
     assert type(rows[key]) is type(plain[key])
 
 
 def test_rows_of_rows_and_their_form(mapped):
-    rows = take(take(mapped, np.arange(19, 9, -1)), np.array([0, 9]))
+    rows = Rows(Rows(mapped, np.arange(19, 9, -1)), np.array([0, 9]))
     np.testing.assert_array_equal(np.asarray(rows), np.asarray(mapped)[[19, 10]])
     assert (rows.shape, rows.dtype, rows.ndim, len(rows)) == ((2, 4, 5, 1), np.uint8, 4, 2)
 
 
 def test_rows_out_of_range_are_refused_at_once(mapped):
     with pytest.raises(IndexError):
-        take(mapped, np.array([20]))
+        Rows(mapped, np.array([20]))
 
 
-def test_an_array_in_memory_is_taken_from_as_ever():
-    array = np.arange(6)
-    taken = take(array, np.array([1, 2]))
-    assert type(taken) is np.ndarray
-    taken[:] = 0
-    assert array[1] == 1
+def test_a_data_set_on_disk_is_split_and_trained_on_without_being_read_at_once(mapped, tmp_path):
+    np.save(tmp_path / "big.npy", np.random.default_rng(0).integers(0, 256, (60, 12, 12, 1), "u1"))
+    images = np.load(tmp_path / "big.npy", mmap_mode="r")
+    masks = np.zeros((60, 12, 12), bool)
+    masks[3, 2, 2] = True
+    table = pd.DataFrame({"patient": np.arange(60) // 2})
+    on_disk = MedicalImages(images, np.arange(60) // 2 % 2, ("a", "b"), table, "x", masks=masks)
+    in_memory = replace(on_disk, images=np.asarray(images))
+    trainer = Trainer(create_model((12, 12, 1), 2), TrainingSettings())
+    results = []
+    for data in (on_disk, in_memory):
+        train, test = split_by_patient(data)
+        hospital = partition(train, "iid", 2, seed=0).hospitals(train)[0]
+        weights, _ = trainer.train(create_model((12, 12, 1), 2).get_weights(), hospital)
+        results.append([*weights, predict(trainer.model, test.images), data.has_lesion()])
+    assert isinstance(hospital.images, np.ndarray)
+    assert isinstance(on_disk.take(np.array([1])).images, Rows)
+    assert results[0][-1].nonzero()[0].tolist() == [3]
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
