@@ -1,23 +1,24 @@
-"""From files on disk to :class:`MedicalImages`: an .npz, a table of files, folders of classes."""
+"""From a path to :class:`MedicalImages`: a known data set by its layout, a table, class folders."""
 
 from __future__ import annotations
 
-import re
-import tokenize
-import zipfile
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
-from fedtutor.data.decode import read_images, resize
+from fedtutor.data import covid, medmnist, nih, oct
+from fedtutor.data.files import (
+    IMAGE_SUFFIXES,
+    decode_rows,
+    image_files,
+    one_class_an_image,
+    present_rows,
+    read_csv,
+    refuse_blanks,
+)
 from fedtutor.data.images import SPLIT_NAMES, MedicalImages
 from fedtutor.errors import DataError
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-DEFAULT_SIZE = 128
 
 COLUMN_NAMES = {
     "file": ("file", "Image Index", "filename"),
@@ -28,39 +29,25 @@ COLUMN_NAMES = {
     "age": ("age", "Patient Age"),
     "view": ("view", "View Position"),
     "split": ("split",),
+    "source": ("source", "url"),
+    "licence": ("licence", "license"),
 }
 """Our name of a column, and what the data sets' own tables call it, first match first."""
 
-NIH_TABLES = ("labels.csv", "Data_Entry_2017*.csv", "Data_Entry_2017*.csv.gz")
-BROKEN_NPZ = (
-    OSError,
-    ValueError,
-    TypeError,
-    EOFError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-)
-"""What NumPy and zipfile raise for a file that is damaged or is no .npz at all."""
 
-BROKEN_TABLE = (OSError, ValueError, EOFError, zlib.error)
-"""What pandas and gzip raise for a file that is no table; pandas' own errors are ValueErrors."""
-
-OCT_FILE_NAME = re.compile(r"^[A-Z]+-(\d+)-\d+$")
-"""OCT2017 names its files CLASS-patient-number."""
-
-
-def read_path(path: Path, *, size: int | None = None, finding: str = "Pneumonia") -> MedicalImages:
+def read_path(
+    path: Path, *, size: int | None = None, task: str | None = None, strict: bool | None = None
+) -> MedicalImages:
     """Read an .npz file or a folder, whatever its layout.
 
     Parameters
     ----------
-    path : a MedMNIST ``.npz``; or a folder with a table (``labels.csv`` or NIH's
-        ``Data_Entry_2017*.csv[.gz]``) beside images in any sub-folder; or a folder whose
-        sub-folders are the classes.
+    path : a MedMNIST ``.npz``; the folder of one of the known data sets; or a folder with a
+        ``labels.csv`` beside images in any sub-folder; or one whose sub-folders are the classes.
     size : side of the square images to return, in pixels; by default that of the ``.npz``, or 128.
-    finding : for NIH tables, the finding to tell from "No Finding".
+    task : what to tell apart, for a known data set that offers a choice.
+    strict : refuse the first bad file, or leave bad files out and log how many. By default a
+        folder of one's own, which can be mended, is refused, and a known data set is not.
 
     Raises
     ------
@@ -73,72 +60,48 @@ def read_path(path: Path, *, size: int | None = None, finding: str = "Pneumonia"
     if path.is_file():
         if path.suffix != ".npz":
             raise DataError(f"{path} is not an .npz file; give an .npz file or a folder of images.")
-        return read_npz(path, size=size)
-    for pattern in NIH_TABLES:
-        if tables := sorted(path.glob(pattern)):
-            return read_table(tables[0], size=size, finding=finding)
-    return read_class_folders(path, size=size)
+        _refuse_task(path, task)
+        return medmnist.read_medmnist(path, size=size)
+    if known := _known_reader(path):
+        return known(path, size=size, task=task, strict=bool(strict))
+    _refuse_task(path, task)
+    strict = strict is None or strict
+    if (path / "labels.csv").is_file():
+        return read_table(path / "labels.csv", size=size, strict=strict)
+    return read_class_folders(path, size=size, strict=strict)
 
 
-def read_npz(path: Path, *, size: int | None = None) -> MedicalImages:
-    """Read a MedMNIST file: ``{train,val,test}_images`` uint8 (n, h, w) and ``_labels`` (n, 1)."""
-    keys = [f"{split}_{part}" for split in SPLIT_NAMES for part in ("images", "labels")]
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            if missing := [key for key in keys if key not in file.files]:
-                raise DataError(
-                    f"{path} has no {', '.join(missing)}; a MedMNIST file has {', '.join(keys)}."
-                )
-            arrays = {key: file[key] for key in keys}
-    except BROKEN_NPZ as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read as an .npz file: {_one_line(error)}.") from error
-    for split in SPLIT_NAMES:
-        _check_grey(path, split, arrays, arrays["train_images"].shape[1:])
-    counts = [len(arrays[f"{split}_images"]) for split in SPLIT_NAMES]
-    images = np.concatenate([arrays[f"{split}_images"] for split in SPLIT_NAMES])
-    labels = np.concatenate([arrays[f"{split}_labels"].reshape(-1) for split in SPLIT_NAMES])
-    if not len(images):
-        raise DataError(f"{path} holds no image.")
-    if size is not None and size != images.shape[1]:
-        images = np.stack([resize(Image.fromarray(image), size) for image in images])
-    labels = labels.astype(np.int64)
-    return MedicalImages(
-        images=images[..., None],
-        labels=labels,
-        class_names=tuple(f"class {k}" for k in range(int(labels.max()) + 1)),
-        table=pd.DataFrame({"split": np.repeat(SPLIT_NAMES, counts)}),
-        name=path.stem,
-    )
+def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
+    """The reader of the data set whose layout the folder has."""
+    if nih.find_nih_table(folder):
+        return nih.read_nih
+    if covid.find_chestxray_table(folder):
+        return covid.read_covid_chestxray
+    if covid.find_radiography(folder):
+        return covid.read_radiography
+    if oct.is_oct2017(image_files(folder)):
+        return oct.read_oct2017
+    return None
 
 
-def _check_grey(path: Path, split: str, arrays: dict, shape: tuple[int, ...]) -> None:
-    """Refuse a split that is not grey uint8 images of one shape, each with one label."""
-    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    if (
-        images.ndim != 3
-        or images.dtype != np.uint8
-        or images.shape[1:] != shape
-        or labels.size != len(images)
-    ):
-        raise DataError(
-            f"{path}: this course reads grey uint8 images (n, h, w) with one label each; got "
-            f"{split} images {images.dtype} {images.shape} and labels {labels.shape}."
-        )
+def _refuse_task(path: Path, task: str | None) -> None:
+    if task is not None:
+        raise DataError(f"{path} has its own classes and no choice of tasks; got {task!r}.")
 
 
-def read_table(path: Path, *, size: int | None = None, finding: str = "Pneumonia") -> MedicalImages:
+def read_table(path: Path, *, size: int | None = None, strict: bool = False) -> MedicalImages:
     """Read the images that a CSV lists, wherever below its folder they lie.
 
-    A ``file`` column is taken as a path from the table's folder, and an ``Image Index``
-    (NIH) as a name to be found in any sub-folder. Rows whose image is not here are left out, so
-    that a part of a large set can be used with its full table.
+    The columns may have any of the names in ``COLUMN_NAMES``; ``file`` and ``label`` must be
+    there. A file is a path from the table's folder, or a name to be found in any sub-folder. Rows
+    whose image is not here are left out, so that a part of a set can be used with its full table.
+
+    Raises
+    ------
+    DataError
+        If the table is broken, or has no image that is here, or one class only.
     """
-    try:
-        source = pd.read_csv(path, dtype=dict.fromkeys(COLUMN_NAMES["patient"], str))
-    except BROKEN_TABLE as error:
-        raise DataError(f"{path} cannot be read as a table: {_one_line(error)}.") from error
+    source = read_csv(path, COLUMN_NAMES["patient"])
     table = pd.DataFrame()
     for ours, theirs in COLUMN_NAMES.items():
         if found := [name for name in theirs if name in source.columns]:
@@ -148,102 +111,54 @@ def read_table(path: Path, *, size: int | None = None, finding: str = "Pneumonia
             f"{path} has no column for the {' or the '.join(sorted(missing))}; known names: "
             + "; ".join(f"{ours}: {', '.join(COLUMN_NAMES[ours])}" for ours in sorted(missing))
         )
-    if table.empty:
-        raise DataError(f"{path} has a header but no rows.")
-    for column in {"file", "label", "patient"} & set(table.columns):
-        if blanks := int(table[column].isna().sum()):
-            raise DataError(
-                f"{path}: {blanks} of {len(table)} rows have no {column}; fill them in."
-            )
-    if "Finding Labels" in source.columns:
-        table = _nih_task(table, finding)
-    files = _locate(path, table["file"])
-    present = files.notna()
-    if not present.any():
-        raise DataError(
-            f"{path} lists {len(table)} images and none of them is below {path.parent}."
-        )
-    table = table[present.to_numpy()].reset_index(drop=True)
-    return _assemble(path.parent, files[present].tolist(), table, size)
+    refuse_blanks(path, table, [c for c in ("file", "label", "patient") if c in table.columns])
+    return _assemble(path.parent, present_rows(path, table), size, strict)
 
 
-def _nih_task(table: pd.DataFrame, finding: str) -> pd.DataFrame:
-    """Keep the rows with ``finding`` or "No Finding", and call them that."""
-    findings = table["label"].str.split("|")
-    known = sorted(set(findings.explode()) - {"No Finding"})
-    if finding not in known:
-        raise DataError(f"no image has the finding {finding!r}; there are: {', '.join(known)}.")
-    has_finding = findings.map(lambda row: finding in row)
-    table = table.assign(label=np.where(has_finding, finding, table["label"]))
-    return table[table["label"].isin([finding, "No Finding"])].reset_index(drop=True)
-
-
-def _locate(table_path: Path, names: pd.Series) -> pd.Series:
-    """For each name the file at that path or, failing that, of that name, or None."""
-    folder = table_path.parent
-    by_name = {path.name: path for path in reversed(_image_files(folder))}
-
-    def locate(name: str) -> Path | None:
-        path = folder / str(name)
-        return path if path.is_file() else by_name.get(path.name)
-
-    return names.map(locate)
-
-
-def read_class_folders(folder: Path, *, size: int | None = None) -> MedicalImages:
+def read_class_folders(
+    folder: Path, *, size: int | None = None, strict: bool = False
+) -> MedicalImages:
     """Read a folder whose sub-folders, at any depth, are named after the classes.
 
-    ``train``, ``val`` and ``test`` above the class folders are the official split. Files named
-    as in OCT2017, CLASS-patient-number, tell their patient.
+    ``train``, ``val`` and ``test`` above the class folders are the official split.
+
+    Raises
+    ------
+    DataError
+        If there is no image, or one class only.
     """
-    files = _image_files(folder)
+    files = image_files(folder)
     if not files:
         raise DataError(
             f"{folder} holds no {', '.join(IMAGE_SUFFIXES)} file; put the images into one "
             "sub-folder for each class, or beside a labels.csv with the columns file and label."
         )
-    table = pd.DataFrame({"label": [path.parent.name for path in files]})
+    table = pd.DataFrame(
+        {
+            "file": [path.relative_to(folder).as_posix() for path in files],
+            "label": [path.parent.name for path in files],
+        }
+    )
     if table["label"].nunique() < 2:
         raise DataError(
             f"all images of {folder} are of one class, {table['label'][0]!r}; "
             "put the images into one sub-folder for each class."
         )
-    matches = [OCT_FILE_NAME.match(path.stem) for path in files]
-    if all(matches):
-        table["patient"] = [match.group(1) for match in matches]
     splits = [path.relative_to(folder).parts[0] for path in files]
     if {"train", "test"} <= set(splits) <= set(SPLIT_NAMES):
         table["split"] = splits
-    return _assemble(folder, files, table, size)
+    return _assemble(folder, table, size, strict)
 
 
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _assemble(
-    folder: Path, files: list[Path], table: pd.DataFrame, size: int | None
-) -> MedicalImages:
-    """Decode the files and put images, labels and the tidied table together."""
-    class_names = sorted(table["label"].astype(str).unique(), key=_healthy_first)
-    labels = table["label"].astype(str).map({name: k for k, name in enumerate(class_names)})
+def _assemble(folder: Path, table: pd.DataFrame, size: int | None, strict: bool) -> MedicalImages:
+    """Decode the files and name the classes, the healthy one first."""
+    table["label"] = table["label"].astype(str)
+    class_names = sorted(table["label"].unique(), key=_healthy_first)
     if len(class_names) < 2:
         raise DataError(f"{folder}: all images are of one class, {class_names[0]!r}; give two.")
-    table = table.drop(columns=["file", "label"], errors="ignore")
-    if "patient" in table.columns:
-        table["patient"] = table["patient"].astype(str)
-    return MedicalImages(
-        images=read_images(files, size=size or DEFAULT_SIZE, strict=True).images,
-        labels=labels.to_numpy(np.int64),
-        class_names=tuple(class_names),
-        table=table,
-        name=folder.resolve().name,
-    )
+    images, table = decode_rows(folder, table, size=size, strict=strict)
+    return one_class_an_image(images, table, class_names, folder.resolve().name)
 
 
 def _healthy_first(name: str) -> tuple[bool, str]:
     return (name.lower() not in ("normal", "no finding"), name)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
