@@ -14,6 +14,7 @@ from PIL import Image
 
 from fedtutor.data.decode import resize
 from fedtutor.data.images import MedicalImages
+from fedtutor.data.rows import Rows
 
 MAX_DISTANCE = 44
 """Of the 255 bits of two hashes, how many may differ between twins."""
@@ -30,7 +31,7 @@ BLOCK = 1024
 logger = logging.getLogger(__name__)
 
 
-def find_duplicates(images: np.ndarray, *, max_distance: int = MAX_DISTANCE) -> pd.DataFrame:
+def find_duplicates(images: np.ndarray | Rows, *, max_distance: int = MAX_DISTANCE) -> pd.DataFrame:
     """The pairs of images that show the same exposure.
 
     A hash of 255 bits, the signs of the low frequencies of a 32x32 thumbnail (a perceptual hash,
@@ -48,7 +49,7 @@ def find_duplicates(images: np.ndarray, *, max_distance: int = MAX_DISTANCE) -> 
 
     Parameters
     ----------
-    images : uint8 (n, height, width, 1).
+    images : uint8 (n, height, width, 1), in memory or on disk.
     max_distance : bits that may differ, 0 to 255; at 0 the thumbnails may still differ a little.
 
     Returns
@@ -123,14 +124,15 @@ class _Fingerprints:
     digests: np.ndarray
 
     @classmethod
-    def of(cls, images: np.ndarray) -> _Fingerprints:
+    def of(cls, images: np.ndarray | Rows) -> _Fingerprints:
         thumbnails = np.empty((len(images), THUMBNAIL, THUMBNAIL), np.float32)
         digests = np.empty(len(images), dtype="S16")
-        for k, image in enumerate(images):
-            image = np.ascontiguousarray(image[..., 0])
-            thumbnails[k] = resize(Image.fromarray(image), THUMBNAIL)
-            # NumPy drops trailing zero bytes of an S16, alike on both sides of a comparison.
-            digests[k] = hashlib.blake2b(image, digest_size=16).digest()
+        for start in range(0, len(images), BLOCK):  # they may be on disk
+            for k, image in enumerate(np.asarray(images[start : start + BLOCK]), start):
+                image = np.ascontiguousarray(image[..., 0])
+                thumbnails[k] = resize(Image.fromarray(image), THUMBNAIL)
+                # NumPy drops trailing zero bytes of an S16, alike on both sides of a comparison.
+                digests[k] = hashlib.blake2b(image, digest_size=16).digest()
         return cls(_bits(thumbnails), _details(thumbnails), digests)
 
 

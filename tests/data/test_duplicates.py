@@ -152,6 +152,15 @@ def test_a_training_image_with_several_twins_is_removed_once_and_the_exact_one_i
     assert removed[["train", "test"]].values.tolist() == [[1, 1]]
 
 
+def test_images_on_disk_are_compared_without_reading_them_all(toy, tmp_path):
+    np.save(tmp_path / "images.npy", stack([scene(0), scene(1), scene(2), scene(0)]))
+    everything = toy(np.load(tmp_path / "images.npy", mmap_mode="r"))
+    train, test = everything.take(np.array([0, 1])), everything.take(np.array([2, 3]))
+    kept, _, removed = remove_across(train, test)
+    assert kept.column("position").tolist() == [1]
+    assert removed[["train", "test"]].values.tolist() == [[0, 1]]
+
+
 def test_sets_without_common_images_stay_as_they_are(toy, caplog):
     train, test = toy(stack([scene(0), scene(0)])), toy(stack([scene(2)]))
     kept, same, removed = remove_across(train, test)
