@@ -89,10 +89,12 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "datasets",
         help="list the data sets and where their files belong",
-        description="List the data sets that 'fedtutor run --dataset' knows by name: classes, "
-        "number and size of the images, licence, and whether the files are where they belong. The "
-        "environment variable FEDTUTOR_DATA moves the data folder.",
+        description="List the data sets that 'fedtutor run --dataset' knows by name: classes or "
+        "tasks, number and size of the images, licence, and whether the files are where they "
+        "belong. The environment variable FEDTUTOR_DATA moves the data folder.",
     )
+    _add_fetch(commands)
+    _add_mirror(commands)
     return parser
 
 
@@ -110,6 +112,48 @@ def _add_run(commands) -> None:
         if default is not None and "default" not in text:
             text += " (default: %(default)s)"
         run.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
+
+
+PART_HELP = "which part, may be given several times; 'fedtutor datasets' lists them"
+
+
+def _add_fetch(commands) -> None:
+    fetch = commands.add_parser(
+        "fetch",
+        help="bring a data set here",
+        description="Download a data set, check it and unpack it. What is here is not fetched\n"
+        "again, what was begun is gone on with. With FEDTUTOR_MIRROR, a folder or an\n"
+        "address, files come from there and are checked just the same.",
+        epilog="examples:\n"
+        "  fedtutor fetch pneumoniamnist                    4 MB\n"
+        "  fedtutor fetch octmnist --part 64                images of 64 pixels\n"
+        "  fedtutor fetch nih-chestxray14 --part 1 --part 2 two of twelve archives\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fetch.add_argument("name", metavar="NAME", help="a name from 'fedtutor datasets'")
+    fetch.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
+    fetch.add_argument("--to", type=Path, metavar="DIR", help="folder (default: the set's own)")
+    fetch.add_argument(
+        "--keep-archives", action="store_true", help="do not delete archives once unpacked"
+    )
+
+
+def _add_mirror(commands) -> None:
+    mirror = commands.add_parser(
+        "mirror",
+        help="prepare a copy of data sets for a class",
+        description="Download the files of data sets into DIR, checked and as they are. Thirty\n"
+        "laptops with FEDTUTOR_MIRROR=DIR (a shared folder), or the address of a web\n"
+        "server that serves DIR, then fetch from there.",
+        epilog="example:\n"
+        "  fedtutor mirror /srv/fedtutor pneumoniamnist octmnist\n"
+        "  python3 -m http.server --directory /srv/fedtutor 8000\n"
+        "  FEDTUTOR_MIRROR=http://teacher.local:8000 fedtutor fetch octmnist\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    mirror.add_argument("directory", type=Path, metavar="DIR", help="where to put the copy")
+    mirror.add_argument("names", nargs="*", metavar="NAME", help="(default: pneumoniamnist)")
+    mirror.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
 
 
 def _settings(arguments: argparse.Namespace):
@@ -213,21 +257,53 @@ def _datasets(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.data import DATASETS, data_folder
 
     table = Table()
-    for column in ("name", "what", "classes", "images", "pixels", "licence", "here"):
+    for column in ("name", "what", "tasks or classes", "images", "pixels", "licence", "parts"):
         table.add_column(column)
+    table.add_column("here")
     for info in DATASETS.values():
         here = "generated" if info.synthetic else "yes" if info.is_present() else "no"
+        parts = list(info.parts)
         table.add_row(
             info.name,
             info.title,
-            ", ".join(info.classes),
-            f"{info.images:,}",
+            ", ".join(info.tasks or info.classes),
+            "" if info.images is None else f"{info.images:,}",
             str(info.size),
             info.licence,
+            f"{parts[0]}-{parts[-1]}" if len(parts) > 4 else ", ".join(parts),
             here,
         )
     console.print(table)
     console.print(f"Data folder: {data_folder()} (FEDTUTOR_DATA moves it)", soft_wrap=True)
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor.data.fetching import fetch
+
+    folder = fetch(
+        arguments.name,
+        parts=arguments.part,
+        folder=arguments.to,
+        keep_archives=arguments.keep_archives,
+    )
+    console.print(f"{arguments.name} is in {folder}", soft_wrap=True, highlight=False)
+    what = arguments.name if arguments.to is None else folder
+    console.print(f"Next: fedtutor run --dataset {what}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _mirror(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor.data.fetching import mirror
+
+    for file in mirror(arguments.directory, arguments.names, parts=arguments.part):
+        console.print(f"  {file}", soft_wrap=True, highlight=False)
+    console.print(
+        f"Now set FEDTUTOR_MIRROR={arguments.directory.absolute()} on the laptops, or to the "
+        "address of a web server that serves this folder.",
+        soft_wrap=True,
+        highlight=False,
+    )
     return 0
 
 
@@ -239,7 +315,13 @@ def main(argv: list[str] | None = None) -> int:
     The exit code: 0 done, 1 stopped half-way or check failed, 2 bad input, 130 Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
-    commands = {"run": _run, "check": _check, "datasets": _datasets}
+    commands = {
+        "run": _run,
+        "check": _check,
+        "datasets": _datasets,
+        "fetch": _fetch,
+        "mirror": _mirror,
+    }
     try:
         return commands[arguments.command](arguments, Console())
     except FedtutorError as error:

@@ -140,7 +140,7 @@ def _data() -> list[Finding]:
             if info.is_present()
             else "absent",
             info.is_present(),
-            f"optional: put {', '.join(info.files)} from {info.source} into {info.folder}",
+            f"optional: fedtutor fetch {info.name}",
             needed=False,
         )
         for info in DATASETS.values()

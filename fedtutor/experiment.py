@@ -18,6 +18,7 @@ import pandas as pd
 
 from fedtutor import gradcam
 from fedtutor.data import MedicalImages, load, split_by_patient
+from fedtutor.data.duplicates import remove_across
 from fedtutor.errors import DataError, FederationError
 from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.model import Weights, create_model, predict
@@ -100,15 +101,16 @@ class Explained:
 
 def build_cohort(settings: RunSettings) -> Cohort:
     """Load the data, set the test patients aside and deal the others out to the hospitals."""
-    task = {} if settings.task is None else {"task": settings.task}
     data = load(
         settings.dataset,
         size=settings.size,
+        task=settings.task,
         hospitals=settings.hospitals or 5,
         seed=settings.seed,
-        **task,
     )
     train, test = split_by_patient(data, seed=settings.seed)
+    if not data.synthetic:  # a twin of a test image among the training images would flatter
+        train, test, _ = remove_across(train, test)
     knows_hospitals = "hospital" in data.table.columns
     scheme = settings.partition or ("by:hospital" if knows_hospitals else "dirichlet")
     parts = partition(train, scheme, settings.hospitals, alpha=settings.alpha, seed=settings.seed)
@@ -295,29 +297,29 @@ def _explain(model, test: MedicalImages, probabilities: np.ndarray) -> tuple[dic
     else:
         classes = test.labels
         worth_a_map = probabilities.argmax(axis=1) == test.labels
+    candidates = np.flatnonzero(worth_a_map)
     lesions = test.has_lesion()
-    if lesions.any():
-        scored = np.flatnonzero(worth_a_map & lesions)
-    else:
-        scored = np.flatnonzero(worth_a_map)[:NUM_EXPLAINED]
+    with_lesion = lesions[candidates]
+    scored, others = candidates[with_lesion], candidates[~with_lesion]
+    chosen = np.concatenate([scored, others[: max(0, NUM_EXPLAINED - len(scored))]])
     maps = {
-        method: gradcam.grad_cam(model, test.images[scored], classes[scored], method=method)
+        method: gradcam.grad_cam(model, test.images[chosen], classes[chosen], method=method)
         for method in gradcam.METHODS
     }
-    scores: dict = {"num_images": len(scored)}
-    if lesions.any():
-        masks = test.masks[scored]
+    scores: dict = {"lesions_known": bool(lesions.any()), "num_images": len(scored)}
+    if len(scored):
+        masks, known = test.masks[scored], slice(len(scored))
         scores |= {
-            "pointing_game": gradcam.pointing_game(maps["grad_cam"], masks),
-            "pointing_game_hirescam": gradcam.pointing_game(maps["hirescam"], masks),
+            "pointing_game": gradcam.pointing_game(maps["grad_cam"][known], masks),
+            "pointing_game_hirescam": gradcam.pointing_game(maps["hirescam"][known], masks),
             "pointing_game_random": gradcam.pointing_game_random(masks),
-            "mass_in_lesion": gradcam.mass_in_lesion(maps["grad_cam"], masks),
-            "mass_in_lesion_hirescam": gradcam.mass_in_lesion(maps["hirescam"], masks),
+            "mass_in_lesion": gradcam.mass_in_lesion(maps["grad_cam"][known], masks),
+            "mass_in_lesion_hirescam": gradcam.mass_in_lesion(maps["hirescam"][known], masks),
         }
-    shown = _spread(test.take(scored), classes[scored], NUM_EXPLAINED)
+    shown = _spread(test.take(chosen), classes[chosen], NUM_EXPLAINED)
     return scores, Explained(
-        scored[shown],
-        classes[scored][shown],
+        chosen[shown],
+        classes[chosen][shown],
         maps["grad_cam"][shown],
         maps["hirescam"][shown],
     )

@@ -208,7 +208,7 @@ def _about_images(summary: dict) -> str:
 
 def _about_maps(summary: dict) -> str:
     scores = summary["grad_cam"]
-    if "pointing_game" not in scores:
+    if not scores["lesions_known"]:
         return (
             "Where the lesions are is not known in this data set, so the maps are not scored."
             + _if_several(

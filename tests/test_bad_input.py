@@ -105,13 +105,13 @@ def test_a_table_without_the_columns(refusal, xrays):
 def test_an_unknown_data_set(refusal):
     line = refusal("--dataset", "chestphantoms")
     assert "unknown data set 'chestphantoms'" in line
-    assert "chest-phantoms, oct-phantoms, pneumoniamnist" in line
+    assert "chest-phantoms, oct-phantoms, nih-chestxray14" in line
 
 
 def test_a_data_set_that_is_not_here(refusal, monkeypatch, tmp_path):
     monkeypatch.setenv("FEDTUTOR_DATA", str(tmp_path))
     line = refusal("--dataset", "pneumoniamnist")
-    assert "put pneumoniamnist.npz from https://" in line
+    assert "fedtutor fetch pneumoniamnist" in line
     assert str(tmp_path / "pneumoniamnist") in line
 
 

@@ -72,7 +72,14 @@ def test_every_data_set_has_a_card_that_names_its_licence_and_files():
     for info in DATASETS.values():
         card = (ROOT / "datasets" / info.name / "README.md").read_text()
         assert info.licence.split(",")[0] in card
-        assert all(file in card for file in info.files)
+        assert info.source in card or info.synthetic
+        files = [file.name for file in info.parts.values()]
+        assert all(file in card for file in files[:1] + files[-1:])
+        assert info.images is None or f"{info.images:,}" in card
+        assert info.patients is None or f"{info.patients:,}" in card
+        needed = ("Licence:", "Traps:", "Who must not be harmed:")
+        for heading in needed if info.synthetic else (*needed, "Cite:", "Labels:", "By hand:"):
+            assert heading in card
         assert ("(synthetic)" in card) == info.synthetic
 
 

@@ -4,43 +4,69 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedtutor.data import oct_phantoms, phantoms, readers
+from fedtutor.data import covid, medmnist, nih, oct, oct_phantoms, phantoms, readers, sources
+from fedtutor.data.download import RemoteFile
 from fedtutor.data.images import MedicalImages
 from fedtutor.errors import DataError
+
+MEDMNIST_SIZES = (28, 64, 128, 224)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """What is known of a data set before it is loaded.
 
-    ``files`` are the names it needs below its folder in :func:`data_folder`; a set that is
-    generated needs none.
+    Attributes
+    ----------
+    classes : of the default task.
+    tasks : what else can be asked of it, the default first; empty if there is one task only.
+    images, patients : how many; None where the source does not say.
+    size : side of the images in pixels by default.
+    download : roughly how much a complete download is, in bytes.
+    source : where a person finds it.
+    read : from (folder, size, task, strict) to its images.
+    parts : what can be fetched, by the name that ``fetch --part`` takes.
+    default_parts : what ``fetch`` takes when not told.
+    git, kaggle : where else it comes from.
     """
 
     name: str
     title: str
     classes: tuple[str, ...]
-    images: int
     size: int
     licence: str
     source: str
     read: Callable[..., MedicalImages]
-    files: tuple[str, ...] = ()
+    images: int | None = None
+    patients: int | None = None
+    tasks: tuple[str, ...] = ()
+    download: int = 0
+    parts: dict[str, RemoteFile] = field(default_factory=dict)
+    default_parts: tuple[str, ...] = ()
+    git: str | None = None
+    kaggle: str | None = None
+    synthetic: bool = False
 
     @property
     def folder(self) -> Path:
+        """Where its files belong."""
         return data_folder() / self.name
 
-    @property
-    def synthetic(self) -> bool:
-        return not self.files
-
     def is_present(self) -> bool:
-        """Whether :func:`load` would find its files."""
-        return all((self.folder / file).is_file() for file in self.files)
+        """Whether there are files of it in its folder, beside what a clone brings along."""
+        if self.synthetic:
+            return True
+        if not self.folder.is_dir():
+            return False
+        archives = {file.name for file in self.parts.values() if not file.name.endswith(".npz")}
+        ours = {"README.md", "SHA256SUMS"} | archives
+        return any(
+            path.name not in ours and not path.name.startswith(".")
+            for path in self.folder.iterdir()
+        )
 
 
 def data_folder() -> Path:
@@ -53,15 +79,33 @@ def data_folder() -> Path:
     return Path.home() / ".local" / "share" / "fedtutor"
 
 
-def _generate(make: Callable[..., MedicalImages]) -> Callable[..., MedicalImages]:
-    def read(info: Dataset, size: int | None, hospitals: int, seed: int) -> MedicalImages:
-        return make(info.images, size=size or info.size, hospitals=hospitals, seed=seed)
+def _medmnist(name: str, title: str, classes: tuple[str, ...], images: int, size: int) -> Dataset:
+    """A set of MedMNIST v2; ``size`` is that of the smallest file, in bytes."""
 
-    return read
+    def read(
+        folder: Path, *, size: int | None = None, task: str | None = None, strict: bool = False
+    ) -> MedicalImages:
+        files = {side: folder / sources.medmnist_file_name(name, side) for side in MEDMNIST_SIZES}
+        here = [side for side, file in files.items() if file.is_file()]
+        if not here:
+            raise DataError(f"{folder} has no {files[28].name}; run: fedtutor fetch {name}")
+        # The smallest that need not be enlarged, or else the largest there is.
+        fitting = [side for side in here if side >= (size or min(here))]
+        return medmnist.read_medmnist(files[min(fitting, default=max(here))], size=size)
 
-
-def _read_npz(info: Dataset, size: int | None, hospitals: int, seed: int) -> MedicalImages:
-    return _name_classes(readers.read_npz(info.folder / info.files[0], size=size))
+    return Dataset(
+        name=name,
+        title=title,
+        classes=classes,
+        images=images,
+        size=28,
+        licence="CC BY 4.0",
+        source="https://zenodo.org/records/10519652",
+        read=read,
+        download=size,
+        parts=sources.medmnist_files(name),
+        default_parts=("28",),
+    )
 
 
 DATASETS = {
@@ -75,7 +119,8 @@ DATASETS = {
             size=64,
             licence="Apache-2.0, generated",
             source="fedtutor.data.phantoms",
-            read=_generate(phantoms.chest_phantoms),
+            read=phantoms.chest_phantoms,
+            synthetic=True,
         ),
         Dataset(
             name="oct-phantoms",
@@ -85,29 +130,82 @@ DATASETS = {
             size=64,
             licence="Apache-2.0, generated",
             source="fedtutor.data.oct_phantoms",
-            read=_generate(oct_phantoms.oct_phantoms),
+            read=oct_phantoms.oct_phantoms,
+            synthetic=True,
         ),
         Dataset(
-            name="pneumoniamnist",
-            title="PneumoniaMNIST: paediatric chest X-rays",
-            classes=("normal", "pneumonia"),
-            images=5856,
-            size=28,
+            name="nih-chestxray14",
+            title="NIH ChestX-ray14: chest X-rays of one American hospital",
+            classes=("No Finding", "Pneumonia"),
+            tasks=nih.TASKS,
+            images=112_120,
+            patients=30_805,
+            size=128,
+            licence="free to use, cite the NIH and the paper",
+            source="https://nihcc.app.box.com/v/ChestXray-NIHCC",
+            read=nih.read_nih,
+            download=sum(file.num_bytes or 0 for file in sources.nih_archives().values()),
+            parts=sources.nih_archives(),
+            default_parts=("1",),
+        ),
+        Dataset(
+            name="covid19-radiography",
+            title="COVID-19 Radiography Database: chest X-rays of many collections",
+            classes=covid.RADIOGRAPHY_CLASSES,
+            tasks=covid.RADIOGRAPHY_TASKS,
+            images=21_165,
+            size=128,
+            licence="see its page at Kaggle",
+            source="https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database",
+            read=covid.read_radiography,
+            kaggle="tawsifurrahman/covid19-radiography-database",
+        ),
+        Dataset(
+            name="covid-chestxray",
+            title="ieee8023 covid-chestxray: X-rays from papers and websites",
+            classes=covid.CHESTXRAY_CLASSES,
+            tasks=covid.CHESTXRAY_TASKS,
+            size=128,
+            licence="one for each image, in metadata.csv",
+            source="https://github.com/ieee8023/covid-chestxray-dataset",
+            read=covid.read_covid_chestxray,
+            git="https://github.com/ieee8023/covid-chestxray-dataset.git",
+        ),
+        Dataset(
+            name="retinal-oct",
+            title="OCT2017: retinal OCT of adults",
+            classes=oct.OCT_CLASSES,
+            tasks=oct.OCT_TASKS,
+            size=128,
             licence="CC BY 4.0",
-            source="https://zenodo.org/records/10519652/files/pneumoniamnist.npz?download=1",
-            read=_read_npz,
-            files=("pneumoniamnist.npz",),
+            source="https://data.mendeley.com/datasets/rscbjbr9sj",
+            read=oct.read_oct2017,
+            parts={"all": sources.OCT2017},
+            default_parts=("all",),
+        ),
+        _medmnist(
+            "pneumoniamnist",
+            "PneumoniaMNIST: paediatric chest X-rays",
+            medmnist.MEDMNIST_CLASSES["pneumoniamnist"],
+            5_856,
+            4_170_669,
+        ),
+        _medmnist(
+            "octmnist",
+            "OCTMNIST: retinal OCT",
+            medmnist.MEDMNIST_CLASSES["octmnist"],
+            109_309,
+            54_900_000,
+        ),
+        _medmnist(
+            "chestmnist",
+            "ChestMNIST: NIH chest X-rays, 14 findings",
+            nih.FINDINGS,
+            112_120,
+            82_800_000,
         ),
     )
 }
-
-
-def _name_classes(data: MedicalImages) -> MedicalImages:
-    """Give an official file read from a path the class names of its registry entry."""
-    info = DATASETS.get(data.name)
-    if info is None or len(info.classes) != len(data.class_names):
-        return data
-    return replace(data, class_names=info.classes)
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -115,10 +213,25 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(DATASETS)
 
 
+def find(name: str) -> Dataset:
+    """The entry of that name.
+
+    Raises
+    ------
+    DataError
+        For an unknown name; lists the known ones.
+    """
+    if name not in DATASETS:
+        raise DataError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}.")
+    return DATASETS[name]
+
+
 def load(
     dataset: str | Path = "chest-phantoms",
     *,
     size: int | None = None,
+    task: str | None = None,
+    strict: bool | None = None,
     hospitals: int = 5,
     seed: int = 0,
 ) -> MedicalImages:
@@ -129,12 +242,15 @@ def load(
     dataset : a name of :func:`dataset_names`, an ``.npz`` file or a folder
         (see :func:`fedtutor.data.readers.read_path`).
     size : side of the square images in pixels; by default the set's own.
+    task : what to tell apart, one of the set's ``tasks``; by default the first.
+    strict : refuse a set with an image that cannot be read, or leave such images out and log how
+        many. By default a folder of one's own is refused, and a known data set is not.
     hospitals, seed : of the phantoms, which are drawn on the spot; real sets do not use them.
 
     Raises
     ------
     DataError
-        For an unknown name or files that are missing or broken.
+        For an unknown name or task, or files that are missing or broken.
     """
     if size is not None and size < 1:
         raise DataError(f"size must be at least 1 pixel; got {size}.")
@@ -143,14 +259,20 @@ def load(
         # A name never has a separator or a suffix, so that a typing error is told from a path.
         path = Path(dataset).expanduser()
         if str(dataset) and (path.exists() or path.suffix or len(path.parts) > 1):
-            return _name_classes(readers.read_path(path, size=size))
+            return readers.read_path(path, size=size, task=task, strict=strict)
         raise DataError(
             f"unknown data set {str(dataset)!r}; known: {', '.join(DATASETS)}, "
             "or the path of an .npz file or a folder of images."
         )
+    if task is not None and task not in info.tasks:
+        raise DataError(
+            f"{info.name} has no task {task!r}; it has: {', '.join(info.tasks) or 'one task only'}."
+        )
+    if info.synthetic:
+        return info.read(info.images, size=size or info.size, hospitals=hospitals, seed=seed)
     if not info.is_present():
         raise DataError(
-            f"{info.name} is not here; put {', '.join(info.files)} from {info.source} "
-            f"into {info.folder}, or give its path."
+            f"{info.name} is not here. Fetch it (fedtutor fetch {info.name}), or put its files "
+            f"from {info.source} into {info.folder}, or give their path."
         )
-    return info.read(info, size, hospitals, seed)
+    return info.read(info.folder, size=size, task=task, strict=bool(strict))
