@@ -289,11 +289,6 @@ def test_heat_maps_ask_for_a_finding_that_is_there(planted):
     assert scores["pointing_game_hirescam"] > 2 * scores["pointing_game_random"]
 
 
-def test_a_task_is_not_asked_for_where_none_was_given(planted, monkeypatch):
-    monkeypatch.setattr("fedtutor.experiment.load", lambda *_, size, hospitals, seed: planted)
-    assert build_cohort(RunSettings(partition="by:view")).train.multi_label
-
-
 def test_nan_becomes_null_and_arrays_lists():
     assert plain({"a": float("nan"), "b": np.arange(2), "c": (np.float32(0.5),)}) == {
         "a": None,

@@ -34,8 +34,6 @@ COLUMN_NAMES = {
 }
 """Our name of a column, and what the data sets' own tables call it, first match first."""
 
-read_npz = medmnist.read_medmnist  # the registry's name for it
-
 
 def read_path(
     path: Path, *, size: int | None = None, task: str | None = None, strict: bool | None = None
