@@ -171,8 +171,6 @@ def _read_images(file: zipfile.ZipFile, headers: list[_Header], size: int | None
                     batch = np.stack([resize(Image.fromarray(image), size) for image in batch])
                 images[row : row + count, ..., 0] = batch
                 row += count
-            # To the end, so that the checksum of the whole member is compared.
-            stream.read(1)
     return images
 
 

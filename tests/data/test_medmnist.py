@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedtutor.data import split_by_patient
-from fedtutor.data.medmnist import MEDMNIST_CLASSES, read_medmnist
+from fedtutor.data.medmnist import read_medmnist
 from fedtutor.data.nih import FINDINGS
 from fedtutor.errors import DataError
 
@@ -133,11 +133,23 @@ def test_an_npz_file_with_arrays_that_do_not_fit_is_refused(tmp_path, changes):
 
 
 @pytest.mark.parametrize("suffix", ["", "_64", "_128", "_224"])
-@pytest.mark.parametrize("name", ["pneumoniamnist", "octmnist"])
-def test_the_known_sets_have_their_class_names_in_every_size(tmp_path, name, suffix):
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("pneumoniamnist", ("normal", "pneumonia")), ("octmnist", ("CNV", "DME", "drusen", "normal"))],
+)
+def test_the_known_sets_have_their_class_names_in_every_size(tmp_path, name, classes, suffix):
     data = read_medmnist(write_npz(tmp_path, name + suffix))
-    assert data.class_names == MEDMNIST_CLASSES[name]
+    assert data.class_names == classes
     assert data.name == name
+
+
+def test_a_byte_that_changed_on_the_disk_is_noticed(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, **medmnist())
+    content = bytearray(path.read_bytes())
+    content[content.index(medmnist()["test_images"].tobytes()) + 7] ^= 1
+    path.write_bytes(content)
+    assert_refused(path, "Bad CRC-32")
 
 
 def test_a_set_of_more_classes_than_known_gets_numbers(tmp_path):

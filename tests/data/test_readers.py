@@ -161,6 +161,8 @@ def test_a_task_is_refused_where_there_is_no_choice(tmp_path):
     for name in "ab":
         save(tmp_path / name / "x.png")
     assert_refused(tmp_path, "no choice of tasks; got 'three-class'", task="three-class")
+    (tmp_path / "x.npz").write_bytes(b"")
+    assert_refused(tmp_path / "x.npz", "no choice of tasks; got 'COVID'", task="COVID")
 
 
 NIH_HEADER = "Finding Labels,Patient ID,Patient Age,Patient Gender,View Position\n"
