@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -132,7 +133,13 @@ def _add_fetch(commands) -> None:
     )
     fetch.add_argument("name", metavar="NAME", help="a name from 'fedtutor datasets'")
     fetch.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
-    fetch.add_argument("--to", type=Path, metavar="DIR", help="folder (default: the set's own)")
+    fetch.add_argument(
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="data folder, in which the set gets a folder of its own (default: FEDTUTOR_DATA, or "
+        "what 'fedtutor datasets' shows)",
+    )
     fetch.add_argument(
         "--keep-archives", action="store_true", help="do not delete archives once unpacked"
     )
@@ -266,7 +273,7 @@ def _datasets(arguments: argparse.Namespace, console: Console) -> int:
         table.add_row(
             info.name,
             info.title,
-            ", ".join(info.tasks or info.classes),
+            _some(info.tasks or info.classes),
             "" if info.images is None else f"{info.images:,}",
             str(info.size),
             info.licence,
@@ -276,6 +283,11 @@ def _datasets(arguments: argparse.Namespace, console: Console) -> int:
     console.print(table)
     console.print(f"Data folder: {data_folder()} (FEDTUTOR_DATA moves it)", soft_wrap=True)
     return 0
+
+
+def _some(words: Sequence[str], most: int = 4) -> str:
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _fetch(arguments: argparse.Namespace, console: Console) -> int:

@@ -29,12 +29,13 @@ def fetch(
     ----------
     name : one of :func:`fedtutor.data.dataset_names`.
     parts : which, by their names in the registry; by default the set's ``default_parts``.
-    folder : where to; by default the set's own below :func:`fedtutor.data.data_folder`.
+    folder : the data folder in which the set gets a folder of its own, by default
+        :func:`fedtutor.data.data_folder`.
     keep_archives : do not delete an archive once its files are unpacked.
 
     Returns
     -------
-    The folder.
+    The set's folder.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def fetch(
         For an unknown name or part, or what could not be fetched; it says how to do it by hand.
     """
     info = find(name)
-    folder = (folder or info.folder).expanduser().absolute()
+    folder = (folder / name if folder else info.folder).expanduser().absolute()
     if info.synthetic:
         raise DataError(f"{name} is drawn on the spot; there is nothing to fetch.")
     if info.git or info.kaggle:

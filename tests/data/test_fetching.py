@@ -103,6 +103,13 @@ def test_what_is_here_is_not_fetched_again(data_folder, nih_mirror):
         fetch("nih-chestxray14", parts=["1", "2"])
 
 
+def test_another_data_folder_has_the_same_form(tmp_path, data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14", folder=tmp_path / "elsewhere")
+    assert folder == tmp_path / "elsewhere" / "nih-chestxray14"
+    assert len(list(folder.rglob("*.png"))) == 4
+    assert not data_folder.exists()
+
+
 def test_an_archive_can_be_kept(data_folder, nih_mirror):
     folder = fetch("nih-chestxray14", keep_archives=True)
     assert (folder / "images_001.tar.gz").is_file()
