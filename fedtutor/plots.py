@@ -10,12 +10,13 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from fedtutor.data.images import NO_FINDING, MedicalImages
+from fedtutor.digest import digest
 from fedtutor.evaluation import Calibration, calibration, confusion
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
@@ -36,18 +37,34 @@ class Picture:
 
     figure: Figure
     alt: str
+    step: float | None = None
+    """What the digest rounds to; coarse for whatever comes out of training, see ``digest``."""
 
     def to_png(self, dpi: int = 110) -> bytes:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
         return buffer.getvalue()
 
-    def to_html(self) -> str:
+    def to_html(self, dpi: int = 110) -> str:
         """An ``<img>`` element that needs no other file."""
-        data = base64.b64encode(self.to_png()).decode("ascii")
+        data = base64.b64encode(self.to_png(dpi)).decode("ascii")
         return f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt)}">'
 
-    _repr_html_ = to_html
+    def rounded(self, step: float) -> Picture:
+        """The same picture, its digest rounded to ``step``."""
+        return replace(self, step=step)
+
+    def __repr__(self) -> str:
+        return digest(self.figure, step=self.step)
+
+    def _repr_html_(self) -> str:
+        # JupyterLab shows a PNG output without any alt text, hence an element of our own; the
+        # digest below it is for whoever wants the numbers or cannot see the picture.
+        words = html.escape(repr(self))
+        return (
+            f"{self.to_html()}<details><summary>The figure in words and numbers</summary>"
+            f"<p>{html.escape(self.alt)}</p><pre>{words}</pre></details>"
+        )
 
 
 def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str]) -> Picture:

@@ -1,0 +1,149 @@
+"""What a figure shows, in text made from the figure itself.
+
+A picture cannot be compared by eye in a test, and another machine draws other pixels. The digest
+is read from the axes (labels, series, rounded data), so that it changes when the figure does and
+only then; it is also what somebody reads who cannot see the figure.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.category import StrCategoryFormatter
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+MOST_VALUES = 12
+"""A longer series is given by its number of points, five of them and their mean."""
+
+Rounding = Callable[[float], str]
+
+
+def digest(figure: Figure, *, step: float | None = None) -> str:
+    """The figure in lines of text.
+
+    Parameters
+    ----------
+    step : for whatever comes out of training, which differs a little from one type of processor
+        to another: a power of ten such as 0.01, to which numbers are rounded; they are then
+        written ≈0.87, and the course's tests let such a number differ by three in its last digit.
+        By default three significant digits, for data that are the same everywhere.
+    """
+    rounded = _rounding(step)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    lines = []
+    if title := figure.get_suptitle():
+        lines.append(f"title: {_round_in(title, rounded)}")
+    blocks = [list(_axes_lines(axes, rounded)) for axes in shown]
+    if len(blocks) == 1:
+        return "\n".join([*lines, *blocks[0]])
+    for number, block in enumerate(blocks, start=1):
+        if block:  # an axes with nothing on it shows nothing
+            lines += [f"panel {number} of {len(blocks)}", *(f"  {line}" for line in block)]
+    return "\n".join(lines)
+
+
+def _axes_lines(axes: Axes, rounded: Rounding) -> Iterator[str]:
+    labels = (("title", axes.get_title()), ("x", axes.get_xlabel()), ("y", axes.get_ylabel()))
+    for name, text in labels if axes.axison else labels[:1]:
+        if text:
+            yield f"{name}: {_round_in(text, rounded)}"
+    if axes.axison:
+        for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+            if names := _tick_names(axis):
+                yield f"{name} ticks: {', '.join(_round_in(text, rounded) for text in names)}"
+    for line in axes.lines:
+        yield f"line{_label(line)}: {_points(line.get_xdata(), line.get_ydata(), rounded)}"
+    for container in axes.containers:
+        if isinstance(container, BarContainer):
+            yield f"bars{_label(container)}: {_bars(container, rounded)}"
+    for collection in axes.collections:
+        yield _collection(collection, rounded)
+    for image in axes.images:
+        yield f"image: {_array(image.get_array(), rounded)}"
+    for text in axes.texts:
+        if text.get_text():
+            yield f"text: {_round_in(text.get_text(), rounded)}"
+
+
+def _collection(collection, rounded: Rounding) -> str:
+    if isinstance(collection, QuadMesh):
+        return f"cells: {_array(collection.get_array(), rounded)}"
+    if isinstance(collection, PathCollection):
+        x, y = np.ma.getdata(collection.get_offsets()).reshape(-1, 2).T
+        return f"dots{_label(collection)}: {_points(x, y, rounded)}"
+    return f"{type(collection).__name__}{_label(collection)}"
+
+
+def _points(x, y, rounded: Rounding) -> str:
+    x, y = np.asarray(x), np.asarray(y)
+    return f"{len(y)} points, x {_values(x, rounded)}; y {_values(y, rounded)}"
+
+
+def _bars(container: BarContainer, rounded: Rounding) -> str:
+    lengths = [
+        bar.get_width() if container.orientation == "horizontal" else bar.get_height()
+        for bar in container
+    ]
+    return f"{len(lengths)}, {_values(np.asarray(lengths), rounded)}"
+
+
+def _array(array, rounded: Rounding) -> str:
+    array = np.ma.getdata(array)
+    values = f", {_values(array.ravel(), rounded)}" if array.size <= MOST_VALUES else ""
+    return f"{'x'.join(map(str, array.shape))}, mean {rounded(float(np.nanmean(array)))}{values}"
+
+
+def _values(values: np.ndarray, rounded: Rounding) -> str:
+    if values.dtype.kind not in "fiub":
+        return " ".join(map(str, values[:MOST_VALUES]))
+    one = rounded if values.dtype.kind == "f" else _whole  # counted, not measured
+    if len(values) <= MOST_VALUES:
+        return " ".join(map(one, values))
+    some = values[np.linspace(0, len(values) - 1, 5).round().astype(int)]
+    return f"{' .. '.join(map(one, some))}, mean {rounded(np.nanmean(values))}"
+
+
+def _whole(value: float) -> str:
+    return str(int(value))
+
+
+def _tick_names(axis: Axis) -> list[str]:
+    """The ticks' labels if somebody wrote them; numbers set by matplotlib say nothing new."""
+    formatter = axis.get_major_formatter()
+    if isinstance(formatter, StrCategoryFormatter):
+        return [str(name) for name in axis.units._mapping]
+    if isinstance(formatter, (FixedFormatter, FuncFormatter)):
+        return [text for text in formatter.format_ticks(axis.get_majorticklocs()) if text]
+    return []
+
+
+def _label(artist) -> str:
+    label = str(artist.get_label())
+    return "" if label.startswith("_") or not label else f" {label!r}"
+
+
+def _rounding(step: float | None) -> Rounding:
+    if step is None:  # + 0.0 makes -0 a plain 0
+        return lambda value: f"{float(f'{value:.3g}') + 0.0:.12g}" if math.isfinite(value) else "-"
+    if not 0 < step <= 1:
+        raise ValueError(f"step must lie above 0 and be at most 1, such as 0.01; got {step}.")
+    decimals = round(-math.log10(step))
+
+    def rounded(value: float) -> str:
+        return f"≈{round(value, decimals) + 0.0:.{decimals}f}" if math.isfinite(value) else "-"
+
+    return rounded
+
+
+def _round_in(text: str, rounded: Rounding) -> str:
+    """The text on one line, its decimal numbers rounded as the data are."""
+    flat = " ".join(text.split())
+    return re.sub(r"-?\d+\.\d+", lambda match: rounded(float(match.group())), flat)
