@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from fedtutor.data.images import NO_FINDING, MedicalImages
 from fedtutor.digest import digest
@@ -347,3 +349,108 @@ def _bounds(bounds: list) -> str:
 
 def _some(rows: list[str], most: int = 12) -> str:
     return "; ".join(rows[:most]) + (f"; and {len(rows) - most} more" if len(rows) > most else "")
+
+
+def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01) -> Picture:
+    """A heat map of AUCs: rows where a model was trained, columns where it is tested.
+
+    ``aucs`` is float (hospitals, hospitals), NaN where there is none; ``step`` is what the digest
+    rounds to. The diagonal, a hospital's own model on its own test patients, is framed.
+    """
+    import seaborn  # here, as it takes a second to import
+
+    wrapped = ["\n".join(textwrap.wrap(name, 14)) for name in names]
+    figure = Figure(figsize=(2.6 + 1.15 * len(names), 1.4 + 0.62 * len(names)))
+    axes = figure.add_subplot()
+    seaborn.heatmap(
+        aucs,
+        annot=True,
+        fmt=".2f",
+        cmap="Blues",
+        vmin=0.5,
+        vmax=1,
+        cbar_kws={"label": "AUC"},
+        xticklabels=wrapped,
+        yticklabels=wrapped,
+        linewidths=1,
+        ax=axes,
+    )
+    for k in range(len(names)):
+        axes.add_patch(
+            Rectangle((k + 0.04, k + 0.04), 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5)
+        )
+    for text, value in zip(axes.texts, np.ravel(aucs), strict=False):
+        text.set_color("white" if value > 0.85 else "black")  # to be read on its blue
+    axes.tick_params(axis="x", rotation=0, labelsize=9)
+    axes.tick_params(axis="y", rotation=0, labelsize=9)
+    axes.set_xlabel("tested on patients of")
+    axes.set_ylabel("trained at")
+    said = [
+        f"the model of {name}: {', '.join(f'{value:.2f}' for value in row)}"
+        for name, row in zip(names, np.asarray(aucs), strict=True)
+    ]
+    return Picture(
+        figure,
+        f"AUC on the test patients of {', '.join(names)}, in this order; {_some(said)}.",
+        step,
+    )
+
+
+def roc_and_images(
+    probabilities: np.ndarray, data: MedicalImages, *, step: float = 0.1, most: int = 4
+) -> Picture:
+    """ROC curves, one a class, beside an image of each class with what the model makes of it.
+
+    ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the
+    ``most`` commonest are shown. The curves are drawn at ten rates, as those of a small test set
+    are stairs whose every step is one image.
+    """
+    from sklearn.metrics import roc_curve
+
+    rates = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0])
+    classes = np.arange(len(data.class_names))
+    truth = data.labels if data.multi_label else (data.labels[:, None] == classes).astype(int)
+    counts = truth.sum(axis=0)
+    shown = np.sort(np.argsort(-counts, kind="stable")[:most])
+    shown = shown[(counts[shown] > 0) & (counts[shown] < len(data))]
+    figure = Figure(figsize=(8.4, 3.4))
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    left.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    said = []
+    for k, dash, marker in zip(shown, ("-", "--", ":", "-."), "oDs^", strict=False):
+        false_alarms, found, _ = roc_curve(truth[:, k], probabilities[:, k])
+        height = found[np.searchsorted(false_alarms, rates, side="right") - 1]
+        name, colour = f"{data.class_names[k]} ({counts[k]} images)", CLASS_COLOURS[k % 8]
+        left.plot(rates, height, dash, color=colour, marker=marker, markersize=4, label=name)
+        said.append(f"{name} finds {height[4]:.2f} at one false alarm in five")
+    left.set_xlabel("false alarms (share of the others)")
+    left.set_ylabel("found (share of the class)")
+    left.set_ylim(-0.02, 1.04)
+    left.legend(loc="lower right", frameon=False, fontsize=8)
+    _tidy(left, grid="both")
+    _two_of_each_class(right, probabilities, data, truth, shown)
+    kind = "synthetic images" if data.synthetic else "images"
+    return Picture(
+        figure,
+        f"ROC curves: {'; '.join(said)}. Beside them {kind} of each class with the probability "
+        "that the model gives the right class.",
+        step,
+    )
+
+
+def _two_of_each_class(axes, probabilities, data: MedicalImages, truth, classes) -> None:
+    """All in one axes: a figure with one for each image takes three times as long to draw."""
+    side = data.image_shape[0]
+    pitch = 1.2 * side
+    for column, k in enumerate(classes):
+        middle = (column + 0.5) * pitch
+        axes.text(middle, -0.12 * side, data.class_names[k], ha="center", va="bottom", fontsize=9)
+        for row, index in enumerate(np.flatnonzero(truth[:, k])[:2]):
+            left, top = middle - side / 2, row * 1.35 * side
+            extent = (left, left + side, top + side, top)
+            axes.imshow(data.images[index, ..., 0], cmap="gray", vmin=0, vmax=255, extent=extent)
+            words = f"model: {probabilities[index, k]:.2f}"
+            axes.text(middle, top + 1.02 * side, words, ha="center", va="top", fontsize=9)
+    axes.set_xlim(0, max(len(classes), 1) * pitch)
+    axes.set_ylim(2.7 * side, -0.35 * side)
+    axes.set_axis_off()
