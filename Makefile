@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab bench bench-quick lint lock clean
+.PHONY: help setup run test test-browser refresh lab bench bench-quick lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,14 @@ test: $(READY) ## pass all tests
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python tests/notebooks/compare.py
+
+test-browser: $(READY) ## run the notebooks in the real JupyterLab, in a browser without a window
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	$(VENV)/bin/python tests/notebooks/browser.py
+
+refresh: $(READY) ## run the notebooks anew and store their outputs
+	$(VENV)/bin/python tests/notebooks/refresh.py
 
 lab: $(READY) ## open the course in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks

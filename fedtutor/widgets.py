@@ -42,8 +42,7 @@ def _labelled(kind: type, label: str, values: Iterable, value: object | None) ->
         options=options,
         value=options[0] if value is None else value,
         description=label,
-        style={"description_width": "14em"},
-        layout={"width": "34em"},
+        layout={"width": "max-content"},
     )
 
 
@@ -53,8 +52,8 @@ class Panel:
     Parameters
     ----------
     show : from the controls' values, by name, to (Picture or table, sentence). It must be pure,
-        as each setting is shown once and then remembered, and take less than 0.2 s: compute
-        beforehand whatever takes longer.
+        as a setting once drawn is remembered, and take less than 0.2 s: compute beforehand what
+        takes longer. It must not look at a name that a later cell gives to something else.
     controls : :func:`slider` or :func:`choice`, or any ipywidgets control with a ``value``.
     """
 
@@ -65,6 +64,10 @@ class Panel:
             raise ValueError("a panel needs at least one control; got none.")
         self._show = show
         self._controls = controls
+        # Labels of one width have the controls begin below each other, and none is cut off.
+        longest = max(len(control.description) for control in controls.values())
+        for control in controls.values():
+            control.style.description_width = f"{0.6 * longest + 0.5:.1f}em"
         self._seen: dict[tuple, tuple[str, str]] = {}
 
     @property
