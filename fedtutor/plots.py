@@ -454,3 +454,88 @@ def _two_of_each_class(axes, probabilities, data: MedicalImages, truth, classes)
     axes.set_xlim(0, max(len(classes), 1) * pitch)
     axes.set_ylim(2.7 * side, -0.35 * side)
     axes.set_axis_off()
+
+
+def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
+    """Age, sex and view in each hospital, as far as the table knows them.
+
+    Age: the median and the middle 80 %; sex: the share of women; view: the share of one view.
+    """
+    table = hospitals[0].table
+    panels = [column for column in ("age", "sex", "view") if column in table.columns]
+    figure = Figure(figsize=(8.6, 1.2 + 0.4 * len(names)))
+    grid = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
+    said = {}
+    for axes, column in zip(grid, panels, strict=False):
+        values = [h.table[column].dropna() for h in hospitals]
+        if column == "age":
+            low, middle, high = np.array([np.percentile(v, [10, 50, 90]) for v in values]).T
+            axes.hlines(range(len(names)), low, high, color=BLUE, linewidth=3, alpha=0.4)
+            axes.set_xlabel("age: median and middle 80 %")
+            axes.set_xlim(0, 100)
+        else:
+            one = "F" if column == "sex" else min(set().union(*map(set, values)))
+            middle = np.array([(v == one).mean() for v in values])
+            axes.set_xlabel("share of women" if column == "sex" else f"share of view {one}")
+            axes.set_xlim(-0.06, 1.06)
+        axes.plot(middle, range(len(names)), "oDs"[len(said)], color=BLUE, markersize=8)
+        said[axes.get_xlabel()] = middle
+        _tidy(axes, grid="both")
+    grid[0].set_yticks(range(len(names)), names)
+    grid[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.tight_layout()
+    words = [
+        f"{name}: {', '.join(f'{label} {values[k]:.3g}' for label, values in said.items())}"
+        for k, name in enumerate(names)
+    ]
+    return Picture(figure, f"Who comes to each hospital. {_some(words)}.")
+
+
+def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
+    """An image of each hospital, all of one class, over the hospitals' grey levels.
+
+    The grey levels are of all images of a hospital, as they are and standardised.
+    """
+    from fedtutor.model import standardise
+
+    stratum = np.bincount(np.concatenate([h.strata for h in hospitals])).argmax()
+    figure = Figure(figsize=(9.2, 4.8))
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.5))
+    for axes, name, own in zip(
+        top.subplots(1, len(names), squeeze=False)[0], names, hospitals, strict=True
+    ):
+        index = int((own.strata == stratum).argmax())
+        axes.imshow(own.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
+        axes.set_title("\n".join(textwrap.wrap(name, 16)), fontsize=8)
+        axes.set_axis_off()
+    raw, evened = bottom.subplots(1, 2, gridspec_kw={"top": 0.76})
+    middles = {}
+    for k, (name, own) in enumerate(zip(names, hospitals, strict=True)):
+        style = {
+            "color": CLASS_COLOURS[k % 8],
+            "linestyle": ("-", "--", ":", "-.")[k % 4],
+            "marker": "oDs^vX"[k % 6],
+            "markevery": (k % 6, 6),
+            "label": name,
+        }
+        images = np.asarray(own.images[:200])
+        middles[name] = float(np.median(images))
+        for axes, values, edges in (
+            (raw, images, np.linspace(0, 256, 25)),
+            (evened, standardise(images), np.linspace(-3, 3, 25)),
+        ):
+            shares = np.histogram(values, edges)[0] / values.size
+            axes.plot((edges[:-1] + edges[1:]) / 2, shares, linewidth=1.6, **style)
+    for axes, label in ((raw, "grey level"), (evened, "grey level, standardised")):
+        axes.set_xlabel(label)
+        axes.set_yticks([])
+        _tidy(axes)
+    raw.set_ylabel("how common")
+    bottom.legend(*raw.get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
+    said = ", ".join(f"{name} {value:.0f}" for name, value in middles.items())
+    return Picture(
+        figure,
+        f"One {hospitals[0].strata_names[stratum]} image of each hospital, and how common each "
+        f"grey level is, as it is and standardised. Median grey level: {said}.",
+        0.01,
+    )
