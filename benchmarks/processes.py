@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row, print_rows, runs, side_by_side
 
-EPOCHS = 10
+EPOCHS = 12
 
 
 def python(*args: str) -> None:

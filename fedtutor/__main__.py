@@ -51,7 +51,7 @@ RUN_OPTIONS = {
         "X",
         "evenness of dirichlet and quantity: 0.1 very uneven, 100 nearly even",
     ),
-    "--rounds": (int, 10, "N", "rounds of federation"),
+    "--rounds": (int, 12, "N", "rounds of federation"),
     "--local-epochs": (int, 1, "N", "passes a hospital makes over its own images in a round"),
     "--strategy": (
         str,
@@ -63,7 +63,7 @@ RUN_OPTIONS = {
     "--size": (int, None, "PIXELS", "side of the images (default: the set's own)"),
     "--seed": (int, 0, "N", "of everything random"),
     "--optimizer": (str, "adam", "NAME", "adam, sgd or momentum"),
-    "--learning-rate": (float, 2e-3, "X", "step size"),
+    "--learning-rate": (float, 1e-3, "X", "step size"),
     "--schedule": (str, "constant", "NAME", "step size over the rounds: constant or cosine"),
     "--batch-size": (int, 8, "N", "images in a gradient step"),
     "--min-hospitals": (int, 1, "N", "stop if fewer send a usable update in a round"),

@@ -39,13 +39,13 @@ class RunSettings:
     hospitals: int | None = None
     partition: str | None = None
     alpha: float = 0.5
-    rounds: int = 10
+    rounds: int = 12
     local_epochs: int = 1
     strategy: str = "fedavg"
     size: int | None = None
     seed: int = 0
     min_hospitals: int = 1
-    training: TrainingSettings = field(default_factory=TrainingSettings)
+    training: TrainingSettings = TrainingSettings(learning_rate=1e-3)
 
     def __post_init__(self) -> None:
         for name in ("hospitals", "rounds", "local_epochs", "min_hospitals"):
