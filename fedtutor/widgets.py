@@ -32,8 +32,13 @@ def slider(label: str, values: Iterable, *, value: object | None = None) -> ipyw
 
 
 def choice(label: str, values: Iterable, *, value: object | None = None) -> ipywidgets.Widget:
-    """A drop-down list; by default it starts at the first."""
-    return _labelled(ipywidgets.Dropdown, label, values, value)
+    """A row of buttons, one a value; by default the first is pressed.
+
+    Not a drop-down list: JupyterLab takes the arrow keys away from it.
+    """
+    buttons = _labelled(ipywidgets.ToggleButtons, label, values, value)
+    buttons.style.button_width = "auto"
+    return buttons
 
 
 def _labelled(kind: type, label: str, values: Iterable, value: object | None) -> ipywidgets.Widget:
@@ -42,7 +47,6 @@ def _labelled(kind: type, label: str, values: Iterable, value: object | None) ->
         options=options,
         value=options[0] if value is None else value,
         description=label,
-        layout={"width": "max-content"},
     )
 
 
@@ -65,9 +69,11 @@ class Panel:
         self._show = show
         self._controls = controls
         # Labels of one width have the controls begin below each other, and none is cut off.
-        longest = max(len(control.description) for control in controls.values())
+        label = 0.6 * max(len(control.description) for control in controls.values()) + 0.5
         for control in controls.values():
-            control.style.description_width = f"{0.6 * longest + 0.5:.1f}em"
+            control.style.description_width = f"{label:.1f}em"
+            is_row = isinstance(control, ipywidgets.ToggleButtons)
+            control.layout.width = "100%" if is_row else f"{label + 20:.1f}em"
         self._seen: dict[tuple, tuple[str, str]] = {}
 
     @property

@@ -33,7 +33,10 @@ SETTINGS = {
 }
 # Not ours: what JupyterLab itself asks for in vain without a network or a language server.
 NOISE = ("favicon", "extensionmanager", "lsp", "ERR_INTERNET_DISCONNECTED", "net::ERR_NAME")
-MOVES = {"slider": ("ArrowRight", "ArrowLeft"), "select": ("ArrowDown", "ArrowUp")}
+# JupyterLab keeps the arrow keys from a drop-down list; End and Home reach it.
+CONTROLS = "[role=slider], select, .widget-toggle-buttons button:last-of-type"
+STANDS = "e => e.value || e.getAttribute('aria-valuenow') || e.className"
+MOVES = {"slider": ("ArrowRight", "ArrowLeft"), "select": ("End", "Home"), "button": ("Space",)}
 
 
 @contextmanager
@@ -145,9 +148,9 @@ def _panels(page: Page, shots: Path) -> Iterator[str]:
     for k in range(panels.count()):
         panel = panels.nth(k)
         panel.screenshot(path=shots / f"panel-{k + 1}.png")
-        controls = panel.locator("[role=slider], select")
+        controls = panel.locator(CONTROLS)
         if not controls.count():
-            yield f"panel {k + 1} has no slider and no list"
+            yield f"panel {k + 1} has nothing to move"
         for c in range(controls.count()):
             yield from _move(panel, controls.nth(c), f"panel {k + 1}, control {c + 1}")
         panel.screenshot(path=shots / f"panel-{k + 1}-moved.png")
@@ -155,25 +158,31 @@ def _panels(page: Page, shots: Path) -> Iterator[str]:
 
 def _move(panel: Locator, control: Locator, name: str) -> Iterator[str]:
     """Focus a control and press an arrow key, the other one if it stood at its end."""
-    kind = "select" if control.evaluate("e => e.tagName") == "SELECT" else "slider"
-    box = control.locator("xpath=ancestor::*[contains(@class, 'widget-inline-hbox')][1]")
+    tag = control.evaluate("e => e.tagName").lower()
+    kind = tag if tag in MOVES else "slider"
+    box = control.locator("xpath=ancestor::*[.//*[contains(@class, 'widget-label')]][1]")
+    if kind == "button" and "mod-active" in control.get_attribute("class"):
+        control = box.locator("button").first  # the last one is pressed already
     label = box.locator(".widget-label").first.inner_text().strip()
     if not label:
         yield f"{name} has no label"
+    track = control if kind != "slider" else box.locator(".noUi-target").first
+    if track.bounding_box()["width"] < (80 if kind == "slider" else 20):
+        yield f"{name} ({label}) is too narrow to be used"
+    content = "all => all.map(e => e.innerHTML).join()"
     shown = panel.locator(".widget-html-content")
-    before = shown.evaluate_all("all => all.map(e => e.innerHTML).join()")
+    before = shown.evaluate_all(content)
     for key in MOVES[kind]:
-        control.focus()
-        control.press(key)
+        stood = control.evaluate(STANDS)
+        control.press(key)  # focuses it, as the Tab key would
         begin = time.monotonic()
-        while time.monotonic() < begin + 10:
-            if shown.evaluate_all("all => all.map(e => e.innerHTML).join()") != before:
-                took = 1000 * (time.monotonic() - begin)
-                print(f"    {name} ({label}): changed after {took:.0f} ms")
+        while (waited := time.monotonic() - begin) < 20:
+            if shown.evaluate_all(content) != before:
+                print(f"    {name} ({label}): changed after {1000 * waited:.0f} ms")
                 return
+            if waited > 2 and control.evaluate(STANDS) == stood:
+                break  # it stood at its end
             time.sleep(0.01)
-            if control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax"):
-                break
     yield f"{name} ({label}) was moved and nothing changed"
 
 
