@@ -16,6 +16,7 @@ from fedtutor.partition import partition
 from fedtutor.plots import BLUE, GREY, ORANGE, Picture
 
 MOST_IMAGES = 2000
+HEALTHY = ("normal", "no finding")
 MARKS = ((BLUE, "o", "-"), (ORANGE, "D", "--"))
 
 
@@ -54,6 +55,12 @@ def three_parts(
     rest = replace(rest, table=rest.table.drop(columns="split", errors="ignore"))
     train, validation = split_by_patient(rest, 0.25, seed=seed)
     return train, validation, test
+
+
+def commonest_disease(data: MedicalImages) -> int:
+    """The number of the class with the most images, those without a disease left aside."""
+    healthy = [name.lower() in HEALTHY for name in data.class_names]
+    return int(np.where(healthy, -1, data.class_counts()).argmax())
 
 
 Estimates = Sequence[tuple[float, tuple[float, float]]]
