@@ -359,12 +359,7 @@ def _check_half(my_strategy) -> None:
     rounds = _drawn(strategy, 8, rounds=10)
     sizes = {len(nodes) for nodes in rounds}
     if sizes == {8}:
-        raise Wrong(
-            "All 8 hospitals train in every round.",
-            hint="which fraction is it that counts for training, and does some minimum overrule "
-            "it?",
-            more="fraction_train=0.5; min_train_nodes must not be above half of the hospitals.",
-        )
+        raise Wrong("All 8 hospitals train in every round.", **_why_all(strategy))
     if sizes == {0}:
         raise Wrong(
             "Nobody trains.",
@@ -390,6 +385,24 @@ def _check_half(my_strategy) -> None:
             hint="use a fraction, or the argument num_hospitals, and no fixed number.",
             more="fraction_train=0.5",
         )
+
+
+def _why_all(strategy: Strategy) -> dict[str, str]:
+    """The hint for a strategy that trains everybody, by which of its numbers is to blame."""
+    if getattr(strategy, "fraction_train", 1) < 1:
+        return {
+            "hint": "the fraction is right, but a minimum overrules it.",
+            "more": "min_train_nodes must not be above half of the hospitals; leave it out.",
+        }
+    if getattr(strategy, "fraction_evaluate", 1) < 1:
+        return {
+            "hint": "your fraction counts for the evaluation; training has one of its own.",
+            "more": "fraction_train=0.5",
+        }
+    return {
+        "hint": "which of FedAvg's arguments says how many of them train?",
+        "more": "fraction_train=0.5",
+    }
 
 
 def _either(sizes: set[int]) -> str:
