@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lint import CELL_SECONDS, NOTEBOOKS
+from lint import LONG_CELL_SECONDS, NOTEBOOKS
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 MOST_UNITS = 3
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
     options = [
         "--nbval",
         "--nbval-current-env",
-        f"--nbval-cell-timeout={4 * CELL_SECONDS}",  # a busy machine is no error
+        f"--nbval-cell-timeout={4 * LONG_CELL_SECONDS}",  # a busy machine is no error
         f"--nbval-sanitize-with={SANITIZE}",
         "--quiet",
     ]

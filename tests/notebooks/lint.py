@@ -20,6 +20,8 @@ NOTEBOOKS = HERE.parents[1] / "notebooks"
 TIMINGS = HERE / "timings.json"
 
 CELL_SECONDS, NOTEBOOK_SECONDS = 30, 180
+LONG_CELL_SECONDS, LONG_NOTEBOOK_SECONDS = 60, 300
+LONG = ("08_", "09_", "10_")  # whole experiments, and processes that must be started
 MOST_LINES, MOST_SKIPS, MOST_BYTES = 100, 3, 2_000_000
 SKIP_MARKS = (
     "nbval-ignore-output",
@@ -92,7 +94,7 @@ def problems(path: Path, timings: dict | None = None) -> list[str]:
         *_paths(notebook),
         *_links(notebook, path),
         *_bloat(notebook, path),
-        *_time(notebook, timings.get(timing_key(path))),
+        *_time(notebook, timings.get(timing_key(path)), path.name.startswith(LONG)),
     ]
     if is_lesson(path):
         found += _frame(notebook, timings.get(timing_key(path)), path)
@@ -212,14 +214,16 @@ def _bloat(notebook, path: Path) -> Iterator[str]:
         yield f"the file has {size:,} bytes; at most {MOST_BYTES:,}"
 
 
-def _time(notebook, timing: dict | None) -> Iterator[str]:
+def _time(notebook, timing: dict | None, long: bool) -> Iterator[str]:
     if timing is None or timing["code"] != code_hash(notebook):
         yield "the outputs are not of this code; run `make refresh`"
         return
-    if timing["slowest"] > CELL_SECONDS:
-        yield f"a cell takes {timing['slowest']} s; at most {CELL_SECONDS}"
-    if timing["seconds"] > NOTEBOOK_SECONDS:
-        yield f"the notebook takes {timing['seconds']} s; at most {NOTEBOOK_SECONDS}"
+    cell = LONG_CELL_SECONDS if long else CELL_SECONDS
+    whole = LONG_NOTEBOOK_SECONDS if long else NOTEBOOK_SECONDS
+    if timing["slowest"] > cell:
+        yield f"a cell takes {timing['slowest']} s; at most {cell}"
+    if timing["seconds"] > whole:
+        yield f"the notebook takes {timing['seconds']} s; at most {whole}"
 
 
 def _frame(notebook, timing: dict | None, path: Path) -> Iterator[str]:
