@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -10,21 +10,32 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
 from fedtutor.data.images import MedicalImages
-from fedtutor.errors import FederationError
+from fedtutor.errors import DataError, FederationError
 from fedtutor.evaluation import evaluate
 from fedtutor.federation.guard import GuardedGrid, like_model
 from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.roll import Roll
 from fedtutor.model import Weights, predict
 from fedtutor.trainer import trainer_for
 from fedtutor.training import TrainingSettings, learning_rate_at
 
 
 def train_config(
-    settings: TrainingSettings, *, num_rounds: int, local_epochs: int = 1, seed: int = 0
+    settings: TrainingSettings,
+    *,
+    num_rounds: int,
+    local_epochs: int = 1,
+    seed: int = 0,
+    class_names: Sequence[str] = (),
 ) -> ConfigRecord:
-    """What the server tells the hospitals about training, as a Flower record."""
+    """What the server tells the hospitals about training, as a Flower record.
+
+    With ``class_names`` a hospital refuses to train if its own labels mean something else.
+    """
+    classes = {"class-names": list(class_names)} if class_names else {}
     return ConfigRecord(
         {
+            **classes,
             "optimizer": settings.optimizer,
             "learning-rate": settings.learning_rate,
             "batch-size": settings.batch_size,
@@ -37,7 +48,12 @@ def train_config(
     )
 
 
-def make_client_app(images_of: Callable[[Context], MedicalImages]) -> ClientApp:
+def make_client_app(
+    images_of: Callable[[Context], MedicalImages],
+    *,
+    name_of: Callable[[Context], str] | None = None,
+    mods: Sequence[Callable] = (),
+) -> ClientApp:
     """The hospital's half: train, evaluate and say its name.
 
     Parameters
@@ -45,11 +61,16 @@ def make_client_app(images_of: Callable[[Context], MedicalImages]) -> ClientApp:
     images_of : from the node's ``Context`` to its own images; called on every message, so it
         should cache what is slow to load. ``context.node_config["partition-id"]`` is the
         hospital's number.
+    name_of : from the node's ``Context`` to the hospital's name; by default what its
+        ``node_config`` says, or "Hospital 1" and so on.
+    mods : Flower mods, functions of (message, context, call_next) around the whole of it.
     """
-    app = ClientApp()
+    app = ClientApp(mods=list(mods))
+    name_of = name_of or _name_of
 
     def load(message: Message, context: Context):
         images, config = images_of(context), message.content["config"]
+        _check_classes(images, config)
         settings = TrainingSettings(
             optimizer=str(config["optimizer"]),
             learning_rate=float(config["learning-rate"]),
@@ -92,11 +113,24 @@ def make_client_app(images_of: Callable[[Context], MedicalImages]) -> ClientApp:
 
     @app.query()
     def who(message: Message, context: Context) -> Message:
-        number = int(context.node_config.get("partition-id", 0)) + 1
-        name = context.node_config.get("name", f"Hospital {number}")
-        return Message(RecordDict({"hospital": ConfigRecord({"name": name})}), reply_to=message)
+        name = ConfigRecord({"name": name_of(context)})
+        return Message(RecordDict({"hospital": name}), reply_to=message)
 
     return app
+
+
+def _name_of(context: Context) -> str:
+    number = int(context.node_config.get("partition-id", 0)) + 1
+    return str(context.node_config.get("name", f"Hospital {number}"))
+
+
+def _check_classes(images: MedicalImages, config: ConfigRecord) -> None:
+    wanted = config.get("class-names")
+    if wanted is not None and list(wanted) != list(images.class_names):
+        raise DataError(
+            f"the server's labels are {', '.join(wanted)}, and this hospital's "
+            f"{', '.join(images.class_names)}; agree on the classes and their order."
+        )
 
 
 def make_server_app(
@@ -109,6 +143,8 @@ def make_server_app(
     timeout: float = 3600.0,
     on_reply: Callable[[int, str, dict], None] | None = None,
     on_round: Callable[[int, Weights, GuardedGrid], dict[str, float] | None] | None = None,
+    max_ratio: float | None = None,
+    roll: Roll | None = None,
 ) -> ServerApp:
     """The server's half: ``num_rounds`` rounds of a Flower strategy over a guarded grid.
 
@@ -122,6 +158,8 @@ def make_server_app(
     on_reply : called after each sound update with (round, hospital, metrics).
     on_round : called with (round, global weights, guarded grid) before the first round (as round
         0) and after each; what it returns is kept as Flower's central evaluation.
+    max_ratio, roll : see :class:`~fedtutor.federation.GuardedGrid`; over a network both are
+        wanted, and the strategy's ``min_available_nodes`` must not be above the roll's minimum.
 
     The final weights are left in ``context.state["arrays"]``.
     """
@@ -131,7 +169,14 @@ def make_server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        guarded = GuardedGrid(grid, initial_weights, min_hospitals=min_hospitals, on_reply=on_reply)
+        guarded = GuardedGrid(
+            grid,
+            initial_weights,
+            min_hospitals=min_hospitals,
+            on_reply=on_reply,
+            max_ratio=max_ratio,
+            roll=roll,
+        )
 
         def evaluate_fn(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
             weights = like_model(to_weights(arrays), initial_weights)

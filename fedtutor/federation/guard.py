@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -12,6 +13,7 @@ from flwr.supercore.run import Run
 from fedtutor.aggregation import check_num_examples, check_update
 from fedtutor.errors import FederationError, UpdateError
 from fedtutor.federation.records import num_bytes, to_record, to_weights
+from fedtutor.federation.roll import Roll
 from fedtutor.model import Weights
 
 
@@ -45,6 +47,10 @@ class GuardedGrid(Grid):
     like : the model's weights; every update must have their number, shapes and dtypes.
     min_hospitals : with fewer sound updates than this the round fails.
     on_reply : called after each sound update with (round, hospital, metrics).
+    max_ratio : leave out an update more than so many times as long as the round's median one,
+        length being the Euclidean distance from the model that was sent. For that the updates of
+        a round are held together; by default they are not looked at, and pass one by one.
+    roll : whom a round waits for; by default for nobody, as one process has all its hospitals.
     """
 
     def __init__(
@@ -54,11 +60,17 @@ class GuardedGrid(Grid):
         *,
         min_hospitals: int = 1,
         on_reply: Callable[[int, str, dict], None] | None = None,
+        max_ratio: float | None = None,
+        roll: Roll | None = None,
     ) -> None:
+        if max_ratio is not None and not max_ratio > 1:
+            raise FederationError(f"max_ratio must be above 1, such as 10; got {max_ratio}.")
         self._grid = grid
         self._like = like
         self._min_hospitals = min_hospitals
         self._on_reply = on_reply
+        self._max_ratio = max_ratio
+        self._roll = roll
         self._names: dict[int, str] = {}
         self.left_out: list[LeftOut] = []
         self.traffic: dict[int, Traffic] = {}
@@ -74,7 +86,9 @@ class GuardedGrid(Grid):
         return self._grid.create_message(*args, **kwargs)
 
     def get_node_ids(self) -> Iterable[int]:
-        return self._grid.get_node_ids()
+        if self._roll is None:
+            return self._grid.get_node_ids()
+        return self._roll.call(self._grid.get_node_ids)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         return self._grid.push_messages(messages)
@@ -109,22 +123,61 @@ class GuardedGrid(Grid):
         server_round = int(messages[0].content["config"]["server-round"])
         sent = self._in_model_dtypes(messages)
         traffic = self.traffic[server_round] = Traffic(bytes_down=num_bytes(sent) * len(messages))
-        silent = {message.metadata.dst_node_id for message in messages}
-        for reply in self._grid.send_and_receive(messages, timeout=timeout):
-            silent.discard(reply.metadata.src_node_id)
-            name = self._names[reply.metadata.src_node_id]
-            if reason := _what_is_wrong(reply, self._like, name):
-                self.left_out.append(LeftOut(server_round, name, reason))
-                continue
+        self._note_absent(server_round)
+        replies = self._sound_replies(server_round, messages, timeout)
+        if self._max_ratio is not None:
+            replies = self._of_usual_length(server_round, list(replies), to_weights(sent))
+        for name, reply in replies:
             traffic.bytes_up += num_bytes(reply.content["arrays"])
             traffic.hospitals.append(name)
             if self._on_reply:
                 self._on_reply(server_round, name, dict(reply.content["metrics"]))
             yield reply
-        for node_id in sorted(silent):
-            reason = f"did not reply within {timeout} s"
-            self.left_out.append(LeftOut(server_round, self._names[node_id], reason))
         self._check_enough(server_round, len(traffic.hospitals), len(messages))
+
+    def _sound_replies(
+        self, server_round: int, messages: list[Message], timeout: float | None
+    ) -> Iterator[tuple[str, Message]]:
+        """(hospital, reply) as they come in; the others are noted with the reason."""
+        silent = {message.metadata.dst_node_id for message in messages}
+        for reply in self._grid.send_and_receive(messages, timeout=timeout):
+            node_id = _sender(reply, messages)
+            silent.discard(node_id)
+            name = self._names[node_id]
+            if reason := _what_is_wrong(reply, self._like, name):
+                self.left_out.append(LeftOut(server_round, name, reason))
+            else:
+                yield name, reply
+        for node_id in sorted(silent):
+            reason = f"did not reply within {timeout:g} s"
+            self.left_out.append(LeftOut(server_round, self._names[node_id], reason))
+
+    def _of_usual_length(
+        self, server_round: int, replies: list[tuple[str, Message]], sent: Weights
+    ) -> Iterator[tuple[str, Message]]:
+        """The replies but those that are far longer than the median one.
+
+        Of an even number the lower median, so that the longer of two is the suspect.
+        """
+        lengths = [distance(to_weights(reply.content["arrays"]), sent) for _, reply in replies]
+        usual = sorted(lengths)[(len(lengths) - 1) // 2] if lengths else 0.0
+        for (name, reply), length in zip(replies, lengths, strict=True):
+            if usual and length > self._max_ratio * usual:
+                reason = (
+                    f"its update is {length / usual:.3g} times as long as the median one; at most "
+                    f"{self._max_ratio:g} times is let in."
+                )
+                self.left_out.append(LeftOut(server_round, name, reason))
+            else:
+                yield name, reply
+
+    def _note_absent(self, server_round: int) -> None:
+        """Who took part before and is not connected now."""
+        if self._roll is None:
+            return
+        here = set(self._grid.get_node_ids())
+        for node_id in sorted(set(self._names) - here):
+            self.left_out.append(LeftOut(server_round, self._names[node_id], "is not connected"))
 
     def _in_model_dtypes(self, messages: list[Message]) -> ArrayRecord:
         """Put the model's own dtypes into the messages: some strategies compute in float64, and
@@ -152,6 +205,21 @@ class GuardedGrid(Grid):
 def like_model(weights: Weights, like: Weights) -> Weights:
     """The weights in the dtypes of ``like``, without a copy where they have them already."""
     return [a.astype(b.dtype, copy=False) for a, b in zip(weights, like, strict=True)]
+
+
+def distance(one: Weights, other: Weights) -> float:
+    """The Euclidean distance of two models, all their numbers taken together, in float64."""
+    squares = (np.square(a - b, dtype=np.float64).sum() for a, b in zip(one, other, strict=True))
+    return float(np.sqrt(sum(squares)))
+
+
+def _sender(reply: Message, messages: list[Message]) -> int:
+    """The hospital that a reply is of; Flower signs some error messages itself."""
+    asked = {message.metadata.dst_node_id for message in messages}
+    if reply.metadata.src_node_id in asked:
+        return reply.metadata.src_node_id
+    answered = reply.metadata.reply_to_message_id
+    return next(m.metadata.dst_node_id for m in messages if m.metadata.message_id == answered)
 
 
 def _what_is_wrong(reply: Message, like: Weights, hospital: str) -> str | None:
