@@ -52,7 +52,8 @@ def resident_mb() -> float:
 
 def scaling_rows() -> list[Row]:
     """A hundred and a thousand hospitals beside ten."""
-    counts = {10: 60, 100: 8, 1000: 3}  # rounds, of which the first is not counted
+    # rounds, of which the first is not counted
+    counts = {10: runs(60, 20), 100: runs(8, 4), 1000: runs(3, 2)}
     found = [
         {n: in_child(__spec__.name, str(n), str(rounds)) for n, rounds in counts.items()}
         for _ in range(runs(5, 1))
@@ -85,7 +86,7 @@ def scaling_rows() -> list[Row]:
 
 def growth_row() -> Row:
     """The fiftieth round beside the fifth."""
-    found = [in_child(__spec__.name, "10", "50")["mb_after"] for _ in range(runs(5, 2))]
+    found = [in_child(__spec__.name, "10", "50")["mb_after"] for _ in range(runs(5))]
     return from_pairs(
         "memory after round 50",
         [(after[50], after[5]) for after in found],

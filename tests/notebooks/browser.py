@@ -157,11 +157,15 @@ def _panels(page: Page, shots: Path) -> Iterator[str]:
 
 
 def _move(panel: Locator, control: Locator, name: str) -> Iterator[str]:
-    """Focus a control and press an arrow key, the other one if it stood at its end."""
+    """Focus a control and press an arrow key, the other one if it stood at its end.
+
+    A button is let go again, as under another choice a slider may rightly have no effect.
+    """
     tag = control.evaluate("e => e.tagName").lower()
     kind = tag if tag in MOVES else "slider"
     box = control.locator("xpath=ancestor::*[.//*[contains(@class, 'widget-label')]][1]")
-    if kind == "button" and "mod-active" in control.get_attribute("class"):
+    chosen = box.locator("button.mod-active").element_handle() if kind == "button" else None
+    if chosen and "mod-active" in control.get_attribute("class"):
         control = box.locator("button").first  # the last one is pressed already
     label = box.locator(".widget-label").first.inner_text().strip()
     if not label:
@@ -179,6 +183,8 @@ def _move(panel: Locator, control: Locator, name: str) -> Iterator[str]:
         while (waited := time.monotonic() - begin) < 20:
             if shown.evaluate_all(content) != before:
                 print(f"    {name} ({label}): changed after {1000 * waited:.0f} ms")
+                if chosen:
+                    chosen.press("Space")
                 return
             if waited > 2 and control.evaluate(STANDS) == stood:
                 break  # it stood at its end

@@ -4,7 +4,7 @@
 
 Each runs from its first cell on a fresh kernel. Whatever changes from run to run (times, widget
 views, versions) is left out of the file, so that a second refresh changes nothing. How long they
-took goes to ``timings.json``, and from there into the map in ``notebooks/README.md``.
+took goes to ``timings.json``, and from there into the maps of the two READMEs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+MAPS = {NOTEBOOKS / "README.md": "", NOTEBOOKS.parent / "README.md": "notebooks/"}
 MAP = re.compile(r"(<!-- map -->\n).*?(<!-- /map -->)", re.S)
 
 
@@ -121,8 +122,8 @@ def timing(notebook, seconds: list[float], before: dict | None) -> dict:
     return now if now["seconds"] < 0.9 * before["seconds"] - 1 else before
 
 
-def map_of_notebooks(timings: dict) -> str:
-    """A Markdown table: notebook, what it is about, minutes."""
+def map_of_notebooks(timings: dict, folder: str = "") -> str:
+    """A Markdown table: notebook, what it is about, minutes; ``folder`` goes before the links."""
     rows = ["| notebook | | minutes | of which computing |", "|---|---|---|---|"]
     for path in filter(is_lesson, course()):
         if timing_key(path) not in timings:  # written, and not yet refreshed
@@ -132,7 +133,7 @@ def map_of_notebooks(timings: dict) -> str:
         seconds = timings[timing_key(path)]["seconds"]
         took = f"{max(10, 10 * round(seconds / 10))} s"
         total = minutes_of(notebook, seconds)
-        rows.append(f"| [{path.stem}]({path.name}) | {title} | {total} | {took} |")
+        rows.append(f"| [{path.stem}]({folder}{path.name}) | {title} | {total} | {took} |")
     return "\n".join(rows) + "\n"
 
 
@@ -161,9 +162,9 @@ def main(names: list[str]) -> int:
         write(path, settle(notebook))
         note(timing_key(path), notebook, seconds)
         print(f"{timing_key(path)}: {sum(seconds):.1f} s, the slowest cell {max(seconds):.1f} s")
-    readme = NOTEBOOKS / "README.md"
-    new = MAP.sub(lambda m: m[1] + map_of_notebooks(read_timings()) + m[2], readme.read_text())
-    write(readme, new)
+    for readme, folder in MAPS.items():
+        table = map_of_notebooks(read_timings(), folder)
+        write(readme, MAP.sub(lambda m, table=table: m[1] + table + m[2], readme.read_text()))
     return 0
 
 

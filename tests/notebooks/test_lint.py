@@ -12,7 +12,7 @@ import pytest
 from compare import agree
 from lint import TIMINGS, code_hash, course, minutes, problems, timing_key
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from refresh import settle, timing
+from refresh import MAPS, map_of_notebooks, read_timings, settle, timing
 
 PATHS = course()
 FIRST = "# 1. Title\n\n**You will learn** much.\n\n**Time** NN minutes.\n\n**You need** nothing."
@@ -238,3 +238,8 @@ def test_nbval_fails_where_outputs_differ_or_cells_need_another_order(
     command = [sys.executable, str(compare), str(path), "-p", "no:cacheprovider", "-c", "/dev/null"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == (0 if passes else 1), run.stdout
+
+
+@pytest.mark.parametrize("readme", MAPS, ids=lambda path: path.parent.name)
+def test_the_map_shows_what_was_measured(readme):
+    assert map_of_notebooks(read_timings(), MAPS[readme]) in readme.read_text()
