@@ -1,0 +1,102 @@
+"""Who gains: the worst hospital, groups, and each hospital against staying alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.serverapp import strategy
+
+from fedtutor.errors import DataError
+from fedtutor.evaluation import BOOTSTRAP_SAMPLES, Evaluation, auc, bootstrap_aucs, interval
+from fedtutor.federation.records import to_weights
+
+Estimate = tuple[float, tuple[float, float]]
+"""A value and its 95 % interval."""
+
+
+class FairFedAvg(strategy.QFedAvg):
+    """Flower's q-FedAvg (Li et al. 2020, algorithm 2) for the course's app.
+
+    A hospital whose training loss F is high counts F**q times: q = 0 is the plain mean, a large q
+    listens to the worst-off. Here its loss goes by the name of "loss", and the updates are
+    copied, as Flower's class works in place and those of one process cannot be written to.
+
+    Parameters
+    ----------
+    q : 0 or more.
+    client_learning_rate : 1 / L of the paper, where an update times L stands for the gradient.
+        Adam's updates do not scale with the gradient; with 1.0 the update itself stands for it.
+    """
+
+    def __init__(self, *, q: float, client_learning_rate: float = 1.0, **kwargs) -> None:
+        super().__init__(
+            client_learning_rate=client_learning_rate, q=q, train_loss_key="loss", **kwargs
+        )
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        return super().aggregate_train(server_round, [_writable(reply) for reply in replies])
+
+
+def _writable(reply: Message) -> Message:
+    if reply.has_content():
+        arrays = [np.array(array) for array in to_weights(reply.content["arrays"])]
+        reply.content["arrays"] = ArrayRecord(arrays)
+    return reply
+
+
+def gain(
+    one: np.ndarray,
+    other: np.ndarray,
+    labels: np.ndarray,
+    *,
+    patients: np.ndarray | None = None,
+    samples: int = BOOTSTRAP_SAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """AUC of one model minus that of another, with the interval of the difference.
+
+    Both are scored on the same drawn patients (a paired bootstrap), so that what makes a patient
+    hard for both does not widen the interval.
+
+    Parameters
+    ----------
+    one, other : float (n, classes), the two models' probabilities for the same images.
+    labels : int (n,), the truth.
+    patients : (n,), who each image is of.
+    """
+    drawn = [
+        bootstrap_aucs(p, labels, patients=patients, samples=samples, seed=seed)
+        for p in (one, other)
+    ]
+    return auc(one, labels) - auc(other, labels), interval(drawn[0] - drawn[1])
+
+
+def worst(scores: Mapping[str, Evaluation]) -> str:
+    """The name of the hospital or group with the lowest AUC; those without an AUC aside.
+
+    ``scores`` is what :func:`fedtutor.evaluation.by_group` gives.
+    """
+    known = {name: one.auc for name, one in scores.items() if np.isfinite(one.auc)}
+    if not known:
+        raise DataError("no group has an AUC: each needs images of more than one class.")
+    return min(known, key=known.get)
+
+
+def verdict(estimate: Estimate) -> str:
+    """ "gains" or "loses" where the interval lies on one side of zero, else "cannot tell"."""
+    _, (low, high) = estimate
+    if low > 0:
+        return "gains"
+    return "loses" if high < 0 else "cannot tell"
+
+
+def recall(probabilities: np.ndarray, labels: np.ndarray, which: int) -> float:
+    """Share of the images of class ``which`` that are called so, 0..1."""
+    of_class = labels == which
+    if not of_class.any():
+        raise DataError(f"there is no image of class {which}, so no recall of it.")
+    return float((probabilities[of_class].argmax(axis=1) == which).mean())
