@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedtutor.data.images import MedicalImages
-from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label
+from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label, predict
 from fedtutor.training import TrainingSettings, check_head, epoch_order, loss_function
 
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ class Trainer:
         somebody looks at it, so that they never change.
         """
         return [np.asarray(variable.read_value()) for variable in self._variables]
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities by the present weights, see :func:`fedtutor.model.predict`."""
+        return predict(self.model, images)
 
     def _compile_start(self):
         import tensorflow as tf

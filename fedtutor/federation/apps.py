@@ -15,8 +15,8 @@ from fedtutor.evaluation import evaluate
 from fedtutor.federation.guard import GuardedGrid, like_model
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.federation.roll import Roll
-from fedtutor.model import Weights, predict
-from fedtutor.trainer import trainer_for
+from fedtutor.model import Weights
+from fedtutor.trainer import Trainer, trainer_for
 from fedtutor.training import TrainingSettings, learning_rate_at
 
 
@@ -53,6 +53,7 @@ def make_client_app(
     *,
     name_of: Callable[[Context], str] | None = None,
     mods: Sequence[Callable] = (),
+    trainer_for: Callable[..., Trainer] = trainer_for,
 ) -> ClientApp:
     """The hospital's half: train, evaluate and say its name.
 
@@ -64,6 +65,7 @@ def make_client_app(
     name_of : from the node's ``Context`` to the hospital's name; by default what its
         ``node_config`` says, or "Hospital 1" and so on.
     mods : Flower mods, functions of (message, context, call_next) around the whole of it.
+    trainer_for : what trains; :func:`fedtutor.torch_client.torch_trainer_for` does it in PyTorch.
     """
     app = ClientApp(mods=list(mods))
     name_of = name_of or _name_of
@@ -107,7 +109,7 @@ def make_client_app(
     def evaluate_global(message: Message, context: Context) -> Message:
         images, _, _, trainer, weights = load(message, context)
         trainer.start(weights)
-        scores = evaluate(predict(trainer.model, images.images), images.labels)
+        scores = evaluate(trainer.predict(images.images), images.labels)
         metrics = MetricRecord({"num-examples": len(images), "accuracy": scores.accuracy})
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
