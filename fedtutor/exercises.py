@@ -66,9 +66,9 @@ class Exercise:
 
 
 def exercise(number: str, title: str) -> Callable[[Callable], Exercise]:
-    """Decorator: register a check under "NN.k", exercise k of notebook NN."""
-    if not re.fullmatch(r"\d\d\.\d", number):
-        raise ValueError(f'an exercise is numbered like "04.1"; got {number!r}.')
+    """Decorator: register a check under "NN.k", exercise k of notebook NN, or "A1.k"."""
+    if not re.fullmatch(r"[A\d]\d\.\d", number):
+        raise ValueError(f'an exercise is numbered like "04.1" or "A1.1"; got {number!r}.')
     if number in REGISTRY:
         raise ValueError(f"there are two exercises {number}.")
 
@@ -88,11 +88,12 @@ def find(number: str) -> Exercise:
         If there is none; lists those of the same notebook.
     """
     lesson = number.split(".")[0]
-    if re.fullmatch(r"\d\d", lesson):
+    if re.fullmatch(r"[A\d]\d", lesson):
+        module = f"fedtutor.lessons.n{lesson.lower()}"
         try:
-            importlib.import_module(f"fedtutor.lessons.n{lesson}")
+            importlib.import_module(module)
         except ModuleNotFoundError as error:
-            if error.name != f"fedtutor.lessons.n{lesson}":
+            if error.name != module:
                 raise
     if number not in REGISTRY:
         known = ", ".join(name for name in sorted(REGISTRY) if name.startswith(f"{lesson}."))

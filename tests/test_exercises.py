@@ -14,7 +14,7 @@ from fedtutor import exercises
 from fedtutor.exercises import REGISTRY, Wrong, check, exercise, find, judge
 
 ROOT = Path(__file__).resolve().parents[1]
-LESSONS = sorted(path.stem[1:] for path in (ROOT / "fedtutor" / "lessons").glob("n*.py"))
+LESSONS = sorted(path.stem[1:].upper() for path in (ROOT / "fedtutor" / "lessons").glob("n*.py"))
 for lesson in LESSONS:
     with contextlib.suppress(ValueError):  # there is no exercise 0; this imports the module
         find(f"{lesson}.0")
@@ -44,14 +44,16 @@ def code_of(path):
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def notebook_of(number, folder=ROOT / "notebooks"):
-    (path,) = folder.glob(f"{number[:2]}_*.ipynb")
+def notebook_of(number, folder=""):
+    pattern = {"A1": "tensorflow_federated", "A2": "pytorch_client"}.get(number[:2])
+    notebooks = ROOT / "notebooks" / ("appendix" if pattern else "") / folder
+    (path,) = notebooks.glob(f"{pattern or number[:2] + '_*'}.ipynb")
     return path
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_every_solution_is_right(lesson):
-    path = notebook_of(lesson, ROOT / "notebooks" / "solutions")
+    path = notebook_of(lesson, "solutions")
     said, names = io.StringIO(), {}
     with contextlib.redirect_stdout(said):
         for source in code_of(path):

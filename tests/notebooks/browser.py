@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lint import NOTEBOOK_SECONDS, NOTEBOOKS, course, timing_key
+from lint import NOTEBOOK_SECONDS, NOTEBOOKS, chosen, timing_key
 from playwright.sync_api import Error, Locator, Page, sync_playwright
 
 SETTINGS = {
@@ -199,7 +199,7 @@ def main(names: list[str]) -> int:
         return 2
     default = Path(tempfile.gettempdir()) / "fedtutor-screenshots"
     screenshots = Path(os.environ.get("FEDTUTOR_SCREENSHOTS", default))
-    chosen = [path for path in course() if not names or any(name in str(path) for name in names)]
+    paths = chosen(names)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="fedtutor-browser-") as temporary:
         folder = Path(temporary) / "notebooks"
@@ -208,10 +208,10 @@ def main(names: list[str]) -> int:
             browser = playwright.chromium.launch(
                 executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
             )
-            for path in chosen:
+            for path in paths:
                 failed += bool(_try(browser, address, path, screenshots))
             browser.close()
-    print(f"{len(chosen) - failed} of {len(chosen)} notebooks are fine; screenshots: {screenshots}")
+    print(f"{len(paths) - failed} of {len(paths)} notebooks are fine; screenshots: {screenshots}")
     return 1 if failed else 0
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lint import LONG_CELL_SECONDS, NOTEBOOKS
+from lint import LONG_CELL_SECONDS, course
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 MOST_UNITS = 3
@@ -75,7 +75,8 @@ def main(arguments: list[str]) -> int:
         f"--nbval-sanitize-with={SANITIZE}",
         "--quiet",
     ]
-    return pytest.main([*options, *arguments, *([] if named else [str(NOTEBOOKS)])], [Tolerance()])
+    paths = [] if named else map(str, course())
+    return pytest.main([*options, *arguments, *paths], [Tolerance()])
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ TIMINGS = HERE / "timings.json"
 CELL_SECONDS, NOTEBOOK_SECONDS = 30, 180
 LONG_CELL_SECONDS, LONG_NOTEBOOK_SECONDS = 60, 300
 LONG = ("08_", "09_", "10_")  # whole experiments, and processes that must be started
+APPENDIX = {"tensorflow_federated": "A1", "pytorch_client": "A2"}  # have no number in their names
 MOST_LINES, MOST_SKIPS, MOST_BYTES = 100, 3, 2_000_000
 SKIP_MARKS = (
     "nbval-ignore-output",
@@ -40,6 +41,19 @@ SECTIONS = ("## Key points", "## What next")
 def course(folder: Path = NOTEBOOKS) -> list[Path]:
     """All notebooks: the lessons in order, then the solutions."""
     return sorted(folder.glob("*.ipynb")) + sorted(folder.glob("solutions/*.ipynb"))
+
+
+def appendix() -> list[Path]:
+    """Those that need packages which `make test` does not have: `make tff` and `make torch` do."""
+    return course(NOTEBOOKS / "appendix")
+
+
+def chosen(names: list[str]) -> list[Path]:
+    """The notebooks in whose path one of the names occurs; without names the course."""
+    if not names:
+        return course()
+    known = [*course(), *appendix()]
+    return [path for path in known if any(name in str(path) for name in names)]
 
 
 def is_lesson(path: Path) -> bool:
@@ -76,7 +90,7 @@ def minutes(notebook, seconds: float) -> int:
 
 def exercise_numbers(notebook) -> list[str]:
     code = "\n".join(cell.source for cell in code_cells(notebook))
-    return re.findall(r"^check\([\"'](\d\d\.\d)[\"']", code, flags=re.M)
+    return re.findall(r"^check\([\"'](\w\d\.\d)[\"']", code, flags=re.M)
 
 
 def problems(path: Path, timings: dict | None = None) -> list[str]:
@@ -102,7 +116,9 @@ def problems(path: Path, timings: dict | None = None) -> list[str]:
 
 
 def timing_key(path: Path) -> str:
-    return path.name if is_lesson(path) else f"solutions/{path.name}"
+    """The path below the notebooks' folder."""
+    folders = [name for name in path.parts[-3:-1] if name in ("appendix", "solutions")]
+    return "/".join([*folders, path.name])
 
 
 def _execution(notebook) -> Iterator[str]:
@@ -246,5 +262,5 @@ def _frame(notebook, timing: dict | None, path: Path) -> Iterator[str]:
     if len(numbers) < 2:
         yield f"there are {len(numbers)} exercises; at least 2"
     for number in numbers:
-        if not number.startswith(path.name[:2]):
+        if not number.startswith(APPENDIX.get(path.stem, path.name[:2])):
             yield f"exercise {number} is another notebook's"

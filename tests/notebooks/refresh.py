@@ -23,6 +23,8 @@ from lint import (
     CELL_SECONDS,
     NOTEBOOKS,
     TIMINGS,
+    appendix,
+    chosen,
     code_cells,
     code_hash,
     course,
@@ -148,7 +150,7 @@ def read_timings() -> dict:
 
 def note(key: str, notebook, seconds: list[float]) -> None:
     """Write a notebook's times down; read anew, as somebody may refresh another one meanwhile."""
-    known = {timing_key(path) for path in course()}
+    known = {timing_key(path) for path in (*course(), *appendix())}
     timings = read_timings()
     timings[key] = timing(notebook, seconds, timings.get(key))
     timings = {key: timings[key] for key in sorted(known & set(timings))}
@@ -156,8 +158,7 @@ def note(key: str, notebook, seconds: list[float]) -> None:
 
 
 def main(names: list[str]) -> int:
-    chosen = [path for path in course() if not names or any(name in str(path) for name in names)]
-    for path in chosen:
+    for path in chosen(names):
         notebook, seconds = execute(path)
         write(path, settle(notebook))
         note(timing_key(path), notebook, seconds)

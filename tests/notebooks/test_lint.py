@@ -10,11 +10,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from compare import agree
-from lint import TIMINGS, code_hash, course, minutes, problems, timing_key
+from lint import TIMINGS, appendix, chosen, code_hash, course, minutes, problems, timing_key
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from refresh import MAPS, map_of_notebooks, read_timings, settle, timing
 
-PATHS = course()
+PATHS = [*course(), *appendix()]
 FIRST = "# 1. Title\n\n**You will learn** much.\n\n**Time** NN minutes.\n\n**You need** nothing."
 LAST = "## Key points\n\n- one\n\n## What next\n\nMore."
 PNG = "iVBORw0KGgo="
@@ -32,6 +32,13 @@ def test_a_second_refresh_would_change_nothing(path):
 
 def test_the_note_of_times_is_of_the_notebooks_that_are_there():
     assert list(json.loads(TIMINGS.read_text())) == sorted(map(timing_key, PATHS))
+
+
+def test_the_appendix_is_run_only_when_it_is_named():
+    assert chosen([]) == course()
+    assert not {*course()} & {*appendix()}
+    assert chosen(["appendix/"]) == appendix()
+    assert chosen(["no such notebook"]) == []
 
 
 def said(text):
