@@ -1,0 +1,147 @@
+"""Membership inference: was this patient among those the model was trained on?
+
+Two attacks, both on nothing but the model's answers: a threshold on the loss (Yeom et al. 2018,
+"Privacy risk in machine learning"), and LiRA (Carlini et al. 2022, "Membership inference attacks
+from first principles"), which compares with models of the attacker's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from fedtutor.errors import DataError
+
+LOW_FPR = 0.01
+SMALLEST = 1e-12
+"""Keeps the logarithm of a probability finite."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How well scores tell members from others.
+
+    Attributes
+    ----------
+    auc : probability that a member scores above an outsider; 0.5 is guessing.
+    tpr : share of the members found while at most 1 % of the outsiders are wrongly accused;
+        guessing finds 0.01.
+    auc_interval, tpr_interval : 95 % bootstrap intervals; (NaN, NaN) if none was asked for.
+    """
+
+    auc: float
+    tpr: float
+    auc_interval: tuple[float, float]
+    tpr_interval: tuple[float, float]
+
+
+def true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What the model gives the right class: float64 (n,) of probabilities (n, classes)."""
+    return np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels]
+
+
+def loss_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Minus the cross-entropy of each image, float64 (n,): high where the model is at home."""
+    return np.log(np.maximum(true_class(probabilities, labels), SMALLEST))
+
+
+def logit_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """log(p / (1 - p)) of the right class's probability, float64 (n,).
+
+    Over models it is nearly normally distributed, which the loss is not (Carlini et al. 2022,
+    section IV-C). The sum of the others is taken in place of 1 - p, as it keeps its digits.
+    """
+    right = true_class(probabilities, labels)
+    others = np.asarray(probabilities, np.float64).copy()
+    others[np.arange(len(labels)), labels] = 0
+    return np.log(np.maximum(right, SMALLEST)) - np.log(np.maximum(others.sum(axis=1), SMALLEST))
+
+
+def lira(scores: np.ndarray, shadow_scores: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """LiRA's log-likelihood ratio for each image, float64 (n,): high for members.
+
+    A normal distribution is fitted to each image's scores in the shadow models that were trained
+    with it, another to those without; with few models the two deviations are taken over all
+    images (Carlini et al. 2022, algorithm 1 and section VI-B).
+
+    Parameters
+    ----------
+    scores : float (n,), :func:`logit_score` by the attacked model.
+    shadow_scores : float (models, n), by the attacker's own models.
+    inside : bool (models, n), whether the model was trained with the image.
+
+    Raises
+    ------
+    DataError
+        If some image is in all shadow models or in none.
+    """
+    count = inside.sum(axis=0)
+    if shadow_scores.shape != inside.shape or not ((count > 0) & (count < len(inside))).all():
+        raise DataError(
+            f"{len(inside)} shadow models: every image must be in some of them and missing in "
+            "others; draw half of the images for each of at least eight models."
+        )
+    ratio = np.zeros(len(scores))
+    for members, sign in ((inside, 1), (~inside, -1)):
+        mean = np.where(members, shadow_scores, 0).sum(axis=0) / members.sum(axis=0)
+        spread = max(np.sqrt(np.mean((shadow_scores - mean)[members] ** 2)), SMALLEST)
+        ratio += sign * (-0.5 * ((scores - mean) / spread) ** 2 - np.log(spread))
+    return ratio
+
+
+def judge_attack(
+    members: np.ndarray, others: np.ndarray, *, bootstrap: int = 1000, seed: int = 0
+) -> Attack:
+    """Score an attack.
+
+    Parameters
+    ----------
+    members, others : float (m,) and (n,), the attack's scores of images that were trained on and
+        of images of the same kind that were not; higher means "member".
+    bootstrap : resamples of both for the intervals; 0 leaves them at NaN.
+
+    Raises
+    ------
+    DataError
+        If one of the two is empty or has NaN.
+    """
+    members, others = np.asarray(members, np.float64), np.asarray(others, np.float64)
+    if not len(members) or not len(others) or np.isnan([*members, *others]).any():
+        raise DataError(
+            f"{len(members)} members and {len(others)} others; give at least one finite score each."
+        )
+    rng = np.random.default_rng(seed)
+    resampled = np.array(
+        [
+            _auc_and_tpr(rng.choice(members, len(members)), rng.choice(others, len(others)))
+            for _ in range(bootstrap)
+        ]
+    ).reshape(-1, 2)
+    none = (float("nan"), float("nan"))
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0) if bootstrap else (none, none)
+    auc, tpr = _auc_and_tpr(members, others)
+    return Attack(
+        auc,
+        tpr,
+        (float(low[0]), float(high[0])),
+        (float(low[1]), float(high[1])),
+    )
+
+
+def _auc_and_tpr(members: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, members, side="left")
+    ties = np.searchsorted(ordered, members, side="right") - below
+    auc = (below + 0.5 * ties).mean() / len(others)
+    allowed = int(LOW_FPR * len(others))  # outsiders that may be accused
+    threshold = ordered[len(ordered) - 1 - allowed]
+    return float(auc), float((members > threshold).mean())
+
+
+def roc(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The attack's ROC curve: (false positive rates, true positive rates)."""
+    truth = np.concatenate([np.ones(len(members)), np.zeros(len(others))])
+    fpr, tpr, _ = roc_curve(truth, np.concatenate([members, others]), drop_intermediate=False)
+    return fpr, tpr
