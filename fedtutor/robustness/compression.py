@@ -148,9 +148,11 @@ def compress(codec: Codec) -> Mod:
     """The hospital's half: a mod that replies with the packed update in place of the weights.
 
     What error feedback remembers stays in the hospital, in its ``context.state["memory"]``.
+    Weights that come in as float16 are made float32 before training.
     """
 
     def packed(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        _in_float32(message)
         reply = call_next(message, context)
         if reply.has_error():
             return reply
@@ -168,6 +170,14 @@ def compress(codec: Codec) -> Mod:
         return reply
 
     return packed
+
+
+def _in_float32(message: Message) -> None:
+    arrays = to_weights(message.content["arrays"])
+    if any(array.dtype == np.float16 for array in arrays):
+        record = to_record(_from_half(arrays, arrays))
+        # A content of its own: others may be sent the same one.
+        message.content = RecordDict({**message.content, "arrays": record})
 
 
 @dataclass
@@ -194,15 +204,17 @@ class UnpackingGrid(Grid):
     ----------
     grid : the engine's own grid.
     codec : the one that the hospitals :func:`compress` with.
+    half_down : send the global model as float16, too.
 
     Attributes
     ----------
     meter : for each round the bytes of its messages, as serialised by Flower.
     """
 
-    def __init__(self, grid: Grid, codec: Codec) -> None:
+    def __init__(self, grid: Grid, codec: Codec, *, half_down: bool = False) -> None:
         self._grid = grid
         self._codec = codec
+        self._half_down = half_down
         self.meter: dict[int, Meter] = {}
 
     def send_and_receive(
@@ -216,6 +228,10 @@ class UnpackingGrid(Grid):
     def _unpacked(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
         server_round = int(messages[0].content["config"]["server-round"])
         meter = self.meter[server_round] = Meter(num_hospitals=len(messages))
+        if self._half_down:
+            halves = to_record(FLOAT16.encode(to_weights(messages[0].content["arrays"])))
+            for message in messages:
+                message.content = RecordDict({**message.content, "arrays": halves})
         # All hospitals are sent one and the same content.
         meter.bytes_down = message_bytes(messages[0].content) * len(messages)
         asked = {message.metadata.dst_node_id: message for message in messages}
@@ -227,6 +243,7 @@ class UnpackingGrid(Grid):
 
     def _unpack(self, reply: Message, message: Message) -> Message:
         sent = to_weights(message.content["arrays"])
+        sent = _from_half(sent, sent) if self._half_down else sent
         try:
             update = self._codec.decode(to_weights(reply.content["arrays"]), sent)
             weights = [w + u for w, u in zip(sent, update, strict=True)]
@@ -256,13 +273,15 @@ class UnpackingGrid(Grid):
         return self._grid.pull_messages(message_ids)
 
 
-def unpacking(server_app: ServerApp, codec: Codec) -> tuple[ServerApp, dict[int, Meter]]:
+def unpacking(
+    server_app: ServerApp, codec: Codec, *, half_down: bool = False
+) -> tuple[ServerApp, dict[int, Meter]]:
     """The same ServerApp for hospitals that :func:`compress`, and its meter, filled as it runs."""
     outer, meter = ServerApp(), {}
 
     @outer.main()
     def main(grid: Grid, context: Context) -> None:
-        unpacking_grid = UnpackingGrid(grid, codec)
+        unpacking_grid = UnpackingGrid(grid, codec, half_down=half_down)
         unpacking_grid.meter = meter
         server_app(unpacking_grid, context)
 

@@ -35,7 +35,7 @@ def toy_app():
 def federate(toy_app):
     """Run a federation of ``num`` toy hospitals: (global weights after each round, grid)."""
 
-    def run(num=7, *, strategy=None, mods=(), rounds=1, app=None, codec=None):
+    def run(num=7, *, strategy=None, mods=(), rounds=1, app=None, codec=None, **packing):
         seen = []
 
         def on_round(server_round, weights, grid):
@@ -47,7 +47,7 @@ def federate(toy_app):
         )
         meter = None
         if codec:
-            server, meter = robustness.unpacking(server, codec)
+            server, meter = robustness.unpacking(server, codec, **packing)
         app = robustness.with_mods(app or toy_app, *mods)
         federation.run_in_process(server, app, [f"h{k}" for k in range(num)])
         run.meter = meter

@@ -172,6 +172,17 @@ def test_the_meter_counts_what_flower_would_send(federate):
     assert gained == 3 * (3 * numbers - 8 * len(START) - header - 1)
 
 
+@pytest.mark.parametrize("codec", [FLOAT16, top_k(0.2)], ids=lambda codec: codec.name)
+def test_the_global_model_can_go_down_as_float16(federate, codec):
+    federate(3, rounds=1, mods=[compress(codec)], codec=codec)
+    whole = federate.meter[1].bytes_down
+    after, grid = federate(3, rounds=30, mods=[compress(codec)], codec=codec, half_down=True)
+    assert whole - federate.meter[1].bytes_down == 3 * 2 * sum(a.size for a in START)
+    plain, _ = federate(3, rounds=30)
+    assert grid.left_out == []
+    assert np.linalg.norm(flat(after[-1]) - flat(plain[-1])) < 0.2 * np.linalg.norm(flat(plain[-1]))
+
+
 def test_the_meter_s_arrays_are_as_long_as_flower_s_serialisation():
     record = to_record(START)
     content = RecordDict({"arrays": record})
