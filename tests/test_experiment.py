@@ -170,18 +170,23 @@ def test_a_diverging_run_says_so(tmp_path, capsys):
 
 
 def test_ctrl_c_from_a_terminal_leaves_no_broken_report(tmp_path):
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "fedtutor", "run", "--rounds", "50", "--out", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    for line in process.stdout:
-        if line.startswith("federated"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=120)
+        # A shell starts what runs in its background with this signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("federated"):
+                break
+        process.send_signal(signal.SIGINT)
+        try:
+            _, message = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "stopped" in message
     assert "Traceback" not in message
