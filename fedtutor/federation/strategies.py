@@ -70,7 +70,7 @@ def _tolerated(num_hospitals: int, factor: int) -> int:
 
 def _plain(cls: type, **fixed) -> Callable[..., strategy.Strategy]:
     def build(num_hospitals: int, **kwargs) -> strategy.Strategy:
-        return cls(**fixed, **kwargs)
+        return cls(**{**fixed, **kwargs})
 
     return build
 
