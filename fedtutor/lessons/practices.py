@@ -1,0 +1,107 @@
+"""Two thousand practices with a linear model, for the privacy of whole hospitals in notebook 08."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import fedtutor.federation  # noqa: F401 (first, as it tells Flower to be quiet)
+
+# isort: split
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedtutor.errors import DataError
+from fedtutor.federation.records import to_record, to_weights
+from fedtutor.model import standardise
+
+
+def thumbnails(images: np.ndarray, factor: int = 4) -> np.ndarray:
+    """Images to a row of features each, float64 (n, pixels + 1): coarse pixels and a 1.
+
+    uint8 (n, h, w, 1) is standardised and averaged over squares of ``factor`` pixels.
+
+    Raises
+    ------
+    DataError
+        If the sides are no multiple of ``factor``.
+    """
+    n, height, width, _ = images.shape
+    if height % factor or width % factor:
+        raise DataError(f"images of {height}x{width} cannot be cut into squares of {factor}.")
+    pixels = standardise(images)[..., 0].reshape(
+        n, height // factor, factor, width // factor, factor
+    )
+    coarse = pixels.mean(axis=(2, 4)).reshape(n, -1) / math.sqrt(pixels[0].size / factor**2)
+    return np.hstack([coarse, np.ones((n, 1))])
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Rows of probabilities."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def linear_updates(
+    weights: np.ndarray, features: np.ndarray, labels: np.ndarray, hospitals: int, norm: float
+) -> np.ndarray:
+    """Every hospital's update of a linear model, all at once: float (hospitals, features, classes).
+
+    Each takes one long gradient step on its own images and shortens it to ``norm``. Hospital k
+    has the k-th of ``hospitals`` equal parts of the images.
+    """
+    errors = softmax(features @ weights) - np.eye(weights.shape[1])[labels]
+    blocks = (hospitals, len(features) // hospitals)
+    gradients = np.einsum(
+        "hmd,hmk->hdk", features.reshape(*blocks, -1), errors.reshape(*blocks, -1)
+    )
+    lengths = np.sqrt((gradients**2).sum(axis=(1, 2), keepdims=True))
+    return -norm * gradients / np.maximum(lengths, 1e-12)
+
+
+def linear_federation(
+    features: np.ndarray,
+    labels: np.ndarray,
+    hospitals: int,
+    *,
+    noise_multiplier: float,
+    rounds: int,
+    norm: float = 1.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """Private FedAvg of a linear model in plain NumPy, float (features, classes).
+
+    The arithmetic of Flower's strategy: the mean of clipped updates, plus noise of deviation
+    ``noise_multiplier * norm / hospitals``.
+    """
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((features.shape[1], int(labels.max()) + 1))
+    for _ in range(rounds):
+        mean = linear_updates(weights, features, labels, hospitals, norm).mean(axis=0)
+        weights += mean + noise_multiplier * norm / hospitals * rng.standard_normal(mean.shape)
+    return weights
+
+
+def linear_app(
+    features: np.ndarray, labels: np.ndarray, hospitals: int, *, step: float = 100.0
+) -> ClientApp:
+    """The same hospitals as a Flower app; its update is not clipped, that is the strategy's work.
+
+    ``step`` is so long that the strategy shortens every update.
+    """
+    app, size = ClientApp(), len(features) // hospitals
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        k = context.node_config["partition-id"]
+        mine = slice(k * size, (k + 1) * size)
+        (weights,) = to_weights(message.content["arrays"])
+        update = linear_updates(weights.astype(float), features[mine], labels[mine], 1, step)[0]
+        trained = [(weights + update).astype(np.float32)]
+        metrics = MetricRecord({"num-examples": size})
+        return Message(
+            RecordDict({"arrays": to_record(trained), "metrics": metrics}), reply_to=message
+        )
+
+    return app

@@ -1,0 +1,202 @@
+"""Reconstruction: from an update back to the images it was computed on.
+
+Everything here is what a curious server can do: it knows the weights it sent, those that came
+back, and the settings of training.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedtutor.errors import DataError
+from fedtutor.model import Weights
+
+if TYPE_CHECKING:
+    import keras
+
+PICTURE_DEVIATIONS = 6.0
+"""Standardised pixels from -3 to 3 become grey values from 0 to 1, for originals and guesses."""
+
+DECAYS = (3 / 8, 5 / 8, 7 / 8)
+"""Parts of the search after which its steps become tenfold smaller."""
+
+DEAD = 1e-7
+"""A unit whose bias gradient is this small against the largest was not active."""
+
+
+def gradient(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Weights:
+    """The gradient of the mean loss, one array a trained variable.
+
+    ``images`` is standardised float32 (n, h, w, c), ``labels`` int (n,).
+    """
+    import tensorflow as tf
+
+    from fedtutor.training import loss_function
+
+    with tf.GradientTape() as tape:
+        outputs = model(tf.convert_to_tensor(images), training=True)
+        loss = tf.reduce_mean(loss_function(model)(labels, outputs))
+    return [np.asarray(g) for g in tape.gradient(loss, model.trainable_variables)]
+
+
+def gradient_from_update(before: Weights, after: Weights, learning_rate: float) -> Weights:
+    """What a step of plain SGD gives away: (before - after) / learning_rate is its gradient."""
+    return [(b.astype(np.float64) - a) / learning_rate for b, a in zip(before, after, strict=True)]
+
+
+def inputs_of_units(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """A guess at the input of a dense layer from each of its active units.
+
+    With output j's error d_j, dL/dW[i, j] = x_i d_j and dL/db[j] = d_j: their quotient is x_i,
+    exactly, if the batch held one image (Phong et al. 2018, section III; Geiping et al. 2020,
+    proposition 3.1). Of a batch it is a mixture of the images that the unit was active for.
+
+    Parameters
+    ----------
+    kernel, bias : gradients of shapes (inputs, units) and (units,).
+
+    Returns
+    -------
+    float (active units, inputs), the unit with the largest bias gradient first.
+
+    Raises
+    ------
+    DataError
+        If no unit was active, so that the gradient is zero.
+    """
+    strength = np.abs(bias)
+    order = np.argsort(-strength, kind="stable")
+    active = order[strength[order] > DEAD * strength.max()]
+    if not len(active):
+        raise DataError("no unit of the layer has a gradient; there is nothing to divide by.")
+    return (kernel[:, active] / bias[active]).T
+
+
+def rank_one_input(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """One guess at the input from all units at once, float (inputs,): the best against noise.
+
+    The gradient of one image, the bias as a last row below the kernel, is the outer product of
+    (x, 1) and the errors; its first singular vector is (x, 1) up to a factor.
+    """
+    stacked = np.vstack([kernel, bias[None]]).astype(np.float64)
+    # Of (inputs x units) only the small side's Gram matrix is needed.
+    _, vectors = np.linalg.eigh(stacked.T @ stacked)
+    direction = stacked @ vectors[:, -1]
+    return direction[:-1] / direction[-1]
+
+
+def label_from_gradient(output_bias: np.ndarray) -> int:
+    """The label of a single image: the only output whose bias gradient is negative.
+
+    It is softmax minus one-hot (Zhao et al. 2020, iDLG, eq. 4).
+    """
+    return int(np.argmin(output_bias))
+
+
+def as_picture(standardised: np.ndarray) -> np.ndarray:
+    """Standardised pixels to grey values in 0..1, float32, always by the same rule."""
+    return np.clip(0.5 + np.asarray(standardised) / PICTURE_DEVIATIONS, 0, 1).astype(np.float32)
+
+
+def ssim(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
+    """Structural similarity (Wang et al. 2004) of pictures in 0..1, float (n,); 1 is the same.
+
+    Both are float (n, h, w, 1) of at least 11 x 11 pixels.
+    """
+    import tensorflow as tf
+
+    pair = (tf.convert_to_tensor(a, tf.float32) for a in (originals, guesses))
+    return tf.image.ssim(*pair, max_val=1.0).numpy()
+
+
+def psnr(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio in dB of pictures in 0..1, float (n,); infinite if equal."""
+    import tensorflow as tf
+
+    pair = (tf.convert_to_tensor(a, tf.float32) for a in (originals, guesses))
+    return tf.image.psnr(*pair, max_val=1.0).numpy()
+
+
+def best_guesses(originals: np.ndarray, guesses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each original the guess most like it, and their SSIM: int (n,), float (n,).
+
+    The one of the highest correlation is taken. That is generous to the attacker, who has to tell
+    by eye which of his guesses are good; of chest X-rays that is easy.
+    """
+    rows = []
+    for pictures in (originals, guesses):
+        flat = np.asarray(pictures, np.float64).reshape(len(pictures), -1)
+        flat = flat - flat.mean(axis=1, keepdims=True)
+        rows.append(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12))
+    best = (rows[0] @ rows[1].T).argmax(axis=1)
+    return best, ssim(originals, np.asarray(guesses)[best])
+
+
+def match_gradients(
+    model: keras.Model,
+    target: Weights,
+    labels: np.ndarray,
+    *,
+    iterations: int = 600,
+    learning_rate: float = 0.1,
+    smoothness: float = 1e-2,
+    seed: int = 0,
+) -> np.ndarray:
+    """Search for images whose gradient points where ``target`` does (Geiping et al. 2020, eq. 4).
+
+    Minimises 1 - cosine(gradient, target) + ``smoothness`` * total variation by Adam on the
+    signs of the search's own gradient, its steps tenfold smaller after 3/8, 5/8 and 7/8 of the
+    iterations, as the paper does.
+
+    Parameters
+    ----------
+    model : holding the weights that were sent out; it must be smooth, so no ReLU or pooling.
+    target : the gradient of the mean loss that the attacker saw.
+    labels : int (n,), known or read off by :func:`label_from_gradient`.
+
+    Returns
+    -------
+    Standardised images, float32 (n, h, w, c).
+    """
+    import tensorflow as tf
+
+    from fedtutor.training import loss_function
+
+    shape = (len(labels), *model.input_shape[1:])
+    start = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    guess = tf.Variable(start)
+    mean, square = tf.Variable(tf.zeros(shape)), tf.Variable(tf.zeros(shape))
+    wanted = [tf.constant(g, tf.float32) for g in target]
+    variables = [variable.value for variable in model.trainable_variables]
+    criterion, labels = loss_function(model), tf.constant(labels)
+
+    def distance():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(criterion(labels, model(guess, training=True)))
+        found = tape.gradient(loss, variables)
+        dot = tf.add_n([tf.reduce_sum(f * w) for f, w in zip(found, wanted, strict=True)])
+        lengths = [tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in gs])) for gs in (found, wanted)]
+        variation = tf.reduce_mean(tf.image.total_variation(guess)) / (shape[1] * shape[2])
+        return 1 - dot / (lengths[0] * lengths[1]) + smoothness * variation
+
+    @tf.function
+    def search():
+        for k in tf.range(iterations):
+            with tf.GradientTape() as tape:
+                value = distance()
+            direction = tf.sign(tape.gradient(value, guess))
+            done = tf.cast(k, tf.float32)
+            mean.assign(0.9 * mean + 0.1 * direction)
+            square.assign(0.999 * square + 0.001 * direction * direction)
+            first = mean / (1 - 0.9 ** (done + 1))
+            second = square / (1 - 0.999 ** (done + 1))
+            passed = tf.reduce_sum(tf.cast(done >= tf.constant(DECAYS) * iterations, tf.float32))
+            step = learning_rate * 0.1**passed
+            guess.assign_sub(step * first / (tf.sqrt(second) + 1e-8))
+            half = PICTURE_DEVIATIONS / 2
+            guess.assign(tf.clip_by_value(guess, -half, half))
+
+    search()
+    return guess.numpy()
