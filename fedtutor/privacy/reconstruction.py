@@ -198,5 +198,6 @@ def match_gradients(
             half = PICTURE_DEVIATIONS / 2
             guess.assign(tf.clip_by_value(guess, -half, half))
 
-    search()
+    # A concrete function, as TensorFlow would warn of one that is made anew for each search.
+    search.get_concrete_function()()
     return guess.numpy()
