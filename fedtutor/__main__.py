@@ -81,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fedtutor {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_deploy(commands)
     commands.add_parser(
         "check",
         help="tell whether this machine can run the course",
@@ -109,10 +110,46 @@ def _add_run(commands) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for name, (kind, default, metavar, text) in RUN_OPTIONS.items():
+    _add_options(run, RUN_OPTIONS)
+
+
+def _add_options(parser: argparse.ArgumentParser, options: dict) -> None:
+    for name, (kind, default, metavar, text) in options.items():
         if default is not None and "default" not in text:
             text += " (default: %(default)s)"
-        run.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
+        parser.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
+
+
+DEPLOY_OPTIONS = RUN_OPTIONS | {
+    "--hospitals": (int, 3, "N", "how many processes play a hospital"),
+    "--rounds": (int, 3, "N", "rounds of federation"),
+    "--size": (int, 32, "PIXELS", "side of the images"),
+    "--out": (Path, Path("fedtutor-run"), "DIR", "folder for results, logs and keys"),
+    "--round-timeout": (float, 180.0, "SECONDS", "how long a round waits for updates"),
+    "--patience": (float, 10.0, "SECONDS", "how long it waits for hospitals not connected"),
+}
+
+
+def _add_deploy(commands) -> None:
+    deploy = commands.add_parser(
+        "deploy",
+        help="rehearse a deployment: a server and hospitals as processes, over TLS",
+        description="Start a Flower SuperLink and a SuperNode for each hospital on this machine,\n"
+        "with TLS and a key for each hospital, run the course's app on them, end them\n"
+        "all, and write summary.json and global-model.keras. What is written stays in\n"
+        "--out. Nothing but 127.0.0.1 is listened on.",
+        epilog="examples:\n"
+        "  fedtutor deploy                                three hospitals, three rounds\n"
+        "  fedtutor deploy --kill-one                     one loses its power half-way\n"
+        "  fedtutor deploy --dataset ~/xrays --size 64    images of your own\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_options(deploy, DEPLOY_OPTIONS)
+    deploy.add_argument(
+        "--kill-one",
+        action="store_true",
+        help="kill a hospital while it trains; the others go on",
+    )
 
 
 PART_HELP = "which part, may be given several times; 'fedtutor datasets' lists them"
@@ -215,6 +252,34 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     console.print(report.verdict(outcome.summary))
     for name in ("report.html", "summary.json", "model.keras"):
         console.print(f"  {arguments.out / name}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _deploy(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor.deployment.job import LAST_GOOD, deploy
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    kept = arguments.out / LAST_GOOD
+    try:
+        summary = deploy(
+            _settings(arguments),
+            arguments.out,
+            kill_one=arguments.kill_one,
+            tell=tell,
+            round_timeout=arguments.round_timeout,
+            patience=arguments.patience,
+        )
+    except (FederationError, KeyboardInterrupt) as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        print(f"fedtutor: {'stopped.' if stopped else error}", file=sys.stderr)
+        if kept.exists():
+            print(f"The last good global model is {kept}.", file=sys.stderr)
+        return INTERRUPTED if stopped else STOPPED
+    tell(f"AUC {summary['auc']['fedavg']:.3f} on the central test set")
+    for name in ("summary.json", "global-model.keras"):
+        tell(f"  {arguments.out / name}")
     return 0
 
 
@@ -329,6 +394,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     commands = {
         "run": _run,
+        "deploy": _deploy,
         "check": _check,
         "datasets": _datasets,
         "fetch": _fetch,

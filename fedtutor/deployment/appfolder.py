@@ -1,0 +1,49 @@
+"""The folder that ``flwr run`` sends: the app's name, its defaults, and two lines of code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+CODE = '''"""The course's app, as it is installed on every machine of the federation."""
+
+from fedtutor.app import client_app, server_app
+
+__all__ = ["client_app", "server_app"]
+'''
+
+PROJECT = """[project]
+name = "hospitals"
+version = "1.0.0"
+dependencies = []  # all is installed beforehand, and nothing by the app
+
+[tool.flwr.app]
+publisher = "fedtutor"
+
+[tool.flwr.app.components]
+clientapp = "app:client_app"
+serverapp = "app:server_app"
+
+[tool.flwr.app.config]
+"""
+
+
+def write_app(folder: Path, config: Mapping[str, str | int | float], code: str = CODE) -> Path:
+    """Write ``app.py`` and ``pyproject.toml``; returns the folder.
+
+    Parameters
+    ----------
+    config : the run config.
+    code : of ``app.py``; it must define ``client_app`` and ``server_app``. By default those of the
+        installed package, so that what travels is only these lines.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "app.py").write_text(code, encoding="utf-8")
+    (folder / "pyproject.toml").write_text(PROJECT + to_toml(config), encoding="utf-8")
+    return folder
+
+
+def to_toml(values: Mapping[str, str | int | float]) -> str:
+    """A flat TOML table; JSON's strings and numbers are TOML's as well."""
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())

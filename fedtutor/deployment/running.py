@@ -1,0 +1,86 @@
+"""A run that is under way in other processes, watched from here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fedtutor.deployment.processes import Program
+from fedtutor.errors import FederationError
+
+
+class Running:
+    """Watches ``flwr run --stream`` and the journal that the app's server keeps.
+
+    Parameters
+    ----------
+    program : the running command; it ends when the run does.
+    journal : the server's ``progress.jsonl``; None if the app keeps none.
+    """
+
+    def __init__(self, program: Program, journal: Path | None) -> None:
+        self.program, self._journal = program, journal
+
+    def events(self) -> list[dict]:
+        """All that has been noted so far, whole lines only."""
+        if self._journal is None or not self._journal.exists():
+            return []
+        text = self._journal.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def wait_for(self, wanted: Callable[[dict], bool], what: str, seconds: float = 600.0) -> dict:
+        """The first event that is wanted.
+
+        Raises
+        ------
+        FederationError
+            If the run ends before, with its own reason; or after ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        for event in self.follow(deadline):
+            if wanted(event):
+                return event
+        if time.monotonic() >= deadline:
+            raise FederationError(f"no sign of {what} after {seconds:g} s.\n{self.program.tail()}")
+        raise FederationError(f"the run ended before {what}: {self.why()}")
+
+    def wait_for_round(self, server_round: int, seconds: float = 600.0) -> dict:
+        """The event that ends a round: its scores, who trained, who was left out and why."""
+        return self.wait_for(
+            lambda event: event["event"] == "round" and event["round"] == server_round,
+            f"round {server_round}",
+            seconds,
+        )
+
+    def wait(self, seconds: float = 3600.0) -> dict:
+        """The run's last event, with its scores; the run has then ended."""
+        last = self.wait_for(lambda event: event["event"] == "end", "its end", seconds)
+        self.wait_for_exit()
+        return last
+
+    def wait_for_exit(self, seconds: float = 60.0) -> None:
+        """Wait until the command itself has ended."""
+        deadline = time.monotonic() + seconds
+        while self.program.running and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def follow(self, deadline: float) -> Iterator[dict]:
+        """The events as they come, until the run has ended or the clock shows ``deadline``."""
+        told = 0
+        while True:
+            running = self.program.running  # asked first, so that no last event is missed
+            events = self.events()
+            yield from events[told:]
+            told = len(events)
+            if not running or time.monotonic() >= deadline:
+                return
+            time.sleep(0.1)
+
+    def why(self) -> str:
+        """Why it ended: the server's own words, or the end of the log."""
+        for event in self.events():
+            if event["event"] == "stopped":
+                return event["reason"]
+        return f"its log ends with:\n{self.program.tail(20)}"
