@@ -1,10 +1,11 @@
 # Everything is done in .venv, made from requirements.lock. `make` lists the targets.
 PYTHON ?= python3
+PYTHON_TFF ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-browser refresh lab bench bench-quick lint lock clean
+.PHONY: help setup run test test-browser refresh lab tff torch bench bench-quick lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +39,35 @@ refresh: $(READY) ## run the notebooks anew and store their outputs
 lab: $(READY) ## open the course in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
 
+TFF := .venv-tff
+TFF_NOTEBOOK := notebooks/appendix/tensorflow_federated.ipynb
+TFF_DATA := notebooks/appendix/for_tff.npz
+
+tff: $(TFF)/.ready $(TFF_DATA) ## the appendix on TensorFlow Federated, in .venv-tff (Python 3.11)
+	$(TFF)/bin/python tests/notebooks/compare.py $(TFF_NOTEBOOK); result=$$?; \
+	  pkill -f "$(CURDIR)/$(TFF)/.*[w]orker_binary"; exit $$result  # it outlives a failed notebook
+
+# JupyterLab then has it in its list of kernels, too.
+$(TFF)/.ready: requirements-tff.txt | $(READY)
+	@$(PYTHON_TFF) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v == (3, 11) else \
+	  "TensorFlow Federated needs Python 3.11, not %d.%d. Try: make PYTHON_TFF=... tff" % v)'
+	$(PYTHON_TFF) -m venv --clear $(TFF)
+	$(TFF)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  -r requirements-tff.txt
+	echo "$(CURDIR)" > $(TFF)/lib/python3.11/site-packages/fedtutor.pth
+	$(TFF)/bin/python -m ipykernel install --prefix $(VENV) --name fedtutor-tff \
+	  --display-name "TensorFlow Federated"
+	@touch $@
+
+$(TFF_DATA): notebooks/appendix/for_tff.py $(wildcard fedtutor/*.py fedtutor/*/*.py) | $(READY)
+	$(VENV)/bin/python $<
+
+torch: $(READY) ## the appendix on PyTorch and its tests; installs the extra [torch]
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock \
+	  -e '.[torch]'
+	$(VENV)/bin/python -m pytest tests/appendix
+	$(VENV)/bin/python tests/notebooks/compare.py notebooks/appendix/pytorch_client.ipynb
+
 bench: $(READY) ## measure everything beside what a user would otherwise pick (half an hour)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(VENV)/bin/python -m benchmarks
@@ -53,9 +83,9 @@ lint: $(READY) ## tidy the code
 lock: ## resolve pyproject.toml anew into requirements.lock
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
-	  setuptools wheel '.[test]'
+	  setuptools wheel '.[test]' 'mpmath<1.4'  # as sympy, and so the extra [torch], asks for
 	.lock-venv/bin/python -m pip freeze --all --exclude pip --exclude fedtutor > requirements.lock
 	rm -rf .lock-venv
 
 clean: ## remove .venv and what runs have written
-	rm -rf $(VENV) .lock-venv fedtutor-run
+	rm -rf $(VENV) $(TFF) .lock-venv fedtutor-run $(TFF_DATA)
