@@ -200,7 +200,7 @@ def test_who_trains_in_what_does_not_change_the_global_model(make_images):
     hospitals = [make_images(16 + 7 * k, size=16, seed=k) for k in range(3)]
     all_keras = federate(hospitals, in_torch=())
     for in_torch in [(1,), (0, 1, 2)]:
-        close(federate(hospitals, in_torch), all_keras, 1e-5)
+        close(federate(hospitals, in_torch), all_keras, 1e-4)
 
 
 @needs_torch
