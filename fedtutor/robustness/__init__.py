@@ -8,6 +8,7 @@ from fedtutor.robustness.attacks import (
     flip_labels,
     flip_sign,
     free_ride,
+    from_round,
     leave_after,
     only_at,
     plant_backdoor,
@@ -29,7 +30,15 @@ from fedtutor.robustness.compression import (
     unpacking,
     with_feedback,
 )
-from fedtutor.robustness.defences import DEFENCES, Chosen, ClippedFedAvg, clip, make_defence, norm
+from fedtutor.robustness.defences import (
+    DEFENCES,
+    Chosen,
+    ClippedFedAvg,
+    QuickBulyan,
+    clip,
+    make_defence,
+    norm,
+)
 from fedtutor.robustness.fairness import FairFedAvg, gain, recall, verdict, worst
 
 __all__ = [
@@ -42,6 +51,7 @@ __all__ = [
     "Codec",
     "FairFedAvg",
     "Meter",
+    "QuickBulyan",
     "UnpackingGrid",
     "attack_success",
     "clip",
@@ -49,6 +59,7 @@ __all__ = [
     "flip_labels",
     "flip_sign",
     "free_ride",
+    "from_round",
     "gain",
     "leave_after",
     "line_seconds",

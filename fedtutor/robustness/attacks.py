@@ -112,6 +112,17 @@ def only_at(hospitals: Collection[int], mod: Mod) -> Mod:
     return at
 
 
+def from_round(first: int, mod: Mod) -> Mod:
+    """The mod from round ``first`` on; before that the hospital does as the others do."""
+
+    def later(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        if int(message.content["config"]["server-round"]) >= first:
+            return mod(message, context, call_next)
+        return call_next(message, context)
+
+    return later
+
+
 def scale_update(factor: float) -> Mod:
     """Send ``w + factor * (w_k - w)`` in place of the trained weights ``w_k``.
 

@@ -1,7 +1,7 @@
 """Defences: strategies that bear some hospitals that lie.
 
-Median, trimmed mean, Krum, Multi-Krum and Bulyan are Flower's own, see
-:data:`fedtutor.federation.STRATEGIES`; clipping is here.
+Median, trimmed mean, Krum and Multi-Krum are Flower's own, see
+:data:`fedtutor.federation.STRATEGIES`; clipping, and a quicker Bulyan, are here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import Bulyan, Strategy
+from flwr.serverapp.strategy.multikrum import select_multikrum
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from fedtutor.errors import FederationError
@@ -60,6 +61,42 @@ class ClippedFedAvg(StreamingFedAvg):
         return [w_k - w for w_k, w in zip(trained, self._like, strict=True)]
 
 
+class QuickBulyan(Bulyan):
+    """Flower's Bulyan (El Mhamdi et al. 2018), its second half in whole arrays.
+
+    Flower partitions the hospitals' values of each weight one weight at a time, which takes about
+    ten times as long as everything else in a round of the course's small federations.
+    """
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        contents = [reply.content for reply in replies if not reply.has_error()]
+        bad = self.num_malicious_nodes
+        if len(contents) < 4 * bad + 3:
+            return None, None
+        chosen = select_multikrum(contents, bad, len(contents) - 2 * bad)
+        updates = [to_weights(content["arrays"]) for content in chosen]
+        keep = len(updates) - 2 * bad
+        arrays = [mean_around_median(np.stack(stack), keep) for stack in zip(*updates, strict=True)]
+        return to_record(arrays), self.train_metrics_aggr_fn(chosen, self.weighted_by_key)
+
+
+def mean_around_median(stack: np.ndarray, keep: int) -> np.ndarray:
+    """For each number the mean of the ``keep`` values nearest to the hospitals' median.
+
+    ``stack`` is float (hospitals, ...); the result is of shape (...).
+    """
+    ordered = np.sort(stack, axis=0)
+    middle = np.median(ordered, axis=0)
+    # Sorted, the nearest values stand side by side: find where their row begins.
+    begins = range(len(ordered) - keep + 1)
+    reach = [np.maximum(middle - ordered[b], ordered[b + keep - 1] - middle) for b in begins]
+    means = [ordered[b : b + keep].mean(axis=0) for b in begins]
+    best = np.argmin(np.stack(reach), axis=0)
+    return np.take_along_axis(np.stack(means), best[None], axis=0)[0].astype(stack.dtype)
+
+
 def norm(update: Weights) -> float:
     """Euclidean length of an update, all its numbers taken together."""
     return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in update)))
@@ -93,11 +130,14 @@ def make_defence(name: str, num_hospitals: int, **kwargs) -> Strategy:
     """
     if name not in DEFENCES:
         raise FederationError(f"unknown defence {name!r}; known: {', '.join(DEFENCES)}.")
-    if name != "clipping":
-        return make_strategy(DEFENCES[name], num_hospitals, **kwargs)
     everybody = {"min_train_nodes": num_hospitals, "min_available_nodes": num_hospitals}
     quiet = {"fraction_evaluate": 0.0, "min_evaluate_nodes": 0}
-    return ClippedFedAvg(**{**everybody, **quiet, **kwargs})
+    if name == "clipping":
+        return ClippedFedAvg(**{**everybody, **quiet, **kwargs})
+    if name == "Bulyan":
+        bad = {"num_malicious_nodes": max(0, (num_hospitals - 3) // 4)}
+        return QuickBulyan(**{**everybody, **quiet, **bad, **kwargs})
+    return make_strategy(DEFENCES[name], num_hospitals, **kwargs)
 
 
 class Chosen:

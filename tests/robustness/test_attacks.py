@@ -81,6 +81,13 @@ def test_a_scaled_update_moves_the_average_so_much_further(federate):
         np.testing.assert_allclose(w - s, 3 * (h - s), rtol=1e-5)
 
 
+def test_a_mod_can_wait_for_its_round(federate):
+    mods = [robustness.from_round(2, robustness.flip_sign(1))]
+    weights, _ = federate(3, mods=mods, rounds=2)
+    assert moved(weights[1]) > 0.3
+    np.testing.assert_allclose(weights[2][0], START[0], atol=1e-5)
+
+
 def test_a_flipped_sign_goes_the_other_way_at_the_chosen_hospital_only(federate):
     mod = robustness.only_at({6}, robustness.flip_sign(10))
     (_, attacked), _ = federate(7, mods=[mod])

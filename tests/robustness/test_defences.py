@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from flwr.serverapp.strategy.bulyan import aggregate_n_closest_weights
+from hypothesis import given
+from hypothesis import strategies as st
 from toys import START, step
 
-from fedtutor import robustness
+from fedtutor import federation, robustness
 from fedtutor.errors import FederationError
 from fedtutor.robustness import Chosen, ClippedFedAvg
+from fedtutor.robustness.defences import mean_around_median
 
 NUM = 10
 
@@ -98,3 +102,33 @@ def test_the_plain_average_chooses_everybody(federate):
     strategy = robustness.make_defence("plain average", 4, train_metrics_aggr_fn=chosen)
     federate(4, strategy=strategy, mods=[robustness.sign_reply])
     assert chosen.rounds == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("liars", [0, 1])
+def test_the_quick_bulyan_is_flower_s(federate, liars):
+    mods = [robustness.only_at(set(range(liars)), robustness.flip_sign(3))]
+    models = [
+        federate(NUM, strategy=strategy, mods=mods, rounds=2)[0][-1]
+        for strategy in (
+            robustness.make_defence("Bulyan", NUM),
+            federation.make_strategy("bulyan", NUM),
+        )
+    ]
+    for ours, flowers in zip(*models, strict=True):
+        np.testing.assert_allclose(ours, flowers, atol=1e-6)
+        assert ours.dtype == np.float32
+
+
+@given(st.integers(0, 10**6), st.integers(3, 9), st.integers(0, 3))
+def test_the_mean_around_the_median_is_flower_s(seed, hospitals, fewer):
+    stack = np.random.default_rng(seed).normal(size=(hospitals, 4, 5))
+    keep = max(1, hospitals - fewer)
+    (flowers,) = aggregate_n_closest_weights(
+        [np.median(stack, axis=0)], [[array] for array in stack], keep
+    )
+    np.testing.assert_allclose(mean_around_median(stack, keep), flowers, atol=1e-12)
+
+
+def test_bulyan_without_enough_hospitals_gives_no_model():
+    strategy = robustness.make_defence("Bulyan", 10)
+    assert strategy.aggregate_train(1, []) == (None, None)
