@@ -371,7 +371,11 @@ def _kept(context: Context, key: str) -> Weights | None:
 
 
 def create_batchnorm_model(
-    input_shape: tuple[int, int, int], num_classes: int, *, seed: int = 0
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    multi_label: bool = False,
+    seed: int = 0,
 ) -> keras.Sequential:
     """The course's CNN with a batch norm between each convolution and its ReLU.
 
@@ -394,13 +398,14 @@ def create_batchnorm_model(
             layers.MaxPooling2D((2, 2)),
             layers.Flatten(),
             layers.Dense(128, activation="relu"),
-            layers.Dense(num_classes, activation="softmax"),
+            layers.Dense(num_classes, activation="sigmoid" if multi_label else "softmax"),
         ]
     )
-    plain = iter(create_model(input_shape, num_classes, seed=seed).get_weights())
+    plain = create_model(input_shape, num_classes, multi_label=multi_label, seed=seed)
+    arrays = iter(plain.get_weights())
     places = {place for group in batchnorm_places(model).values() for place in group}
     weights = enumerate(model.get_weights())
-    model.set_weights([array if k in places else next(plain) for k, array in weights])
+    model.set_weights([array if k in places else next(arrays) for k, array in weights])
     return model
 
 
@@ -427,14 +432,16 @@ def batchnorm_places(model: keras.Model) -> dict[str, list[int]]:
 
 def batchnorm_trainer_of(images: MedicalImages, settings: TrainingSettings) -> Trainer:
     """The process's trainer of :func:`create_batchnorm_model`."""
-    return _batchnorm_trainer(images.image_shape, len(images.class_names), settings)
+    return _batchnorm_trainer(
+        images.image_shape, len(images.class_names), settings, images.multi_label
+    )
 
 
 @lru_cache(maxsize=2)
 def _batchnorm_trainer(
-    shape: tuple[int, int, int], classes: int, settings: TrainingSettings
+    shape: tuple[int, int, int], classes: int, settings: TrainingSettings, multi_label: bool
 ) -> Trainer:
-    return Trainer(create_batchnorm_model(shape, classes), settings)
+    return Trainer(create_batchnorm_model(shape, classes, multi_label=multi_label), settings)
 
 
 # Personal models
