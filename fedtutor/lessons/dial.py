@@ -96,7 +96,8 @@ class Dial:
         picture, score, auc, attack = self.settings[noise, clip, batch]
         budget = self._budgets[noise, batch]
         figure = Figure(figsize=(7.6, 2.5))
-        left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
+        left, middle, gap, right = figure.subplots(1, 4, width_ratios=(1, 1, 0.3, 1.2))
+        gap.set_visible(False)
         for axes, image, title in (
             (left, self._original[0], "the patient"),
             (middle, picture, f"rebuilt, SSIM {score:.2f}"),
@@ -110,7 +111,7 @@ class Dial:
         right.set_xlabel("AUC (0.5 is guessing)")
         for side in ("top", "right"):
             right.spines[side].set_visible(False)
-        figure.subplots_adjust(wspace=0.45, bottom=0.2)
+        figure.subplots_adjust(left=0.01, wspace=0.06, bottom=0.2)
         said = "no noise, so no ε" if math.isinf(budget) else f"ε = {budget:.1f}"
         sentence = (
             f"Noise {noise:g}, clipping norm {clip:g}, batches of {batch}: {said} for one image "
