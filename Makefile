@@ -26,7 +26,7 @@ run: $(READY) ## train five synthetic hospitals alone, federated and pooled; wri
 test: $(READY) ## pass all tests
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # much of it waits
 	$(VENV)/bin/python tests/notebooks/compare.py
 
 test-browser: $(READY) ## run the notebooks in the real JupyterLab, in a browser without a window

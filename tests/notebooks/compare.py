@@ -51,32 +51,32 @@ def _close(one: re.Match, other: re.Match) -> bool:
     return abs(float(one[1]) - float(other[1])) <= MOST_UNITS * unit * (1 + 1e-9)
 
 
-class Tolerance:
-    """A pytest plugin that has nbval compare as :class:`Text` does."""
+def pytest_configure(config: pytest.Config) -> None:
+    """As this file is a plugin of pytest: have nbval compare as :class:`Text` does."""
+    from nbval.plugin import IPyNbCell
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        from nbval.plugin import IPyNbCell
+    exact = IPyNbCell.sanitize
 
-        exact = IPyNbCell.sanitize
+    def sanitize(cell, text):
+        text = exact(cell, text)
+        return Text(text) if isinstance(text, str) else text
 
-        def sanitize(cell, text):
-            text = exact(cell, text)
-            return Text(text) if isinstance(text, str) else text
-
-        IPyNbCell.sanitize = sanitize
+    IPyNbCell.sanitize = sanitize
 
 
 def main(arguments: list[str]) -> int:
     named = any(not argument.startswith("-") for argument in arguments)
     options = [
+        *("-p", Path(__file__).stem),
         "--nbval",
         "--nbval-current-env",
         f"--nbval-cell-timeout={4 * LONG_CELL_SECONDS}",  # a busy machine is no error
         f"--nbval-sanitize-with={SANITIZE}",
         "--quiet",
     ]
-    paths = [] if named else map(str, course())
-    return pytest.main([*options, *arguments, *paths], [Tolerance()])
+    if not named:  # the whole course, three notebooks at a time, as some wait a lot
+        options += ["-n", "3", "--dist", "loadfile", *map(str, course())]
+    return pytest.main([*options, *arguments])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""One hospital without TLS: what can be read, and what a hang and a server's restart do."""
+
+from __future__ import annotations
+
+import pytest
+from toy import PATTERN, ours, start
+
+from fedtutor.deployment import LocalFederation
+from fedtutor.errors import FederationError
+
+
+def test_without_tls_all_can_be_read_and_what_a_hang_and_a_server_s_restart_do(tmp_path):
+    with LocalFederation(
+        {"North": None}, tls=False, listen=True, database=True, folder=tmp_path
+    ) as federation:
+        start(federation, expected=1).wait()
+        assert federation.wire.heard(PATTERN.tobytes()[:64])
+        assert federation.wire.heard(b"num-examples")
+        with pytest.raises(FederationError, match="0 of 1 .* did not reply within 8 s"):
+            start(federation, {"North 1": "hangs"}, expected=1, timeout=8.0).wait()
+        federation.kill_hospital("North")  # it hangs still, as it was told to
+        federation.start_hospital("North")
+        running = start(federation, {"North 1": "hangs"}, expected=1)
+        federation.wait_until_training("North", 1)
+        federation.kill_server()
+        with pytest.raises(FederationError, match="the run ended before its end"):
+            running.wait(60)
+        federation.start_server()
+        federation.kill_hospital("North")
+        federation.start_hospital("North")
+        assert start(federation, expected=1).wait()["event"] == "end"
+    assert ours(tmp_path) == []

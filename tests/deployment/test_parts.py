@@ -1,0 +1,152 @@
+"""What a federation of processes is made of: certificates, keys, programs, ports, a proxy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+from cryptography import x509
+from toy import ours
+
+from fedtutor.deployment import (
+    LocalFederation,
+    RecordingProxy,
+    SuperLink,
+    write_key_pair,
+    write_tls_files,
+)
+from fedtutor.deployment.processes import Program, Watchdog, free_port
+from fedtutor.errors import FederationError
+
+
+def test_a_port_in_use_is_an_error_that_names_it():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(FederationError, match=f"port {port} .*give another port"),
+            SuperLink(port=port),
+        ):
+            pass
+
+
+def test_an_expired_certificate_is_an_error_that_says_so(tmp_path):
+    with (
+        pytest.raises(FederationError, match="certificate has expired"),
+        LocalFederation({"North": None}, valid_days=-1, folder=tmp_path),
+    ):
+        pass
+    assert ours(tmp_path) == []
+
+
+def test_nobody_is_no_federation():
+    with pytest.raises(FederationError, match="at least one hospital"):
+        LocalFederation({})
+
+
+def test_certificates_are_for_this_machine_and_signed_by_the_authority(tmp_path):
+    files = write_tls_files(tmp_path)
+    context = ssl.create_default_context(cafile=files.authority)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    certificate, authority = (
+        x509.load_pem_x509_certificate(path.read_bytes())
+        for path in (files.certificate, files.authority)
+    )
+    certificate.verify_directly_issued_by(authority)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert files.key.stat().st_mode & 0o077 == 0
+
+
+def test_a_key_pair_is_of_openssh_s_kind(tmp_path):
+    public = write_key_pair(tmp_path / "key")
+    assert public.read_text().startswith("ecdsa-sha2-nistp384 ")
+
+
+def test_a_program_that_ends_at_its_start_is_quoted(tmp_path):
+    watchdog = Watchdog()
+    command = [sys.executable, "-c", "print('the disk is full'); raise SystemExit(3)"]
+    program = Program(
+        "the server", command, tmp_path / "log", watchdog, environment=os.environ, folder=tmp_path
+    )
+    with pytest.raises(FederationError, match="(?s)server ended with exit code 3 .*disk is full"):
+        program.wait_until(lambda: False, 30, "it answered")
+    program.kill()
+    watchdog.close()
+
+
+def test_one_that_never_is_ready_is_not_waited_for_without_end(tmp_path):
+    watchdog = Watchdog()
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    program = Program(
+        "the server", command, tmp_path / "log", watchdog, environment=os.environ, folder=tmp_path
+    )
+    with pytest.raises(FederationError, match="no sign of an answer after 0.2 s"):
+        program.wait_until(lambda: False, 0.2, "an answer")
+    program.kill()
+    assert not program.running
+    watchdog.close()
+
+
+def test_a_python_that_is_killed_takes_its_programs_and_its_folder_along(tmp_path):
+    """As when a notebook's kernel is restarted: nobody is left to clean up but the watchdog."""
+    doomed = tmp_path / "doomed"
+    doomed.mkdir()
+    script = f"""
+        import os, sys
+        from pathlib import Path
+        from fedtutor.deployment.processes import Program, Watchdog
+        folder = Path({str(doomed)!r})
+        watchdog = Watchdog(folder)
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        program = Program("p", command, folder / "log", watchdog, environment=os.environ,
+                          folder=folder)
+        print(program.process.pid, flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 30
+    while _alive(pid) or doomed.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_the_proxy_passes_everything_on_and_remembers_it():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with RecordingProxy(server.getsockname()[1]) as wire:
+            client = socket.create_connection(("127.0.0.1", wire.port))
+            behind, _ = server.accept()
+            client.sendall(b"a secret, or so we thought")
+            assert behind.recv(100) == b"a secret, or so we thought"
+            behind.sendall(b"well")
+            assert client.recv(100) == b"well"
+            assert wire.heard(b"secret") and wire.heard(b"well")
+            assert not wire.heard(b"thought well")  # the two directions are two streams
+            assert wire.num_bytes == 30
+            client.close()
+            assert behind.recv(100) == b""
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", wire.port), timeout=5)
+
+
+def test_free_ports_are_free():
+    with socket.create_server(("127.0.0.1", free_port())):
+        pass

@@ -1,0 +1,125 @@
+"""A little app whose hospitals train in NumPy, in a few lines; nearly all time is Flower's own."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import psutil
+
+from fedtutor.deployment import write_app
+
+PATTERN = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+
+APP = """
+import json, os, time
+from pathlib import Path
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+from fedtutor import federation
+from fedtutor.federation.records import to_record, to_weights
+
+client_app = ClientApp()
+server_app = ServerApp()
+START = [np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)]
+
+
+@client_app.query()
+def who(message, context):
+    name = ConfigRecord({"name": context.node_config["name"]})
+    return Message(RecordDict({"hospital": name}), reply_to=message)
+
+
+@client_app.train()
+def train(message, context):
+    name, server_round = context.node_config["name"], message.content["config"]["server-round"]
+    what = json.loads(context.run_config["plan"]).get(f"{name} {server_round}")
+    (weights,) = to_weights(message.content["arrays"])
+    weights = weights + np.float32(1)
+    if what == "hangs":
+        time.sleep(3600)
+    if what == "raises":
+        raise MemoryError("the scanner caught fire")
+    if what == "NaN":
+        weights = weights * np.float32("nan")
+    if what == "shape":
+        weights = weights.T.copy()
+    if what == "huge":
+        weights = weights + np.float32(99)
+    metrics = MetricRecord({"num-examples": 10})
+    content = RecordDict({"arrays": to_record([weights]), "metrics": metrics})
+    return Message(content, reply_to=message)
+
+
+@server_app.main()
+def main(grid, context):
+    config = context.run_config
+    journal = Path(config["out"]) / "progress.jsonl"
+
+    def note(event, **values):
+        with journal.open("a") as file:
+            file.write(json.dumps({"event": event, **values}) + "\\n")
+
+    def on_round(server_round, weights, guarded):
+        np.save(journal.with_name("model.npy"), weights[0])
+        left_out = [vars(out) for out in guarded.left_out if out.round == server_round]
+        trained = guarded.traffic[server_round].hospitals if server_round else []
+        note("round", round=server_round, names=sorted(trained), left_out=left_out)
+
+    app = federation.make_server_app(
+        START,
+        federation.make_strategy("fedavg", 3, min_train_nodes=1, min_available_nodes=1),
+        num_rounds=config["rounds"],
+        config=ConfigRecord({"seed": 0}),
+        timeout=config["timeout"],
+        on_round=on_round,
+        max_ratio=10.0,
+        roll=federation.Roll(
+            config["expected"],
+            minimum=config["minimum"],
+            patience=config["patience"],
+            tell=lambda line: note("waiting", text=line),
+        ),
+    )
+    try:
+        app(grid, context)
+    except Exception as error:
+        note("stopped", reason=str(error))
+        raise
+    note("end")
+"""
+
+
+def start(federation, plan=None, *, rounds=1, timeout=60.0, expected=3, minimum=1, patience=5.0):
+    """Run the little app; ``plan`` says who does what in which round."""
+    out = federation.folder / "out"
+    out.mkdir(exist_ok=True)
+    (out / "progress.jsonl").unlink(missing_ok=True)
+    config = {
+        "out": str(out),
+        "plan": json.dumps(plan or {}),
+        "rounds": rounds,
+        "timeout": timeout,
+        "expected": expected,
+        "minimum": minimum,
+        "patience": patience,
+    }
+    app = write_app(federation.folder / "app", config, APP)
+    return federation.run(app, out / "progress.jsonl")
+
+
+def ours(folder):
+    """The running processes that have anything to do with a federation's folder."""
+    found = []
+    for process in psutil.process_iter(["pid", "status", "environ", "cmdline"]):
+        words = " ".join(
+            [*(process.info["cmdline"] or []), *(process.info["environ"] or {}).values()]
+        )
+        if str(folder) in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return [process for process in found if process.pid != os.getpid()]
