@@ -74,8 +74,8 @@ def main(arguments: list[str]) -> int:
         f"--nbval-sanitize-with={SANITIZE}",
         "--quiet",
     ]
-    if not named:  # the whole course, three notebooks at a time, as some wait a lot
-        options += ["-n", "3", "--dist", "loadfile", *map(str, course())]
+    if not named:  # the whole course, two notebooks at a time
+        options += ["-n", "2", "--dist", "loadfile", *map(str, course())]
     return pytest.main([*options, *arguments])
 
 
