@@ -163,7 +163,7 @@ def run_experiment(
         probabilities = {}
         for name, values in weights.items():
             trainer.model.set_weights(values)
-            probabilities[name] = predict(trainer.model, cohort.test.images)
+            probabilities[name] = trainer.predict(cohort.test.images)
         scores = compare(cohort, probabilities, settings.seed)
     with clock.stage("explain", progress, "explaining"):
         trainer.model.set_weights(fed.weights)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,13 +139,21 @@ def standardise(images: np.ndarray) -> np.ndarray:
     return (pixels - mean) / np.maximum(deviation, MIN_DEVIATION)
 
 
-def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+def predict(
+    model: keras.Model,
+    images: np.ndarray,
+    *,
+    batch_size: int = 256,
+    forward: Callable | None = None,
+) -> np.ndarray:
     """Class probabilities, float32 of shape (n, num_classes), of uint8 images (n, h, w, 1).
 
-    Works in blocks of ``batch_size``, so that a large test set is never held as float.
+    Works in blocks of ``batch_size``, so that a large test set is never held as float. ``forward``
+    is the model's own pass, if somebody has compiled it.
     """
+    forward = forward or partial(model, training=False)
     blocks = [
-        np.asarray(model(standardise(images[i : i + batch_size]), training=False))
+        np.asarray(forward(standardise(images[i : i + batch_size])))
         for i in range(0, len(images), batch_size)
     ]
     return np.concatenate(blocks) if blocks else np.empty((0, model.output_shape[-1]), np.float32)

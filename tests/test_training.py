@@ -124,6 +124,17 @@ def test_a_trainer_forgets_the_hospital_before(make_images):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_compiled_pass_says_what_the_model_says_also_after_training(make_images):
+    data = make_images(12, size=14)
+    trainer = Trainer(create_model((14, 14, 1), 3), TrainingSettings(batch_size=4))
+    before = trainer.predict(data.images)
+    np.testing.assert_allclose(before, predict(trainer.model, data.images), atol=1e-6)
+    trainer.more(data)
+    after = trainer.predict(data.images)
+    assert np.abs(after - before).max() > 1e-4
+    np.testing.assert_allclose(after, predict(trainer.model, data.images), atol=1e-6)
+
+
 def test_training_in_pieces_keeps_the_optimiser_going(make_images):
     data = make_images(20, size=12)
     trainer = Trainer(new_model(), TrainingSettings())
