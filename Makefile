@@ -68,7 +68,7 @@ torch: $(READY) ## the appendix on PyTorch and its tests; installs the extra [to
 	$(VENV)/bin/python -m pytest tests/appendix
 	$(VENV)/bin/python tests/notebooks/compare.py notebooks/appendix/pytorch_client.ipynb
 
-bench: $(READY) ## measure everything beside what a user would otherwise pick (half an hour)
+bench: $(READY) ## measure everything beside what a user would otherwise pick (an hour)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(VENV)/bin/python -m benchmarks
 
