@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -185,11 +185,19 @@ def _move(panel: Locator, control: Locator, name: str) -> Iterator[str]:
                 print(f"    {name} ({label}): changed after {1000 * waited:.0f} ms")
                 if chosen:
                     chosen.press("Space")
+                    _until(lambda: shown.evaluate_all(content) == before)
                 return
             if waited > 2 and control.evaluate(STANDS) == stood:
                 break  # it stood at its end
             time.sleep(0.01)
     yield f"{name} ({label}) was moved and nothing changed"
+
+
+def _until(happens: Callable[[], bool], seconds: float = 3) -> None:
+    """Wait for it, but not longer than this."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not happens():
+        time.sleep(0.02)
 
 
 def main(names: list[str]) -> int:
