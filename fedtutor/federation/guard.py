@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from fedtutor.aggregation import check_num_examples, check_update
 from fedtutor.errors import FederationError, UpdateError
+from fedtutor.federation.grid import WrappedGrid
 from fedtutor.federation.records import num_bytes, to_record, to_weights
 from fedtutor.federation.roll import Roll
 from fedtutor.model import Weights
@@ -35,7 +35,7 @@ class Traffic:
     hospitals: list[str] = field(default_factory=list)
 
 
-class GuardedGrid(Grid):
+class GuardedGrid(WrappedGrid):
     """Any Flower grid, with every update checked before a strategy sees it.
 
     Flower's strategies average a NaN without a word and broadcast a wrong shape. Here such an
@@ -65,7 +65,7 @@ class GuardedGrid(Grid):
     ) -> None:
         if max_ratio is not None and not max_ratio > 1:
             raise FederationError(f"max_ratio must be above 1, such as 10; got {max_ratio}.")
-        self._grid = grid
+        super().__init__(grid)
         self._like = like
         self._min_hospitals = min_hospitals
         self._on_reply = on_reply
@@ -75,26 +75,10 @@ class GuardedGrid(Grid):
         self.left_out: list[LeftOut] = []
         self.traffic: dict[int, Traffic] = {}
 
-    def set_run(self, run: Run) -> None:
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        return self._grid.run
-
-    def create_message(self, *args, **kwargs) -> Message:
-        return self._grid.create_message(*args, **kwargs)
-
     def get_node_ids(self) -> Iterable[int]:
         if self._roll is None:
-            return self._grid.get_node_ids()
-        return self._roll.call(self._grid.get_node_ids)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self._grid.pull_messages(message_ids)
+            return super().get_node_ids()
+        return self._roll.call(super().get_node_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

@@ -25,7 +25,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from matplotlib.figure import Figure
 
 from fedtutor.exercises import Wrong, exercise
-from fedtutor.federation.grid import FIRST_NODE_ID
+from fedtutor.federation.grid import FIRST_NODE_ID, WrappedGrid
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.plots import BLUE, GREY, RED, Picture
 
@@ -94,7 +94,7 @@ def _tidy(*all_axes) -> None:
         axes.set_axisbelow(True)
 
 
-class ClockedGrid(Grid):
+class ClockedGrid(WrappedGrid):
     """A grid on a clock of its own: hospital k replies after ``seconds[k]``, if that is in time.
 
     In one process the hospitals take turns, and nobody would want to wait for a slow one; here
@@ -103,7 +103,7 @@ class ClockedGrid(Grid):
     """
 
     def __init__(self, grid: Grid, seconds: Sequence[float]) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._seconds = seconds
 
     def send_and_receive(
@@ -119,25 +119,6 @@ class ClockedGrid(Grid):
             or takes[message.metadata.dst_node_id] <= timeout
         ]
         return self._grid.send_and_receive(in_time, timeout=None)
-
-    def set_run(self, run) -> None:
-        self._grid.set_run(run)
-
-    @property
-    def run(self):
-        return self._grid.run
-
-    def create_message(self, *args, **kwargs) -> Message:
-        return self._grid.create_message(*args, **kwargs)
-
-    def get_node_ids(self) -> Iterable[int]:
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self._grid.pull_messages(message_ids)
 
 
 def on_a_clock(server_app: ServerApp, seconds: Sequence[float]) -> ServerApp:

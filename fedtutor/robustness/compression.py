@@ -18,6 +18,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 
 from fedtutor.errors import DataError, UpdateError
+from fedtutor.federation.grid import WrappedGrid
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import Weights
 
@@ -194,7 +195,7 @@ class Meter:
         return (self.bytes_down + self.bytes_up) / max(1, self.num_hospitals)
 
 
-class UnpackingGrid(Grid):
+class UnpackingGrid(WrappedGrid):
     """The server's half: any Flower grid, whose packed updates become weights again.
 
     A reply that cannot be unpacked becomes an error, so that the hospital is left out of the
@@ -212,7 +213,7 @@ class UnpackingGrid(Grid):
     """
 
     def __init__(self, grid: Grid, codec: Codec, *, half_down: bool = False) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._codec = codec
         self._half_down = half_down
         self.meter: dict[int, Meter] = {}
@@ -252,25 +253,6 @@ class UnpackingGrid(Grid):
             return Message(Error(ErrorCode.UNKNOWN, reason), reply_to=message)
         reply.content["arrays"] = to_record(weights)
         return reply
-
-    def set_run(self, run) -> None:
-        self._grid.set_run(run)
-
-    @property
-    def run(self):
-        return self._grid.run
-
-    def create_message(self, *args, **kwargs) -> Message:
-        return self._grid.create_message(*args, **kwargs)
-
-    def get_node_ids(self) -> Iterable[int]:
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self._grid.pull_messages(message_ids)
 
 
 def unpacking(
