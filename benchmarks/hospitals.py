@@ -86,7 +86,7 @@ def scaling_rows() -> list[Row]:
 
 def growth_row() -> Row:
     """The fiftieth round beside the fifth."""
-    found = [in_child(__spec__.name, "10", "50")["mb_after"] for _ in range(runs(5))]
+    found = [in_child(__spec__.name, "10", "50")["mb_after"] for _ in range(runs(5, 1))]
     return from_pairs(
         "memory after round 50",
         [(after[50], after[5]) for after in found],

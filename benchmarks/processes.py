@@ -30,7 +30,7 @@ def import_row() -> Row:
 
 
 def main_job_row() -> Row:
-    epochs = runs(EPOCHS, 2)
+    epochs = runs(EPOCHS, 1)
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
