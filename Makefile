@@ -72,7 +72,7 @@ bench: $(READY) ## measure everything beside what a user would otherwise pick (a
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(VENV)/bin/python -m benchmarks
 
-bench-quick: $(READY) ## the same rows in four minutes, with less precision
+bench-quick: $(READY) ## the same but for the notebooks in a few minutes, with less precision
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(VENV)/bin/python -m benchmarks --quick
 
