@@ -27,14 +27,14 @@ test: $(READY) ## pass all tests
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # much of it waits
-	$(VENV)/bin/python tests/notebooks/compare.py
+	$(VENV)/bin/python tools/compare.py
 
 test-browser: $(READY) ## run the notebooks in the real JupyterLab, in a browser without a window
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
-	$(VENV)/bin/python tests/notebooks/browser.py
+	$(VENV)/bin/python tools/browser.py
 
 refresh: $(READY) ## run the notebooks anew and store their outputs
-	$(VENV)/bin/python tests/notebooks/refresh.py
+	$(VENV)/bin/python tools/refresh.py
 
 lab: $(READY) ## open the course in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
@@ -44,7 +44,7 @@ TFF_NOTEBOOK := notebooks/appendix/tensorflow_federated.ipynb
 TFF_DATA := notebooks/appendix/for_tff.npz
 
 tff: $(TFF)/.ready $(TFF_DATA) ## the appendix on TensorFlow Federated, in .venv-tff (Python 3.11)
-	$(TFF)/bin/python tests/notebooks/compare.py $(TFF_NOTEBOOK); result=$$?; \
+	$(TFF)/bin/python tools/compare.py $(TFF_NOTEBOOK); result=$$?; \
 	  pkill -f "$(CURDIR)/$(TFF)/.*[w]orker_binary"; exit $$result  # it outlives a failed notebook
 
 # JupyterLab then has it in its list of kernels, too.
@@ -65,8 +65,8 @@ $(TFF_DATA): notebooks/appendix/for_tff.py $(wildcard fedtutor/*.py fedtutor/*/*
 torch: $(READY) ## the appendix on PyTorch and its tests; installs the extra [torch]
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock \
 	  -e '.[torch]'
-	$(VENV)/bin/python -m pytest tests/appendix
-	$(VENV)/bin/python tests/notebooks/compare.py notebooks/appendix/pytorch_client.ipynb
+	$(VENV)/bin/python -m pytest tests/topics/test_torch_client.py
+	$(VENV)/bin/python tools/compare.py notebooks/appendix/pytorch_client.ipynb
 
 bench: $(READY) ## measure everything beside what a user would otherwise pick (an hour)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

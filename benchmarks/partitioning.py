@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.harness import Row, from_pairs, print_rows, runs, seconds, side_by_side
-from fedtutor.data import MedicalImages
-from fedtutor.data.phantoms import chest_phantoms
+from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.images import MedicalImages
 from fedtutor.partition import partition
 
 NUM_IMAGES = 112_120

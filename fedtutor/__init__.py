@@ -11,16 +11,16 @@ import importlib
 __version__ = "0.1.0"
 
 _HOME = {
-    "load": "fedtutor.data",
-    "dataset_names": "fedtutor.data",
-    "MedicalImages": "fedtutor.data",
-    "split_by_patient": "fedtutor.data",
+    "load": "fedtutor.datasets",
+    "dataset_names": "fedtutor.datasets",
+    "MedicalImages": "fedtutor.images",
+    "split_by_patient": "fedtutor.images",
     "partition": "fedtutor.partition",
     "Partition": "fedtutor.partition",
     "label_divergence": "fedtutor.partition",
     "create_model": "fedtutor.model",
     "predict": "fedtutor.model",
-    "Trainer": "fedtutor.trainer",
+    "Trainer": "fedtutor.compiled_training",
     "TrainingSettings": "fedtutor.training",
     "weighted_average": "fedtutor.aggregation",
     "plain_mean": "fedtutor.aggregation",

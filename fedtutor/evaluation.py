@@ -1,6 +1,6 @@
 """How good a model is: AUC with an interval, accuracy, confusion, calibration, by group.
 
-Labels are those of :class:`~fedtutor.data.MedicalImages`: int (n,), one class an image, or uint8
+Labels are those of :class:`~fedtutor.images.MedicalImages`: int (n,), one class an image, or uint8
 (n, k), multi-label, 1 where an image has the finding. Probabilities are then a softmax's, rows
 summing to 1, or a sigmoid's, each finding by itself.
 """

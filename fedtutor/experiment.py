@@ -17,14 +17,15 @@ import numpy as np
 import pandas as pd
 
 from fedtutor import gradcam
-from fedtutor.data import MedicalImages, load, split_by_patient
-from fedtutor.data.duplicates import remove_across
+from fedtutor.compiled_training import Trainer, trainer_for
+from fedtutor.datasets import load
+from fedtutor.datasets.duplicates import remove_across
 from fedtutor.errors import DataError, FederationError
 from fedtutor.evaluation import Evaluation, evaluate
+from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.model import Weights, create_model, predict
 from fedtutor.partition import Partition, check_alpha, partition
 from fedtutor.summary import compare, describe, plain, versions
-from fedtutor.trainer import Trainer, trainer_for
 from fedtutor.training import TrainingSettings, learning_rate_at
 
 NUM_EXPLAINED = 6

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fedtutor.data.images import MedicalImages, count_classes, patients_of
 from fedtutor.errors import PartitionError
+from fedtutor.images import MedicalImages, count_classes, patients_of
 
 SCHEMES = ("iid", "dirichlet", "shards", "quantity", "by:COLUMN")
 AGE_BANDS = {"0-17": 0, "18-39": 18, "40-64": 40, "65+": 65}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtutor.data import patients_of
 from fedtutor.evaluation import bootstrap_aucs, evaluate, interval
+from fedtutor.images import patients_of
 from fedtutor.partition import label_divergence, own_test_images
 
 if TYPE_CHECKING:

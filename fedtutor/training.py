@@ -2,7 +2,7 @@
 
 The same gradient steps three times over: as Keras does it (:func:`fit_keras`), written out
 (:func:`fit_step_by_step`), and compiled once for all hospitals
-(:class:`fedtutor.trainer.Trainer`). A test holds them equal; the course's runs use the last.
+(:mod:`fedtutor.compiled_training`). A test holds them equal; the course runs the last.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtutor.data.images import MedicalImages
 from fedtutor.errors import DataError
+from fedtutor.images import MedicalImages
 from fedtutor.model import is_multi_label, load_keras, standardise
 
 if TYPE_CHECKING:

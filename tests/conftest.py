@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from fedtutor.data import MedicalImages
+from fedtutor.images import MedicalImages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedtutor.__main__ import main
+from fedtutor.cli import main
 
 
 @pytest.fixture(autouse=True)

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedtutor.__main__ import main
-from fedtutor.data import MedicalImages, split_by_patient
+from fedtutor.cli import main
+from fedtutor.compiled_training import Trainer
 from fedtutor.evaluation import auc
 from fedtutor.experiment import RunSettings, build_cohort, run_experiment
+from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.model import load_keras, predict
 from fedtutor.summary import plain
-from fedtutor.trainer import Trainer
 
 SMALL = ["--size", "28", "--rounds", "2", "--batch-size", "32"]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fedtutor import gradcam
+from fedtutor.compiled_training import Trainer
 from fedtutor.errors import DataError
 from fedtutor.model import create_model, load_keras, standardise
-from fedtutor.trainer import Trainer
 from fedtutor.training import TrainingSettings
 
 
@@ -15,7 +15,7 @@ def trained(request):
     """A small CNN that has learnt in which half of the image a bright square lies."""
     import pandas as pd
 
-    from fedtutor.data import MedicalImages
+    from fedtutor.images import MedicalImages
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 60, (240, 24, 24, 1), dtype=np.uint8)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtutor.data import patients_of
 from fedtutor.errors import DataError, FedtutorError, PartitionError
+from fedtutor.images import patients_of
 from fedtutor.partition import (
     by_column,
     dirichlet,

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import fedtutor
-from fedtutor.__main__ import main
+from fedtutor.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -67,7 +67,7 @@ def test_no_file_names_a_package_index():
 
 
 def test_every_data_set_has_a_card_that_names_its_licence_and_files():
-    from fedtutor.data import DATASETS
+    from fedtutor.datasets import DATASETS
 
     for info in DATASETS.values():
         card = (ROOT / "datasets" / info.name / "README.md").read_text()

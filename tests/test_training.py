@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from fedtutor.compiled_training import FusedOptimizer, Trainer, trainer_for
 from fedtutor.errors import DataError
 from fedtutor.model import create_model, is_multi_label, predict
-from fedtutor.trainer import FusedOptimizer, Trainer, trainer_for
 from fedtutor.training import (
     OPTIMIZERS,
     TrainingSettings,
@@ -163,7 +163,7 @@ def test_the_proximal_term_holds_the_weights_back(make_images):
 def test_one_proximal_step_is_the_paper_s():
     import tensorflow as tf
 
-    from fedtutor.data import MedicalImages
+    from fedtutor.images import MedicalImages
 
     rng = np.random.default_rng(0)
     import pandas as pd

@@ -8,7 +8,7 @@ from pathlib import Path
 
 CODE = '''"""The course's app, as it is installed on every machine of the federation."""
 
-from fedtutor.app import client_app, server_app
+from fedtutor.deployment.app import client_app, server_app
 
 __all__ = ["client_app", "server_app"]
 '''

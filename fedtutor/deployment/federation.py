@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedtutor.data import MedicalImages
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import write_key_pair
+from fedtutor.deployment.hospital_file import write_images
 from fedtutor.deployment.processes import Program, free_port
 from fedtutor.deployment.proxy import RecordingProxy
 from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import CONNECTION, START_SECONDS, SuperLink
 from fedtutor.errors import FederationError
-from fedtutor.hospital import write_images
+from fedtutor.images import MedicalImages
 
 LET_IN, REFUSED = "SuperNode ID:", "Failed to activate SuperNode"
 EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fedtutor.app import LAST_GOOD, PROGRESS, ServerSettings, run_config, say_round
+from fedtutor.deployment.app import LAST_GOOD, PROGRESS, ServerSettings, run_config, say_round
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.running import Running
@@ -41,7 +41,7 @@ def deploy(
         ``federation/`` the logs, certificates and each hospital's folder.
     kill_one : cut a hospital's power while it trains, in the middle of the run.
     tell : called with a line of text whenever something has happened.
-    round_timeout, patience : see :class:`fedtutor.app.ServerSettings`.
+    round_timeout, patience : see :class:`fedtutor.deployment.app.ServerSettings`.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def deploy(
 
 
 def _writable(folder: Path) -> Path:
-    # Not that of fedtutor.report, which loads matplotlib, which writes to the user's home.
+    # Not that of fedtutor.report.page, which loads matplotlib, which writes to the user's home.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

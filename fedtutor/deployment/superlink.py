@@ -198,7 +198,7 @@ class SuperLink:
         Parameters
         ----------
         app : its folder.
-        journal : where the app's server writes its progress, see :class:`fedtutor.app.Journal`.
+        journal : the server's progress file, see :class:`fedtutor.deployment.app.Journal`.
         options : further ones of ``flwr run``.
         """
         command = ("run", app.absolute(), CONNECTION, "--stream", *options)

@@ -9,14 +9,14 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
-from fedtutor.data.images import MedicalImages
+from fedtutor.compiled_training import Trainer, trainer_for
 from fedtutor.errors import DataError, FederationError
 from fedtutor.evaluation import evaluate
 from fedtutor.federation.guard import GuardedGrid, like_model
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.federation.roll import Roll
+from fedtutor.images import MedicalImages
 from fedtutor.model import Weights
-from fedtutor.trainer import Trainer, trainer_for
 from fedtutor.training import TrainingSettings, learning_rate_at
 
 
@@ -65,7 +65,7 @@ def make_client_app(
     name_of : from the node's ``Context`` to the hospital's name; by default what its
         ``node_config`` says, or "Hospital 1" and so on.
     mods : Flower mods, functions of (message, context, call_next) around the whole of it.
-    trainer_for : what trains; :func:`fedtutor.torch_client.torch_trainer_for` does it in PyTorch.
+    trainer_for : what trains; ``fedtutor.topics.torch_client`` has one in PyTorch.
     """
     app = ClientApp(mods=list(mods))
     name_of = name_of or _name_of

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from fedtutor.aggregation import check_num_examples, check_update
 from fedtutor.errors import FederationError, UpdateError
-from fedtutor.federation.grid import WrappedGrid
+from fedtutor.federation.in_process import WrappedGrid
 from fedtutor.federation.records import num_bytes, to_record, to_weights
 from fedtutor.federation.roll import Roll
 from fedtutor.model import Weights

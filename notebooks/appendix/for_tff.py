@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from fedtutor import TrainingSettings, create_model, evaluate, federation, load, split_by_patient
-from fedtutor.data import MedicalImages
+from fedtutor.compiled_training import trainer_for
+from fedtutor.images import MedicalImages
 from fedtutor.model import Weights
 from fedtutor.partition import partition
-from fedtutor.trainer import trainer_for
 from fedtutor.training import epoch_order
 
 DEFAULT = Path(__file__).with_name("for_tff.npz")

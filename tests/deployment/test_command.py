@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from toy import ours
 
-from fedtutor.__main__ import main
+from fedtutor.cli import main
 from fedtutor.deployment import LocalSimulation, write_app
 
 SMALL = ["--hospitals", "2", "--rounds", "2", "--size", "28", "--batch-size", "32"]
@@ -61,7 +61,7 @@ def test_deploy_leaves_nothing_running_and_nothing_outside_its_folder(deployed):
 
 def test_one_process_ray_and_tls_give_the_same_weights(deployed, tmp_path):
     """The same seed, the same hospitals, three engines."""
-    from fedtutor import app
+    from fedtutor.deployment import app
     from fedtutor.experiment import RunSettings, run_experiment
     from fedtutor.model import load_keras
     from fedtutor.training import TrainingSettings

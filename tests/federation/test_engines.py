@@ -10,9 +10,9 @@ from flwr.app import Message, RecordDict
 
 from fedtutor import federation
 from fedtutor.aggregation import weighted_average
+from fedtutor.compiled_training import Trainer
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import create_model, predict
-from fedtutor.trainer import Trainer
 from fedtutor.training import TrainingSettings, epoch_order, fit_keras
 
 SETTINGS = TrainingSettings("sgd", 0.05, 8)

@@ -1,0 +1,1 @@
+"""The course's own machinery: exercises that check themselves, panels, figures, lessons."""

@@ -1,0 +1,162 @@
+"""Two quadratic hospitals, where FedAvg goes wrong and the right answer is known."""
+
+from __future__ import annotations
+
+from fedtutor import federation  # first, as it tells Flower to be quiet
+
+# isort: split
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import ConfigRecord, Context
+
+from fedtutor.model import Weights
+from fedtutor.topics.algorithms import Local, LocalSteps, Scaffold, make_app, scaffold
+
+
+@dataclass(frozen=True)
+class Bowl:
+    """A hospital whose loss is a bowl: ``0.5 (w - best)' curvature (w - best)``.
+
+    Attributes
+    ----------
+    best : float (d,), where its own loss is 0.
+    curvature : float (d, d), symmetric and positive definite.
+    """
+
+    best: np.ndarray
+    curvature: np.ndarray
+
+    def loss(self, points: np.ndarray) -> np.ndarray:
+        """At points (..., d): float (...)."""
+        away = points - self.best
+        return 0.5 * np.einsum("...i,ij,...j->...", away, self.curvature, away)
+
+    def gradient(self, point: np.ndarray) -> np.ndarray:
+        """At one point (d,): float (d,)."""
+        return self.curvature @ (point - self.best)
+
+
+BOWLS = (
+    Bowl(np.array([-1.0, 0.6]), np.diag([1.0, 0.15])),
+    Bowl(np.array([1.0, -0.6]), np.diag([0.1, 0.8])),
+)
+"""Two hospitals of one size that agree on neither the place nor on what matters."""
+
+
+def lowest(bowls: Sequence[Bowl]) -> np.ndarray:
+    """Where the mean of the losses is lowest, (d,): ``sum_k H_k (w - b_k) = 0`` solved for w."""
+    return np.linalg.solve(
+        sum(bowl.curvature for bowl in bowls),
+        sum(bowl.curvature @ bowl.best for bowl in bowls),
+    )
+
+
+def fedavg_limit(bowls: Sequence[Bowl], steps: int, rate: float) -> np.ndarray:
+    """Where FedAvg with that many full-gradient steps a round comes to rest, (d,).
+
+    A hospital's K steps from w end at ``b_k + M_k (w - b_k)`` with ``M_k = (1 - rate H_k)^K``; w is
+    their mean when ``sum_k (1 - M_k) (w - b_k) = 0``. Only for K = 1 is that :func:`lowest`.
+    """
+    one = np.eye(len(bowls[0].best))
+    pulls = [one - np.linalg.matrix_power(one - rate * b.curvature, steps) for b in bowls]
+    return np.linalg.solve(
+        sum(pulls), sum(pull @ bowl.best for pull, bowl in zip(pulls, bowls, strict=True))
+    )
+
+
+@dataclass(frozen=True)
+class Way:
+    """What an algorithm did on the bowls.
+
+    Attributes
+    ----------
+    models : the global model before each round and after the last, float (rounds + 1, d).
+    local : the hospitals' steps, float (rounds, hospitals, steps + 1, d).
+    """
+
+    models: np.ndarray
+    local: np.ndarray
+
+
+def walk(
+    bowls: Sequence[Bowl],
+    *,
+    corrected: bool,
+    steps: int,
+    rate: float,
+    rounds: int,
+    start: Sequence[float],
+) -> Way:
+    """FedAvg on the bowls, or with ``corrected`` SCAFFOLD, in NumPy and without any messages."""
+    model = np.asarray(start, np.float64)
+    controls = np.zeros((len(bowls), len(model)))
+    models, local = [model], []
+    for _ in range(rounds):
+        common = controls.mean(axis=0)
+        paths = np.stack(
+            [
+                _descend(bowl, model, steps, rate, common - own if corrected else 0 * own)
+                for bowl, own in zip(bowls, controls, strict=True)
+            ]
+        )
+        controls = controls - common + (model - paths[:, -1]) / (steps * rate)
+        model = paths[:, -1].mean(axis=0)
+        models.append(model)
+        local.append(paths)
+    return Way(np.array(models), np.array(local))
+
+
+def _descend(
+    bowl: Bowl, model: np.ndarray, steps: int, rate: float, correction: np.ndarray
+) -> np.ndarray:
+    """A hospital's steps from the model, float (steps + 1, d)."""
+    path = [model]
+    for _ in range(steps):
+        path.append(path[-1] - rate * (bowl.gradient(path[-1]) + correction))
+    return np.array(path)
+
+
+def bowl_training(bowls: Sequence[Bowl], *, steps: int, rate: float) -> Local:
+    """The bowls as hospitals of a Flower app, each with one example; for ``make_app``."""
+
+    def local(
+        weights: Weights, correction: Weights | None, config: ConfigRecord, context: Context
+    ) -> LocalSteps:
+        bowl = bowls[context.node_config["partition-id"]]
+        towards = np.zeros_like(weights[0]) if correction is None else correction[0]
+        end = _descend(bowl, weights[0].astype(np.float64), steps, rate, towards)[-1]
+        return LocalSteps([end.astype(np.float32)], steps * rate, 1, float(bowl.loss(end)))
+
+    return local
+
+
+def walk_in_flower(
+    bowls: Sequence[Bowl],
+    *,
+    corrected: bool,
+    steps: int,
+    rate: float,
+    rounds: int,
+    start: Sequence[float],
+) -> np.ndarray:
+    """The same walk with the package's app and strategy on the grid: float32 (rounds + 1, d)."""
+    seen = []
+    names = [f"Hospital {k + 1}" for k in range(len(bowls))]
+    options = {
+        "fraction_evaluate": 0.0,
+        "min_train_nodes": len(bowls),
+        "min_available_nodes": len(bowls),
+    }
+    server_app = federation.make_server_app(
+        [np.asarray(start, np.float32)],
+        Scaffold(**options) if corrected else federation.make_strategy("fedavg", len(bowls)),
+        num_rounds=rounds,
+        config=ConfigRecord({}),
+        on_round=lambda server_round, weights, grid: seen.append(weights[0]),
+    )
+    local = bowl_training(bowls, steps=steps, rate=rate)
+    client_app = make_app(local, mods=[scaffold] if corrected else [])
+    federation.run_in_process(server_app, client_app, names)
+    return np.array(seen)

@@ -1,0 +1,214 @@
+"""The dashboard of notebook 05: a federation to watch, to stop, and to look at again."""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from fedtutor.course.charts import STYLES
+from fedtutor.course.panels import Panel
+from fedtutor.model import Weights
+from fedtutor.report.figures import BLUE, GREY, Picture
+
+if TYPE_CHECKING:
+    from fedtutor.federation import GuardedGrid, LeftOut
+
+
+class Stopped(Exception):
+    """Somebody has pressed Stop."""
+
+
+class Dashboard(Panel):
+    """A federation to watch while it trains: start, stop, curves, and a slider through the rounds.
+
+    Parameters
+    ----------
+    train : runs the federation; called as ``train(rounds, on_reply, on_round)``, where the last
+        two are for :func:`fedtutor.federation.make_server_app`.
+    names : of the hospitals.
+    score : from the global weights to an AUC.
+    rounds : how many to train.
+    """
+
+    def __init__(
+        self,
+        train: Callable[..., object],
+        names: Sequence[str],
+        score: Callable[[Weights], float],
+        *,
+        rounds: int = 4,
+    ) -> None:
+        slider = ipywidgets.IntSlider(
+            value=0, min=0, max=0, description="Round shown", style={"description_width": "8em"}
+        )
+        super().__init__(self._show_round, round=slider)
+        self._train, self._names, self._score, self._rounds = train, list(names), score, rounds
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._forget()
+        self.weights: Weights | None = None
+        _before_each_cell(self._wait)
+
+    def run(self) -> None:
+        """Train, and show every reply and every round as it comes; returns at the end or at Stop.
+
+        The global model of the last whole round is in ``weights`` then.
+        """
+        self._wait()
+        self._run()
+
+    @property
+    def picture(self) -> Picture:
+        """What is seen now."""
+        return self.show(**self.values)[0]
+
+    @cached_property
+    def widget(self) -> ipywidgets.VBox:
+        """Buttons and progress above the panel's own slider, sentence and picture."""
+        shell = super().widget
+        *_, self._words, self._screen = shell.children
+        start = ipywidgets.Button(description="Start", icon="play", tooltip="Train from the start")
+        stop = ipywidgets.Button(description="Stop", icon="stop", tooltip="Keep the last round")
+        start.on_click(lambda _button: self._run_in_background())
+        stop.on_click(lambda _button: self._stop.set())
+        self._bar = ipywidgets.IntProgress(
+            min=0, max=self._rounds * len(self._names), layout={"width": "16em"}
+        )
+        self._status = ipywidgets.HTML()
+        head = ipywidgets.HBox([start, stop, self._bar, self._status])
+        return ipywidgets.VBox([head, *shell.children])
+
+    def _run(self) -> None:
+        self._forget()
+        self._stop.clear()
+        self._controls["round"].value = self._controls["round"].max = 0
+        self._redraw()
+        self._say("starting")
+        try:
+            self._train(self._rounds, self._on_reply, self._on_round)
+            self._say("done")
+        except (Stopped, KeyboardInterrupt):
+            self._say(f"stopped; the model is that of round {max(self._auc)}")
+
+    def _run_in_background(self) -> None:
+        """For the button: in a thread, as the kernel must be free to hear of Stop."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run_and_tell, daemon=True)
+            self._thread.start()
+
+    def _run_and_tell(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # there is no cell that could show it
+            self._say(f"{type(error).__name__}: {error}")
+
+    def _wait(self, *_ignored: object) -> None:
+        """Until the background is quiet: two trainings at once would spoil each other's model."""
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join()
+
+    def _forget(self) -> None:
+        self._auc: dict[int, float] = {}
+        self._loss: dict[tuple[int, str], float] = {}
+        self._left_out: list[LeftOut] = []
+        self._seen.clear()
+
+    def _on_reply(self, server_round: int, hospital: str, metrics: dict) -> None:
+        self._loss[server_round, hospital] = float(metrics["loss"])
+        replied = sum(r == server_round for r, _ in self._loss)
+        self._say(
+            f"round {server_round} of {self._rounds}: {replied} of {len(self._names)} hospitals "
+            f"have replied, the last was {hospital}"
+        )
+        if self._stop.is_set():
+            raise Stopped
+
+    def _on_round(self, server_round: int, weights: Weights, grid: GuardedGrid) -> None:
+        self._auc[server_round] = self._score(weights)
+        self._left_out = list(grid.left_out)
+        self.weights = weights
+        self._seen.clear()
+        control = self._controls["round"]
+        before = control.value
+        control.max = control.value = server_round
+        if control.value == before:
+            self._redraw()
+
+    def _say(self, text: str) -> None:
+        if "widget" in self.__dict__:
+            self._bar.value = len(self._loss)
+            self._status.value = f'<span role="status">{html.escape(text)}</span>'
+
+    def _redraw(self) -> None:
+        if "widget" in self.__dict__:
+            self._screen.value, self._words.value = self._render()
+
+    def _show_round(self, round: int) -> tuple[Picture, str]:
+        return self._picture(round), self._sentence(round)
+
+    def _sentence(self, round: int) -> str:
+        if not self._auc:
+            return "No round has been trained yet. Press Start."
+        auc = self._auc[round]
+        if round == 0:
+            return f"Round 0 of {self._rounds}: the untrained model has an AUC of ≈{auc:.2f}."
+        losses = [self._loss[key] for key in self._loss if key[0] == round]
+        absent = [out.hospital for out in self._left_out if out.round == round]
+        return (
+            f"Round {round} of {self._rounds}: {len(losses)} hospitals trained, with losses from "
+            f"≈{min(losses):.1f} to ≈{max(losses):.1f}; the AUC of the global model is "
+            f"≈{auc:.2f}, and was ≈{self._auc[round - 1]:.2f} in the round before."
+            + "".join(f" {name} was left out." for name in absent)
+        )
+
+    def _picture(self, round: int) -> Picture:
+        figure = Figure(figsize=(10.5, 3.2))
+        left, right = figure.subplots(1, 2)
+        if self._auc:
+            left.plot(list(self._auc), list(self._auc.values()), "o-", color=BLUE)
+            left.plot([round], [self._auc[round]], "o", color=BLUE, markersize=13, fillstyle="none")
+        for k, name in enumerate(self._names):
+            colour, marker, dash = STYLES[k % len(STYLES)]
+            own = {r: loss for (r, n), loss in self._loss.items() if n == name and r in self._auc}
+            if own:
+                right.plot(
+                    list(own), list(own.values()), dash, marker=marker, color=colour, label=name
+                )
+        if right.lines:
+            right.axvline(round, color=GREY, linewidth=1, linestyle=":")
+            right.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        left.set_ylabel("AUC of the global model")
+        right.set_ylabel("training loss in each hospital")
+        left.set_ylim(min([0.4, *self._auc.values()]) - 0.03, 1.0)
+        right.set_ylim(0, 1.05 * max([1.2, *self._loss.values()]))
+        for axes in (left, right):
+            axes.set_xlabel("round")
+            axes.set_xlim(-0.3, self._rounds + 0.3)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+            axes.grid(color="#dddddd", linewidth=0.8)
+            axes.set_axisbelow(True)
+        figure.tight_layout()
+        curve = ", ".join(f"{r}: {auc:.2f}" for r, auc in self._auc.items()) or "none yet"
+        return Picture(
+            figure,
+            f"Left, AUC of the global model by round: {curve}; round {round} is marked. Right, the "
+            "training loss of each hospital by round.",
+            0.1,
+        )
+
+
+def _before_each_cell(wait: Callable) -> None:
+    """Have a cell that is run meanwhile wait for the training behind the Start button."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        shell.events.register("pre_run_cell", wait)

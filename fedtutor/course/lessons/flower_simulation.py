@@ -1,0 +1,580 @@
+"""What notebook 05 checks, its figure of who was there, and its hospitals that are late."""
+
+from __future__ import annotations
+
+from fedtutor import federation  # first, as it tells Flower to be quiet
+
+# isort: split
+import logging
+import random
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from flwr.app import (
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg, Strategy
+from matplotlib.figure import Figure
+
+from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.federation.in_process import FIRST_NODE_ID, WrappedGrid
+from fedtutor.federation.records import to_record, to_weights
+from fedtutor.report.figures import BLUE, GREY, RED, Picture
+
+
+def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence[float]) -> Picture:
+    """Above, the AUC of the global model; below, who trained in each round and who was left out.
+
+    Parameters
+    ----------
+    names : all hospitals, from top to bottom.
+    grid : the guarded grid of a run; it remembers who replied.
+    auc : of round 0, 1, ...
+    """
+    rounds = range(1, len(auc))
+    trained = [(r, names.index(n)) for r in rounds for n in grid.traffic[r].hospitals]
+    missing = [(out.round, names.index(out.hospital)) for out in grid.left_out]
+    idle = [
+        (r, k)
+        for r in rounds
+        for k in range(len(names))
+        if (r, k) not in trained and (r, k) not in missing
+    ]
+    figure = Figure(figsize=(8, 2.6 + 0.3 * len(names)))
+    above, below = figure.subplots(
+        2,
+        1,
+        sharex=True,
+        height_ratios=(1.6, 0.3 * len(names)),
+        gridspec_kw={"hspace": 1 / (1.6 + 0.3 * len(names))},  # half an inch, for the legend
+    )
+    above.plot(range(len(auc)), auc, "o-", color=BLUE)
+    above.set_ylabel("AUC")
+    for places, label, marker, colour, size in (
+        (trained, "trained", "o", BLUE, 90),
+        (missing, "left out", "X", RED, 110),
+        (idle, "not asked", ".", GREY, 40),
+    ):
+        if places:
+            below.scatter(
+                *zip(*places, strict=True), s=size, marker=marker, color=colour, label=label
+            )
+    below.set_yticks(range(len(names)), names)
+    below.set_ylim(len(names) - 0.5, -0.5)
+    below.set_xlabel("round")
+    below.set_xlim(-0.3, len(auc) - 0.7)
+    below.xaxis.get_major_locator().set_params(integer=True)
+    below.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    _tidy(above, below)
+    said = [
+        f"round {r}: {len(grid.traffic[r].hospitals)} trained"
+        + "".join(f", {out.hospital} left out" for out in grid.left_out if out.round == r)
+        for r in rounds
+    ]
+    return Picture(
+        figure,
+        f"AUC of the global model from {auc[0]:.2f} to {auc[-1]:.2f}; {'; '.join(said)}.",
+        0.01,
+    )
+
+
+def _tidy(*all_axes) -> None:
+    for axes in all_axes:
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.grid(color="#dddddd", linewidth=0.8)
+        axes.set_axisbelow(True)
+
+
+class ClockedGrid(WrappedGrid):
+    """A grid on a clock of its own: hospital k replies after ``seconds[k]``, if that is in time.
+
+    In one process the hospitals take turns, and nobody would want to wait for a slow one; here
+    they work at the same time, as real ones do, and no real second passes. The late one is not
+    trained at all, as its model would be thrown away.
+    """
+
+    def __init__(self, grid: Grid, seconds: Sequence[float]) -> None:
+        super().__init__(grid)
+        self._seconds = seconds
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        nodes = sorted(self._grid.get_node_ids())
+        takes = dict(zip(nodes, self._seconds, strict=True))
+        in_time = [
+            message
+            for message in messages
+            if message.metadata.message_type != MessageType.TRAIN
+            or timeout is None
+            or takes[message.metadata.dst_node_id] <= timeout
+        ]
+        return self._grid.send_and_receive(in_time, timeout=None)
+
+
+def on_a_clock(server_app: ServerApp, seconds: Sequence[float]) -> ServerApp:
+    """The same ServerApp, in a world where hospital k needs ``seconds[k]`` for a round."""
+    clocked = ServerApp()
+
+    @clocked.main()
+    def main(grid: Grid, context: Context) -> None:
+        server_app(ClockedGrid(grid, seconds), context)
+
+    return clocked
+
+
+START = [np.zeros((2, 3), np.float32), np.ones(3, np.float32)]
+
+
+def _train_a_little(weights, images):
+    if isinstance(weights, ArrayRecord):
+        raise Wrong(
+            "`train` was given an ArrayRecord; it works on a list of NumPy arrays.",
+            hint="a record can turn itself into such a list.",
+            more="message.content['arrays'].to_numpy_ndarrays()",
+        )
+    return [array + np.float32(images.mean()) for array in weights]
+
+
+def _ask(answer, images) -> tuple[Message, object]:
+    """A train message as Flower would deliver it, and what the answer replies."""
+    federation.InProcessGrid(ClientApp(), ["a hospital"])  # tells Flower who is speaking
+    config = ConfigRecord({"server-round": 1, "batch-size": 8})
+    content = RecordDict({"arrays": to_record(START), "config": config})
+    message = Message(content, dst_node_id=FIRST_NODE_ID, message_type=MessageType.TRAIN)
+    message.metadata.__dict__["_message_id"] = "1"
+    node = {"partition-id": 0, "num-partitions": 1, "name": "a hospital"}
+    context = Context(
+        run_id=1, node_id=FIRST_NODE_ID, node_config=node, state=RecordDict(), run_config={}
+    )
+    return message, answer(message, context, images, _train_a_little)
+
+
+@exercise("05.1", "a hospital's reply")
+def reply(my_train):
+    images = np.full((30, 4, 4, 1), 2, np.uint8)
+    message, got = _ask(my_train, images)
+    if not isinstance(got, Message):
+        raise Wrong(
+            f"A hospital answers a message with a message; yours is a {type(got).__name__}.",
+            hint="put the records into a RecordDict, and the RecordDict into a Message.",
+            more="return Message(content, reply_to=message)",
+        )
+    if got.metadata.reply_to_message_id != message.metadata.message_id:
+        raise Wrong(
+            "That is a message, but not a reply: the server could not tell what it answers.",
+            hint="a Message can be told which other message it answers.",
+            more="Message(content, reply_to=message)",
+        )
+    if set(got.content.array_records) != {"arrays"} or set(got.content.metric_records) != {
+        "metrics"
+    }:
+        raise Wrong(
+            'Flower\'s strategies look for two records, "arrays" and "metrics"; '
+            f"yours holds: {', '.join(sorted(got.content)) or 'nothing'}.",
+            hint='RecordDict({"arrays": ..., "metrics": ...})',
+            more="an ArrayRecord with the weights and a MetricRecord with the number of examples.",
+        )
+    _check_weights(got.content["arrays"])
+    _check_count(dict(got.content["metrics"]), images)
+    _, second = _ask(my_train, images[:7])
+    if second.content["metrics"]["num-examples"] != 7:
+        raise Wrong(
+            "A second hospital, with 7 images, claims as many examples as the first.",
+            hint="is a number written out in your code?",
+            more='{"num-examples": len(images)}',
+        )
+
+
+def _check_weights(record: ArrayRecord) -> None:
+    got = record.to_numpy_ndarrays()
+    if _same(got, START):
+        raise Wrong(
+            "The weights that come back are those that were sent.",
+            hint="what does `train` give back?",
+            more="weights = train(weights, images), and that goes into the ArrayRecord.",
+        )
+    if not _same(got, [array + 2 for array in START]):
+        raise Wrong(
+            "The weights that come back are not those that `train` gave.",
+            hint="train once, and send all arrays, in their order.",
+            more="ArrayRecord(train(weights, images))",
+        )
+
+
+def _check_count(metrics: dict, images: np.ndarray) -> None:
+    if "num-examples" not in metrics:
+        raise Wrong(
+            f'FedAvg looks for "num-examples"; your metrics have: {", ".join(metrics) or "none"}.',
+            hint="with a hyphen, and spelled just so.",
+            more='MetricRecord({"num-examples": len(images)})',
+        )
+    count = metrics["num-examples"]
+    if count == images.size:
+        raise Wrong(
+            "Your hospital counts pixels.",
+            hint="`images.size` is the number of all numbers in the array.",
+            more="len(images) is the number of images.",
+        )
+    if count == 1:
+        raise Wrong(
+            "Every hospital says 1, so that FedAvg becomes the plain mean.",
+            hint="the server weights by this number.",
+            more="len(images)",
+        )
+    if count in (3, 4):
+        raise Wrong(
+            "Your hospital counts batches.",
+            hint="the server weights by images, not by gradient steps.",
+            more="len(images)",
+        )
+    if count != len(images):
+        raise Wrong(
+            f"The hospital has {len(images)} images and claims {count:g} examples.",
+            hint="how many images were trained on?",
+            more="len(images)",
+        )
+
+
+def _replying(weights_of=None, metrics_of=None):
+    """A right answer but for the given change."""
+
+    def answer(message, context, images, train):
+        weights = to_weights(message.content["arrays"])
+        trained = train(weights, images) if weights_of is None else weights_of(weights)
+        metrics = {"num-examples": len(images)} if metrics_of is None else metrics_of(images)
+        content = RecordDict({"arrays": ArrayRecord(trained), "metrics": MetricRecord(metrics)})
+        return Message(content, reply_to=message)
+
+    return answer
+
+
+reply.typical_value("num_examples_with_underscore", _replying(None, lambda i: {"num_examples": 30}))
+reply.typical_value("pixels", _replying(None, lambda i: {"num-examples": i.size}))
+reply.typical_value("batches", _replying(None, lambda i: {"num-examples": -(-len(i) // 8)}))
+reply.typical_value("always_one", _replying(None, lambda i: {"num-examples": 1}))
+reply.typical_value("a_fixed_number", _replying(None, lambda i: {"num-examples": 30}))
+reply.typical_value("untrained", _replying(lambda weights: weights))
+
+
+@reply.typical
+def no_message(message, context, images, train):
+    return train(to_weights(message.content["arrays"]), images), len(images), {}
+
+
+@reply.typical
+def not_a_reply(message, context, images, train):
+    content = _replying()(message, context, images, train).content
+    return Message(content, dst_node_id=FIRST_NODE_ID, message_type=MessageType.TRAIN)
+
+
+@reply.typical
+def no_metrics(message, context, images, train):
+    content = _replying()(message, context, images, train).content
+    del content["metrics"]
+    return Message(content, reply_to=message)
+
+
+@reply.typical
+def record_in_place_of_arrays(message, context, images, train):
+    return train(message.content["arrays"], images)
+
+
+class _CallingGrid(federation.InProcessGrid):
+    """Notes how often it is asked who is there; somebody who waits for more asks for ever."""
+
+    asked = 0
+
+    def get_node_ids(self) -> list[int]:
+        self.asked += 1
+        if self.asked > 3:
+            raise Wrong(
+                "Your strategy waits for more hospitals than there are, and would wait for ever.",
+                hint="a fraction lies between 0 and 1, and a minimum must not exceed the number "
+                "of hospitals.",
+                more="fraction_train=0.5, with the other numbers left as they are.",
+            )
+        return super().get_node_ids()
+
+
+def _drawn(strategy: Strategy, num_hospitals: int, rounds: int) -> list[frozenset[int]]:
+    """Which nodes the strategy would have trained in each round."""
+    grid = _CallingGrid(ClientApp(), [f"Hospital {k + 1}" for k in range(num_hospitals)])
+    drawn = []
+    for server_round in range(1, rounds + 1):
+        grid.asked = 0
+        messages = strategy.configure_train(server_round, to_record(START), ConfigRecord(), grid)
+        drawn.append(frozenset(message.metadata.dst_node_id for message in messages))
+    return drawn
+
+
+@exercise("05.2", "half of the hospitals in a round")
+def half(my_strategy):
+    before, logger = random.getstate(), logging.getLogger("flwr")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        _check_half(my_strategy)
+    finally:
+        random.setstate(before)
+        logger.setLevel(level)
+
+
+def _check_half(my_strategy) -> None:
+    strategy = my_strategy(8)
+    if not isinstance(strategy, Strategy):
+        raise Wrong(
+            f"A Flower strategy is asked for; yours is a {type(strategy).__name__}.",
+            hint="return FedAvg(...), with some number changed.",
+            more="FedAvg(fraction_train=...)",
+        )
+    rounds = _drawn(strategy, 8, rounds=10)
+    sizes = {len(nodes) for nodes in rounds}
+    if sizes == {8}:
+        raise Wrong("All 8 hospitals train in every round.", **_why_all(strategy))
+    if sizes == {0}:
+        raise Wrong(
+            "Nobody trains.",
+            hint="0 turns training off altogether.",
+            more="fraction_train=0.5",
+        )
+    if sizes != {4}:
+        raise Wrong(
+            f"Of 8 hospitals 4 should train in a round; with yours it is {_either(sizes)}.",
+            hint="a fraction of 1.0 means all.",
+            more="fraction_train=0.5",
+        )
+    if len(set(rounds)) == 1:
+        raise Wrong(
+            "It is always the same half; the other hospitals' patients never count.",
+            hint="Flower's own strategies draw anew in each round: let them.",
+            more="return FedAvg(fraction_train=0.5), without a class of your own.",
+        )
+    sizes = {len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)}
+    if sizes != {6}:
+        raise Wrong(
+            f"With 8 hospitals it is half; with 12 hospitals {_either(sizes)} train.",
+            hint="use a fraction, or the argument num_hospitals, and no fixed number.",
+            more="fraction_train=0.5",
+        )
+
+
+def _why_all(strategy: Strategy) -> dict[str, str]:
+    """The hint for a strategy that trains everybody, by which of its numbers is to blame."""
+    if getattr(strategy, "fraction_train", 1) < 1:
+        return {
+            "hint": "the fraction is right, but a minimum overrules it.",
+            "more": "min_train_nodes must not be above half of the hospitals; leave it out.",
+        }
+    if getattr(strategy, "fraction_evaluate", 1) < 1:
+        return {
+            "hint": "your fraction counts for the evaluation; training has one of its own.",
+            "more": "fraction_train=0.5",
+        }
+    return {
+        "hint": "which of FedAvg's arguments says how many of them train?",
+        "more": "fraction_train=0.5",
+    }
+
+
+def _either(sizes: set[int]) -> str:
+    return " or ".join(map(str, sorted(sizes)))
+
+
+class _FirstHalf(FedAvg):
+    def configure_train(self, server_round, arrays, config, grid):
+        node_ids = sorted(grid.get_node_ids())
+        record = RecordDict({"arrays": arrays, "config": config})
+        half_of_them = node_ids[: len(node_ids) // 2]
+        return self._construct_messages(record, half_of_them, MessageType.TRAIN)
+
+
+@half.typical
+def everybody(num_hospitals):
+    return FedAvg()
+
+
+@half.typical
+def fraction_of_the_evaluation(num_hospitals):
+    return FedAvg(fraction_evaluate=0.5)
+
+
+@half.typical
+def a_minimum_overrules(num_hospitals):
+    return FedAvg(fraction_train=0.5, min_train_nodes=num_hospitals)
+
+
+@half.typical
+def four_whatever_happens(num_hospitals):
+    return FedAvg(fraction_train=0.1, min_train_nodes=4)
+
+
+@half.typical
+def per_cent(num_hospitals):
+    return FedAvg(fraction_train=50)
+
+
+@half.typical
+def nobody(num_hospitals):
+    return FedAvg(fraction_train=0.0)
+
+
+@half.typical
+def a_tenth(num_hospitals):
+    return FedAvg(fraction_train=0.1)
+
+
+@half.typical
+def always_the_first_half(num_hospitals):
+    return _FirstHalf()
+
+
+@half.typical
+def a_number(num_hospitals):
+    return num_hospitals // 2
+
+
+TIMEOUT = 60.0
+STORY = {  # name: (seconds, what is odd about its reply)
+    "Alder": (12, None),
+    "Birch": (75, None),
+    "Cedar": (20, "loss"),
+    "Dogwood": (15, "nan"),
+    "Elm": (59, "one"),
+    "Fir": (30, "none"),
+    "Ginkgo": (25, "boasts"),
+}
+ODD_METRICS = {
+    "loss": {"loss": 9.7},
+    "one": {"num-examples": 1},
+    "none": {"num-examples": 0},
+    "boasts": {"num-examples": 1_000_000},
+}
+
+
+def play() -> list[federation.LeftOut]:
+    """The story of exercise 05.3, really run on the guarded grid: who is left out, and why."""
+    app = ClientApp()
+    names = list(STORY)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        odd = STORY[names[context.node_config["partition-id"]]][1]
+        weights = [array + 1 for array in to_weights(message.content["arrays"])]
+        if odd == "nan":
+            weights[0][0, 0] = np.nan
+        metrics = {"num-examples": 100, "loss": 0.5} | ODD_METRICS.get(odd, {})
+        content = RecordDict({"arrays": to_record(weights), "metrics": MetricRecord(metrics)})
+        return Message(content, reply_to=message)
+
+    @app.query()
+    def who(message: Message, context: Context) -> Message:
+        name = ConfigRecord({"name": context.node_config["name"]})
+        return Message(RecordDict({"hospital": name}), reply_to=message)
+
+    grids = []
+    server_app = federation.make_server_app(
+        START,
+        federation.make_strategy("fedavg", len(names)),
+        num_rounds=1,
+        config=ConfigRecord({"seed": 0}),
+        timeout=TIMEOUT,
+        on_round=lambda server_round, weights, grid: grids.append(grid),
+    )
+    clocked = on_a_clock(server_app, [seconds for seconds, _ in STORY.values()])
+    federation.run_in_process(clocked, app, names)
+    return grids[-1].left_out
+
+
+@exercise("05.3", "who is left out?")
+def left_out(prediction):
+    try:
+        said = {str(name).strip().capitalize() for name in prediction}
+    except TypeError:
+        said = set()
+    if isinstance(prediction, str) or not said <= set(STORY):
+        raise Wrong(
+            f"A set of names is asked for, out of: {', '.join(STORY)}.",
+            hint='such as {"Alder", "Birch"}.',
+            more="quotation marks around each name, commas between them, braces around all.",
+        )
+    truth = {out.hospital for out in play()}
+    if said == set(STORY) - truth:
+        raise Wrong(
+            "Those are the hospitals that stay in.",
+            hint="the others, please.",
+            more=f"{len(truth)} of the {len(STORY)} are left out.",
+        )
+    for name, (sentence, hint, more) in TOO_MANY.items():
+        if name in said - truth:
+            raise Wrong(sentence, hint=hint, more=more)
+    for name, (sentence, hint, more) in TOO_FEW.items():
+        if name in truth - said:
+            raise Wrong(sentence, hint=hint, more=more)
+
+
+TOO_MANY = {
+    "Alder": (
+        "Alder has done nothing wrong.",
+        "in time, finite weights, a count above zero: that is all the guard asks for.",
+        "Alder stays.",
+    ),
+    "Cedar": (
+        "Cedar learns badly, but its reply is sound, and the guard does not judge a loss.",
+        "a high loss may simply mean difficult patients.",
+        "Cedar stays.",
+    ),
+    "Elm": (
+        "Elm is slow and small, but it is in time, and one image is more than none.",
+        "compare 59 with the time-out; FedAvg gives one image the weight of one image.",
+        "Elm stays.",
+    ),
+    "Ginkgo": (
+        "Ginkgo lies, and yet it stays: nobody but Ginkgo can count its images.",
+        "the guard finds what is broken, not what is untrue.",
+        "Ginkgo stays, and with a million examples its model is nearly the whole average; "
+        "notebook 09 is about such neighbours.",
+    ),
+}
+TOO_FEW = {
+    "Birch": (
+        "Somebody comes too late.",
+        "compare the seconds with the time-out.",
+        "75 is more than 60.",
+    ),
+    "Dogwood": (
+        "One of those you keep would turn the global model into NaN.",
+        "what is any number plus NaN?",
+        "a single NaN is enough, so Dogwood is left out.",
+    ),
+    "Fir": (
+        "One of those you keep claims to have trained on nothing.",
+        "what weight would it have?",
+        "0 examples are refused, so Fir is left out.",
+    ),
+}
+
+left_out.typical_value("the_survivors", {"Alder", "Cedar", "Elm", "Ginkgo"})
+left_out.typical_value("also_the_bad_learner", {"Birch", "Cedar", "Dogwood", "Fir"})
+left_out.typical_value("also_the_small_one", {"Birch", "Dogwood", "Elm", "Fir"})
+left_out.typical_value("also_the_liar", {"Birch", "Dogwood", "Fir", "Ginkgo"})
+left_out.typical_value("not_the_late_one", {"Dogwood", "Fir"})
+left_out.typical_value("not_the_nan", {"Birch", "Fir"})
+left_out.typical_value("not_the_empty_one", {"Birch", "Dogwood"})
+left_out.typical_value("everybody", set(STORY))
+left_out.typical_value("one_string", "Birch, Dogwood, Fir")
+
+
+def _same(got, expected) -> bool:
+    return len(got) == len(expected) and all(
+        np.shape(a) == b.shape and np.allclose(a, b) for a, b in zip(got, expected, strict=True)
+    )

@@ -1,0 +1,329 @@
+"""What notebook 03 checks: a Dirichlet partitioner, the divergence, and a choice of alpha."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.partition import label_divergence
+
+CLASSES, HOSPITALS = 3, 4
+
+
+def _people(seed: int = 0, patients: int = 1500) -> tuple[np.ndarray, np.ndarray]:
+    """(patient, class) of each image; a patient has one to three images, all of one class."""
+    rng = np.random.default_rng(seed)
+    number = np.repeat(np.arange(patients), rng.integers(1, 4, patients))
+    classes = rng.choice(CLASSES, size=patients, p=[0.5, 0.3, 0.2])
+    names = np.array([f"P{k:04d}" for k in range(patients)])
+    order = rng.permutation(len(number))
+    return names[number][order], classes[number][order]
+
+
+def _counts(hospital_of: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    counts = np.zeros((HOSPITALS, CLASSES), dtype=np.int64)
+    np.add.at(counts, (hospital_of, labels), 1)
+    return counts
+
+
+@exercise("03.1", "a Dirichlet partition by patient")
+def deal(dealt):
+    patients, labels = _people()
+
+    def run(alpha, seed):
+        return dealt(patients, labels, HOSPITALS, alpha, np.random.default_rng(seed))
+
+    hospital_of = _checked(run(0.3, 0), patients)
+    together = np.array([len(np.unique(hospital_of[patients == p])) for p in np.unique(patients)])
+    if (together > 1).any():
+        raise Wrong(
+            f"{(together > 1).sum()} patients have images in more than one hospital.",
+            hint="deal out the patients, then give each image the hospital of its patient.",
+            more="np.unique(patients, return_index=True, return_inverse=True) gives the patients, "
+            "where an image of each stands, and for each image the number of its patient.",
+        )
+    uneven, even = (
+        [_counts(_checked(run(alpha, seed), patients), labels) for seed in range(12)]
+        for alpha in (0.1, 1000.0)
+    )
+    if all(np.array_equal(uneven[0], other) for other in uneven[1:]):
+        raise Wrong(
+            "Whatever the random generator, the deal is the same.",
+            hint="draw with the generator you are given, and only with that one.",
+            more="rng.dirichlet(...), rng.permutation(...)",
+        )
+    skew, rest = (np.mean([_divergence(c) for c in many]) for many in (uneven, even))
+    if skew < 0.15:
+        _say_why_even(uneven)
+    if rest > 0.1:
+        raise Wrong(
+            "At alpha = 1000 every hospital should get nearly the same mixture; in yours the "
+            "mixtures differ much.",
+            hint="where does alpha enter? Large values give even shares.",
+            more="rng.dirichlet(np.full(num_hospitals, alpha))",
+        )
+    sizes = np.mean([c.sum(axis=1) for c in even], axis=0)
+    if sizes.max() > 1.3 * sizes.min():
+        raise Wrong(
+            "At alpha = 1000 all hospitals should be of nearly one size; one of yours gets "
+            f"{sizes.max() / sizes.sum():.0%} of the images.",
+            hint="is somebody forgotten, or given to the first or the last hospital by default?",
+            more="np.cumsum(shares) * len(members), rounded, is where each hospital's part ends.",
+        )
+
+
+def _checked(got, patients: np.ndarray) -> np.ndarray:
+    got = np.asarray(got)
+    if got.shape != patients.shape or got.dtype.kind not in "iu":
+        raise Wrong(
+            f"One hospital number for each of the {len(patients)} images is asked for; yours is "
+            f"{got.dtype} of shape {got.shape}.",
+            hint="an array of whole numbers, as long as `labels`.",
+            more="return hospital_of_patient[patient_of_image]",
+        )
+    if got.min() < 0 or got.max() >= HOSPITALS:
+        raise Wrong(
+            f"The hospitals are numbered 0 to {HOSPITALS - 1}; yours go from {got.min()} to "
+            f"{got.max()}.",
+            hint="count from 0.",
+            more="np.repeat(np.arange(num_hospitals), counts)",
+        )
+    return got
+
+
+def _divergence(counts: np.ndarray) -> float:
+    return label_divergence(counts[counts.sum(axis=1) > 0])
+
+
+def _say_why_even(uneven: list[np.ndarray]) -> None:
+    shares = [c.sum(axis=1) / c.sum() for c in uneven]
+    if np.mean([s.max() for s in shares]) > 0.4:
+        raise Wrong(
+            "Your hospitals differ in size, but all have the same mixture of classes.",
+            hint="each class is shared out by itself, in shares of its own.",
+            more="draw from rng.dirichlet anew for each class, inside the loop over the classes.",
+        )
+    raise Wrong(
+        "At alpha = 0.1 most hospitals should lack a class; in yours all have nearly the same.",
+        hint="the shares of a class are drawn from a Dirichlet distribution with alpha.",
+        more="shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.",
+    )
+
+
+def _share_out(members: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    ends = np.round(np.cumsum(shares) * len(members)).astype(int)
+    return np.searchsorted(ends, np.arange(len(members)), side="right").clip(0, len(shares) - 1)
+
+
+def _dealt(patients, labels, num_hospitals, rng, shares_of) -> np.ndarray:
+    _, first, of_image = np.unique(patients, return_index=True, return_inverse=True)
+    hospital_of = np.zeros(len(first), dtype=int)
+    for k in range(labels.max() + 1):
+        members = rng.permutation(np.flatnonzero(labels[first] == k))
+        hospital_of[members] = _share_out(members, shares_of(k))
+    return hospital_of[of_image]
+
+
+@deal.typical
+def image_by_image(patients, labels, num_hospitals, alpha, rng):
+    hospital_of = np.zeros(len(labels), dtype=int)
+    for k in range(labels.max() + 1):
+        members = rng.permutation(np.flatnonzero(labels == k))
+        hospital_of[members] = _share_out(members, rng.dirichlet(np.full(num_hospitals, alpha)))
+    return hospital_of
+
+
+@deal.typical
+def one_draw_for_all_classes(patients, labels, num_hospitals, alpha, rng):
+    shares = rng.dirichlet(np.full(num_hospitals, alpha))
+    return _dealt(patients, labels, num_hospitals, rng, lambda k: shares)
+
+
+@deal.typical
+def without_alpha(patients, labels, num_hospitals, alpha, rng):
+    even = np.full(num_hospitals, 1 / num_hospitals)
+    return _dealt(patients, labels, num_hospitals, rng, lambda k: even)
+
+
+@deal.typical
+def alpha_is_fixed(patients, labels, num_hospitals, alpha, rng):
+    return _dealt(
+        patients, labels, num_hospitals, rng, lambda k: rng.dirichlet(np.full(num_hospitals, 0.1))
+    )
+
+
+@deal.typical
+def a_generator_of_its_own(patients, labels, num_hospitals, alpha, rng):
+    rng = np.random.default_rng(0)
+    return _dealt(
+        patients, labels, num_hospitals, rng, lambda k: rng.dirichlet(np.full(num_hospitals, alpha))
+    )
+
+
+@deal.typical
+def a_number_for_each_patient(patients, labels, num_hospitals, alpha, rng):
+    return rng.integers(0, num_hospitals, len(np.unique(patients)))
+
+
+@deal.typical
+def counted_from_one(patients, labels, num_hospitals, alpha, rng):
+    return 1 + _dealt(
+        patients, labels, num_hospitals, rng, lambda k: rng.dirichlet(np.full(num_hospitals, alpha))
+    )
+
+
+# The hospitals differ in size and in mixture, so that every wrong way gives a number of its own.
+COUNTS = np.array([[60, 20, 0], [4, 4, 2], [6, 1, 3]])
+RIGHT = label_divergence(COUNTS)
+
+
+@exercise("03.2", "the divergence of the hospitals' mixtures")
+def divergence(diverged):
+    got = diverged(COUNTS.copy())
+    if np.ndim(got) != 0 or not np.isfinite(got):
+        raise Wrong(
+            "One number is asked for, over all hospitals together.",
+            hint="first a number for each hospital, then their average.",
+            more="np.average(per_hospital, weights=sizes)",
+        )
+    mixtures = COUNTS / COUNTS.sum(axis=1, keepdims=True)
+    common, sizes = COUNTS.sum(axis=0) / COUNTS.sum(), COUNTS.sum(axis=1)
+    away = np.abs(mixtures - common).sum(axis=1)
+    if np.isclose(got, 2 * RIGHT):
+        raise Wrong(
+            "That is twice as much: what one class has too much, the others have too little.",
+            hint="every difference is counted on both sides.",
+            more="0.5 * np.abs(mixtures - common).sum(axis=1)",
+        )
+    if np.isclose(got, 0.5 * away.mean()):
+        raise Wrong(
+            "Your small hospitals count as much as the large one.",
+            hint="average over the hospitals with their images as weights.",
+            more="np.average(per_hospital, weights=class_counts.sum(axis=1))",
+        )
+    middle = 0.5 * np.abs(mixtures - mixtures.mean(axis=0)).sum(axis=1)
+    if np.isclose(got, np.average(middle, weights=sizes)) or np.isclose(got, middle.mean()):
+        raise Wrong(
+            "The common mixture is that of all images together; yours is the mean of the "
+            "hospitals' mixtures.",
+            hint="add the hospitals' counts up first, then divide.",
+            more="common = class_counts.sum(axis=0) / class_counts.sum()",
+        )
+    even = np.average(0.5 * np.abs(mixtures - 1 / 3).sum(axis=1), weights=sizes)
+    if np.isclose(got, even):
+        raise Wrong(
+            "You compare with a mixture in which every class is equally common.",
+            hint="if all hospitals have the same mixture, however lopsided, the answer is 0.",
+            more="compare with common = class_counts.sum(axis=0) / class_counts.sum()",
+        )
+    if got > 1:
+        raise Wrong(
+            "A divergence of mixtures lies between 0 and 1; yours is larger.",
+            hint="compare shares, not numbers of images.",
+            more="mixtures = class_counts / class_counts.sum(axis=1, keepdims=True)",
+        )
+    if not np.isclose(got, RIGHT, atol=1e-6):
+        raise Wrong(
+            f"For the hospitals {COUNTS.tolist()} it is {RIGHT:.3f}; yours is {got:.3f}.",
+            hint="mixture of each hospital, common mixture, half the sum of the differences.",
+            more="the first hospital: 0.5 * (|0.75 - 0.7| + |0.25 - 0.25| + |0 - 0.05|) = 0.05.",
+        )
+    if not np.isclose(diverged(np.array([[3, 1], [6, 2], [30, 10]])), 0, atol=1e-9):
+        raise Wrong(
+            "Three hospitals with the same mixture have no divergence; yours is not 0.",
+            hint="is a number of hospitals or classes written out in your code?",
+            more="use class_counts.shape, or sums and means over an axis.",
+        )
+
+
+def _mixtures(class_counts):
+    return class_counts / class_counts.sum(axis=1, keepdims=True)
+
+
+@divergence.typical
+def not_halved(class_counts):
+    return 2 * label_divergence(class_counts)
+
+
+@divergence.typical
+def every_hospital_counts_the_same(class_counts):
+    common = class_counts.sum(axis=0) / class_counts.sum()
+    return float((0.5 * np.abs(_mixtures(class_counts) - common).sum(axis=1)).mean())
+
+
+@divergence.typical
+def mean_of_the_mixtures(class_counts):
+    mixtures = _mixtures(class_counts)
+    away = 0.5 * np.abs(mixtures - mixtures.mean(axis=0)).sum(axis=1)
+    return float(np.average(away, weights=class_counts.sum(axis=1)))
+
+
+@divergence.typical
+def away_from_an_even_mixture(class_counts):
+    away = 0.5 * np.abs(_mixtures(class_counts) - 1 / class_counts.shape[1]).sum(axis=1)
+    return float(np.average(away, weights=class_counts.sum(axis=1)))
+
+
+@divergence.typical
+def counts_instead_of_shares(class_counts):
+    away = 0.5 * np.abs(class_counts - class_counts.mean(axis=0)).sum(axis=1)
+    return float(np.average(away, weights=class_counts.sum(axis=1)))
+
+
+@divergence.typical
+def one_number_a_hospital(class_counts):
+    common = class_counts.sum(axis=0) / class_counts.sum()
+    return 0.5 * np.abs(_mixtures(class_counts) - common).sum(axis=1)
+
+
+DRAWS = 20
+LEAST_DIVERGENCE = 0.05
+
+
+def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
+    """Class counts of Dirichlet deals, int (draws, hospitals, classes), without any images.
+
+    The patients are those of the exercise: 450, 250 and 200 images, one image a patient.
+    """
+    shares = np.random.default_rng(7).dirichlet(np.full(hospitals, alpha), size=(draws, CLASSES))
+    ends = np.round(np.cumsum(shares, axis=2) * np.array([450, 250, 200])[:, None]).astype(int)
+    return np.diff(ends, prepend=0, axis=2).transpose(0, 2, 1)
+
+
+@exercise("03.3", "an alpha for your study")
+def choose(alpha):
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)):
+        raise Wrong(
+            f"Alpha is a number; yours is a {type(alpha).__name__}.",
+            hint="write a number such as 0.3 in place of the dots.",
+            more="my_alpha = 0.3 is a good place to begin the search.",
+        )
+    if not (alpha > 0 and np.isfinite(alpha)):
+        raise Wrong(
+            f"A Dirichlet distribution needs an alpha above 0; yours is {alpha}.",
+            hint="small numbers are uneven, large ones even; 0 itself is not allowed.",
+            more="try 0.3, 3 and 30.",
+        )
+    counts = deals(alpha)
+    lacking = int((counts == 0).any(axis=(1, 2)).sum())
+    if lacking:
+        raise Wrong(
+            f"At alpha = {alpha:g} a hospital lacks a class in {lacking} of {DRAWS} deals.",
+            hint="larger is more even.",
+            more="go up in steps of a factor of 2 until no deal is left.",
+        )
+    spread = np.mean([label_divergence(deal) for deal in counts])
+    if spread < LEAST_DIVERGENCE:
+        raise Wrong(
+            f"No hospital lacks a class, but the mean divergence is only {spread:.3f}: at alpha = "
+            f"{alpha:g} there is hardly any skew left to study.",
+            hint="look for the smallest alpha that will do, not for a safe one.",
+            more="go down in steps of a factor of 2 until a hospital lacks a class, then one back.",
+        )
+
+
+choose.typical_value("too_uneven", 0.1)
+choose.typical_value("still_too_uneven", 0.5)
+choose.typical_value("nothing_left_to_study", 1000)
+choose.typical_value("zero", 0)
+choose.typical_value("a_text", "0.3")

@@ -1,0 +1,383 @@
+"""What notebook 01 checks, its figures, and the small study on which a split is put to the test."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+import fedtutor
+from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.datasets import load
+from fedtutor.errors import DataError
+from fedtutor.images import MedicalImages, patients_of
+from fedtutor.report.figures import BLUE, ORANGE, Picture
+
+FEWEST_PATIENTS = 20
+
+
+def card(name: str, *points: str) -> str:
+    """The card of a data set, or some of its points, such as "Traps"."""
+    path = Path(fedtutor.__file__).parents[1] / "datasets" / name / "README.md"
+    if not path.is_file():
+        known = ", ".join(sorted(folder.parent.name for folder in path.parents[1].glob("*/*.md")))
+        raise DataError(f"there is no card of {name!r}; there are: {known or 'none'}.")
+    text = path.read_text()
+    if not points:
+        return text.strip()
+    parts = re.split(r"^- \*\*(.+?):\*\* ", text, flags=re.M)
+    of = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return "\n".join(f"{point}: {' '.join(of[point].split())}" for point in points)
+
+
+def study_images(
+    data: MedicalImages, *, patients: int = 50, images: int = 4, seed: int = 0
+) -> MedicalImages:
+    """A small study: ``images`` images of each of ``patients`` patients, drawn at random.
+
+    Where the set does not say who its patients are, or has too few with so many images, the
+    chest phantoms stand in.
+    """
+    who, counts = np.unique(patients_of(data), return_counts=True)
+    if (counts >= images).sum() < FEWEST_PATIENTS or data.multi_label:
+        stand_in = load("chest-phantoms", size=data.image_shape[0])
+        return study_images(stand_in, patients=patients, images=images, seed=seed)
+    drawn = np.random.default_rng(seed).permutation(who[counts >= images])[:patients]
+    of_image = patients_of(data)
+    return data.take(np.concatenate([np.flatnonzero(of_image == p)[:images] for p in drawn]))
+
+
+def coin_flips(data: MedicalImages, *, seed: int) -> MedicalImages:
+    """The same images, but heads or tails for each patient instead of a diagnosis.
+
+    As many patients have heads as tails, so that guessing is right in half of the cases.
+    """
+    who, of_image = np.unique(patients_of(data), return_inverse=True)
+    flips = np.random.default_rng(seed).permutation(np.arange(len(who)) % 2)
+    return replace(data, labels=flips[of_image], class_names=("heads", "tails"))
+
+
+def gallery(data: MedicalImages, *, columns: int = 6) -> Picture:
+    """Up to two rows of images, an image a patient, each under its patient, sex, age and view.
+
+    The hospitals take turns, so that the first images are not all from one.
+    """
+    _, first = np.unique(patients_of(data), return_index=True)
+    data = data.take(np.sort(first))
+    if "hospital" in data.table:
+        turn = data.table.groupby("hospital").cumcount().to_numpy()
+        data = data.take(np.argsort(turn, kind="stable"))
+    shown, size = min(len(data), 2 * columns), data.image_shape[0]
+    across, down = round(1.06 * size), round(1.32 * size)
+    figure = Figure(figsize=(1.5 * columns, 1.5 * 2 * down / across))
+    axes = figure.add_axes((0, 0, 1, 1))  # one wall of images is drawn sooner than twelve axes
+    axes.set_axis_off()
+    wall = np.full((2 * down, columns * across), 255, np.uint8)
+    for k in range(shown):
+        x, y = k % columns * across, k // columns * down + down - size
+        wall[y : y + size, x : x + size] = data.images[k, ..., 0]
+        axes.text(x + size / 2, y - 2, _caption(data, k), ha="center", va="bottom", fontsize=8)
+    axes.imshow(wall, cmap="gray", vmin=0, vmax=255)
+    kind = "synthetic images" if data.synthetic else "images"
+    said = "; ".join(_caption(data, k).replace("\n", ", ") for k in range(shown))
+    return Picture(figure, f"{shown} {kind}: {said}." if shown else "There is no such image.")
+
+
+def _caption(data: MedicalImages, index: int) -> str:
+    row = data.table.iloc[index]
+    first = str(row["patient"]) if "patient" in row else ""
+    second = ", ".join(
+        str(row[name]) for name in ("sex", "age", "view") if name in row and row[name] == row[name]
+    )
+    return "\n".join(filter(None, (first, second)))
+
+
+def two_splits(
+    data: MedicalImages, in_test: dict[str, np.ndarray], *, patients: int = 6
+) -> Picture:
+    """The images of a few patients, one row each, and on which side of each split they are.
+
+    ``in_test`` is from a split's name to bool (n,), True for its test images. A third of the
+    patients shown are those with test images in the last split.
+    """
+    of_image = patients_of(data)
+    last = list(in_test.values())[-1]
+    tested = list(dict.fromkeys(of_image[last]))[: patients // 3]
+    others = [p for p in dict.fromkeys(of_image[~last]) if p not in tested]
+    chosen = sorted([*tested, *others[: patients - len(tested)]])
+    figure = Figure(figsize=(8.6, 0.72 * len(chosen) + 0.7))
+    said = []
+    for axes, (name, test) in zip(figure.subplots(1, len(in_test)), in_test.items(), strict=True):
+        torn = _rows_of_patients(axes, data, chosen, test)
+        axes.set_title(name)
+        said.append(f"{name}: {torn} of them have images on both sides")
+    figure.tight_layout(w_pad=2)
+    return Picture(
+        figure,
+        f"The images of {len(chosen)} patients, a row each; test images have a dashed frame and "
+        f"the word test. {'; '.join(said)}.",
+    )
+
+
+def _rows_of_patients(axes, data: MedicalImages, chosen: list[str], in_test: np.ndarray) -> int:
+    """Draw them, and count the rows that are torn apart."""
+    of_image, size, torn = patients_of(data), data.image_shape[0], 0
+    step = size + max(3, size // 6)
+    rows = [np.flatnonzero(of_image == patient) for patient in chosen]
+    width = max(map(len, rows))
+    wall = np.full((step * len(rows), step * width), 255, np.uint8)
+    for r, row in enumerate(rows):
+        torn += len(set(in_test[row])) > 1
+        for c, index in enumerate(row):
+            wall[r * step : r * step + size, c * step : c * step + size] = data.images[
+                index, ..., 0
+            ]
+            _frame(axes, c * step, r * step, size, bool(in_test[index]))
+    axes.imshow(wall, cmap="gray", vmin=0, vmax=255)
+    axes.set_yticks(np.arange(len(rows)) * step + size / 2, chosen, fontsize=8)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.set_xlim(-3, step * width)
+    axes.set_ylim(step * len(rows), -3)
+    axes.spines[:].set_visible(False)
+    return torn
+
+
+def _frame(axes, x: int, y: int, size: int, in_test: bool) -> None:
+    edge = {"color": ORANGE, "linestyle": "--"} if in_test else {"color": BLUE, "linestyle": "-"}
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), size, size, fill=False, linewidth=2.5, **edge))
+    axes.text(
+        x + size / 2,
+        y + 0.95 * size,
+        "test" if in_test else "train",
+        ha="center",
+        va="bottom",
+        fontsize=7,
+        color="black" if in_test else "white",
+        bbox={"facecolor": edge["color"], "edgecolor": "none", "pad": 1.2},
+    )
+
+
+def split_scores(scores: dict[str, dict[str, list[float]]], guessing: dict[str, float]) -> Picture:
+    """The share of right answers by split, a row each; a small mark a repetition, a large the mean.
+
+    ``scores`` is from a title to {split: one share a repetition}; ``guessing`` from a title to the
+    share that somebody gets right who never looks at an image.
+    """
+    figure = Figure(figsize=(8.6, 1.15 + 1.3 * len(scores)))
+    panels = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
+    said = []
+    for axes, (title, by_split) in zip(panels, scores.items(), strict=True):
+        for y, ((name, values), colour, marker) in enumerate(
+            zip(by_split.items(), (ORANGE, BLUE), ("D", "o"), strict=False)
+        ):
+            axes.plot(values, np.full(len(values), y), "|", color="black", markersize=12)
+            axes.plot(np.mean(values), y, marker, color=colour, markersize=11)
+            said.append(f"{title}, {name}: mean {np.mean(values):.2f}")
+        axes.axvline(guessing[title], color="#777777", linestyle=":", linewidth=2)
+        axes.set_yticks(range(len(by_split)), by_split)
+        axes.set_ylim(len(by_split) - 0.5, -0.5)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.grid(axis="x", color="#dddddd", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlim(0.25, 1.0)
+    panels[-1].set_xlabel("share of right answers on the test set (dotted: never looking)")
+    figure.tight_layout()
+    # Single repetitions have 50 test images, and a few of those fall otherwise elsewhere.
+    return Picture(figure, f"Share of right answers. {'; '.join(said)}.", 0.1)
+
+
+@exercise("01.1", "patients on both sides")
+def shared_patients(count):
+    train = np.array(["A", "A", "A", "C", "E", "B", "C"])
+    test = np.array(["B", "B", "C", "D", "B", "C", "F"])
+    got = count(train.copy(), test.copy())
+    if isinstance(got, (set, frozenset, list, tuple, np.ndarray)):
+        raise Wrong(
+            "You give back the patients themselves; asked for is how many they are.",
+            hint="`len` counts what is in a set or a list.",
+            more="return len(...)",
+        )
+    if isinstance(got, (bool, np.bool_)) or not isinstance(got, (int, float, np.number)):
+        raise Wrong(
+            f"A number of patients is asked for; yours is a {type(got).__name__}.",
+            hint="count them, and return the count.",
+            more="return len(set(train_patients) & ...)",
+        )
+    if got == 6:
+        raise Wrong(
+            "Those are all patients; asked for are those who are on both sides.",
+            hint="for sets, `|` means in one or the other. What means in both?",
+            more="set(train_patients) & set(test_patients)",
+        )
+    if got in (3, 5):
+        raise Wrong(
+            "You count images, so somebody with two images counts twice.",
+            hint="each patient once: that is what a `set` is for.",
+            more="len(set(train_patients) & set(test_patients))",
+        )
+    if got != 2:
+        raise Wrong(
+            f"Here two patients, B and C, have images on both sides; you count {got}.",
+            hint="make a set of each side's patients, and look at what the two have in common.",
+            more="len(set(train_patients) & set(test_patients))",
+        )
+    if count(np.array(["A", "B"]), np.array(["C"])) != 0:
+        raise Wrong(
+            "It finds a shared patient where there is none.",
+            hint="use the two arguments, not their values.",
+            more="len(set(train_patients) & set(test_patients))",
+        )
+
+
+@shared_patients.typical
+def images_of_shared_patients(train_patients, test_patients):
+    return sum(patient in train_patients for patient in test_patients)
+
+
+@shared_patients.typical
+def the_patients_themselves(train_patients, test_patients):
+    return set(train_patients) & set(test_patients)
+
+
+@shared_patients.typical
+def everybody(train_patients, test_patients):
+    return len(set(train_patients) | set(test_patients))
+
+
+@shared_patients.typical
+def yes_or_no(train_patients, test_patients):
+    return bool(set(train_patients) & set(test_patients))
+
+
+@shared_patients.typical
+def row_by_row(train_patients, test_patients):
+    return sum(a == b for a, b in zip(train_patients, test_patients, strict=False))
+
+
+@shared_patients.typical
+def a_fixed_number(train_patients, test_patients):
+    return 2
+
+
+@exercise("01.2", "a split by patient")
+def split_by_patient(split):
+    patients = np.random.default_rng(12).permutation(np.repeat(_names(40), [1, 2, 3, 4] * 10))
+    got = _mask(split(patients.copy(), 0.25, 0), patients)
+    if not got.any() or got.all():
+        raise Wrong(
+            "One of the two sides is empty.",
+            hint="True means: this image goes into the test set.",
+            more="np.isin(patients, drawn) is True for the images of the drawn patients.",
+        )
+    torn = set(patients[got]) & set(patients[~got])
+    if torn:
+        raise Wrong(
+            f"{len(torn)} patients have images on both sides; your `shared_patients` would find "
+            "them.",
+            hint="draw among the *patients*, each once, and not among the images.",
+            more="names = np.unique(patients); draw from `names`; then np.isin(patients, drawn).",
+        )
+    share = len(set(patients[got])) / 40
+    if abs(share - 0.75) < 0.06:
+        raise Wrong(
+            "Three quarters of the patients are in your test set; a quarter was asked for.",
+            hint="True means test.",
+            more="perhaps a `~` too many, or one too few.",
+        )
+    half = _mask(split(patients.copy(), 0.5, 0), patients)
+    if abs(share - 0.25) > 0.06 or abs(len(set(patients[half])) / 40 - 0.5) > 0.06:
+        raise Wrong(
+            "The share of patients in the test set is not `test_fraction`.",
+            hint="how many patients are there, and how many of them are to be drawn?",
+            more="count = round(test_fraction * len(names))",
+        )
+    if not (got == _mask(split(patients.copy(), 0.25, 0), patients)).all():
+        raise Wrong(
+            "Called twice with the same seed, it gives two different splits.",
+            hint="make your random numbers from the seed.",
+            more="rng = np.random.default_rng(seed)",
+        )
+    if all((got == _mask(split(patients.copy(), 0.25, k), patients)).all() for k in (1, 2, 3)):
+        raise Wrong(
+            "With any seed it draws the same patients: those that come first.",
+            hint="patients are often sorted by hospital or by date, so the first are not like the "
+            "rest.",
+            more="np.random.default_rng(seed).permutation(names) puts them in random order.",
+        )
+
+
+def _names(count: int) -> np.ndarray:
+    return np.array([f"P{k:03d}" for k in range(count)])
+
+
+def _mask(got: object, patients: np.ndarray) -> np.ndarray:
+    got = np.asarray(got)
+    if got.shape != patients.shape:
+        raise Wrong(
+            f"One True or False for each of the {len(patients)} images is asked for; yours has the "
+            f"shape {got.shape}.",
+            hint="having drawn the test patients, ask of each image whether its patient is drawn.",
+            more="return np.isin(patients, drawn)",
+        )
+    if got.dtype != bool:
+        raise Wrong(
+            f"The answer is to hold True and False; yours holds {got.dtype}.",
+            hint="a comparison, or np.isin, gives True and False.",
+            more="return np.isin(patients, drawn)",
+        )
+    return got
+
+
+@split_by_patient.typical
+def by_image(patients, test_fraction, seed):
+    return np.random.default_rng(seed).random(len(patients)) < test_fraction
+
+
+@split_by_patient.typical
+def the_drawn_patients(patients, test_fraction, seed):
+    names = np.unique(patients)
+    return np.random.default_rng(seed).permutation(names)[: round(test_fraction * len(names))]
+
+
+@split_by_patient.typical
+def the_first_patients(patients, test_fraction, seed):
+    names = np.unique(patients)
+    return np.isin(patients, names[: round(test_fraction * len(names))])
+
+
+@split_by_patient.typical
+def another_each_time(patients, test_fraction, seed):
+    names = np.unique(patients)
+    drawn = np.random.default_rng().permutation(names)[: round(test_fraction * len(names))]
+    return np.isin(patients, drawn)
+
+
+@split_by_patient.typical
+def always_a_quarter(patients, test_fraction, seed):
+    names = np.unique(patients)
+    return np.isin(patients, np.random.default_rng(seed).permutation(names)[: len(names) // 4])
+
+
+@split_by_patient.typical
+def the_wrong_way_round(patients, test_fraction, seed):
+    names = np.unique(patients)
+    drawn = np.random.default_rng(seed).permutation(names)[: round(test_fraction * len(names))]
+    return ~np.isin(patients, drawn)
+
+
+@split_by_patient.typical
+def zeros_and_ones(patients, test_fraction, seed):
+    names = np.unique(patients)
+    drawn = np.random.default_rng(seed).permutation(names)[: round(test_fraction * len(names))]
+    return np.isin(patients, drawn).astype(int)
+
+
+@split_by_patient.typical
+def nobody(patients, test_fraction, seed):
+    return np.zeros(len(patients), bool)

@@ -1,0 +1,99 @@
+"""A federation that starts anywhere in seconds: small phantoms and a linear model in NumPy.
+
+For what is about engines and not about images, so that nobody waits for TensorFlow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Context
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from fedtutor import federation
+from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.images import MedicalImages
+from fedtutor.model import Weights
+from fedtutor.partition import partition
+from fedtutor.training import TrainingSettings
+
+NUM_HOSPITALS, NUM_IMAGES, SIZE = 3, 120, 16
+PROGRESS = "progress.jsonl"
+SETTINGS = TrainingSettings("sgd", 0.05)
+
+
+@lru_cache(maxsize=1)
+def hospitals() -> tuple[tuple[str, ...], list[MedicalImages]]:
+    """Names and images of three small synthetic hospitals, the same in every process."""
+    data = chest_phantoms(NUM_IMAGES, size=SIZE, hospitals=NUM_HOSPITALS)
+    parts = partition(data, "by:hospital")
+    return parts.names, parts.hospitals(data)
+
+
+class LinearTrainer:
+    """Softmax regression by gradient descent on all images at once."""
+
+    def train(
+        self, weights: Weights, data: MedicalImages, *, epochs: int, seed, learning_rate: float
+    ) -> tuple[Weights, float]:
+        """As :meth:`~fedtutor.compiled_training.Trainer.train`; draws nothing with ``seed``."""
+        kernel, bias = (np.array(array) for array in weights)
+        pixels = data.images.reshape(len(data), -1).astype(np.float32) / 255
+        wanted = np.eye(len(bias), dtype=np.float32)[data.labels]
+        loss = 0.0
+        for _ in range(epochs):
+            scores = pixels @ kernel + bias
+            odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+            found = odds / odds.sum(axis=1, keepdims=True)
+            loss = float(-np.log((found * wanted).sum(axis=1)).mean())
+            slope = (found - wanted) / len(data)
+            kernel -= np.float32(learning_rate) * (pixels.T @ slope)
+            bias -= np.float32(learning_rate) * slope.sum(axis=0)
+        return [kernel, bias], loss
+
+
+def make_client_app(mods: Sequence[Callable] = ()) -> ClientApp:
+    """The hospital's half, with mods around it."""
+
+    def number(context: Context) -> int:
+        return int(context.node_config["partition-id"])
+
+    return federation.make_client_app(
+        lambda context: hospitals()[1][number(context)],
+        name_of=lambda context: hospitals()[0][number(context)],
+        mods=mods,
+        trainer_for=lambda *args, **kwargs: LinearTrainer(),
+    )
+
+
+server_app = ServerApp()
+"""The server's half: one round, with every reply's metrics noted in the folder ``out``."""
+
+
+@server_app.main()
+def main(grid: Grid, context: Context) -> None:
+    journal = Path(str(context.run_config["out"])) / PROGRESS
+
+    def note(event: str, **values) -> None:
+        with journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **values}) + "\n")
+
+    names, images = hospitals()
+    start = [
+        np.zeros((SIZE * SIZE, len(images[0].class_names)), np.float32),
+        np.zeros(len(images[0].class_names), np.float32),
+    ]
+    app = federation.make_server_app(
+        start,
+        federation.make_strategy("fedavg", len(names)),
+        num_rounds=1,
+        config=federation.train_config(SETTINGS, num_rounds=1, local_epochs=5),
+        on_reply=lambda r, hospital, metrics: note("reply", hospital=hospital, metrics=metrics),
+    )
+    app(grid, context)
+    note("end")

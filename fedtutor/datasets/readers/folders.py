@@ -1,0 +1,164 @@
+"""From a path to :class:`MedicalImages`: a known data set by its layout, a table, class folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from fedtutor.datasets.readers import covid, medmnist, nih, oct
+from fedtutor.datasets.readers.files import (
+    IMAGE_SUFFIXES,
+    decode_rows,
+    image_files,
+    one_class_an_image,
+    present_rows,
+    read_csv,
+    refuse_blanks,
+)
+from fedtutor.errors import DataError
+from fedtutor.images import SPLIT_NAMES, MedicalImages
+
+COLUMN_NAMES = {
+    "file": ("file", "Image Index", "filename"),
+    "label": ("label", "Finding Labels", "finding", "class"),
+    "patient": ("patient", "Patient ID", "patient_id", "patientid"),
+    "hospital": ("hospital", "location"),
+    "sex": ("sex", "Patient Gender"),
+    "age": ("age", "Patient Age"),
+    "view": ("view", "View Position"),
+    "split": ("split",),
+    "source": ("source", "url"),
+    "licence": ("licence", "license"),
+}
+"""Our name of a column, and what the data sets' own tables call it, first match first."""
+
+
+def read_path(
+    path: Path, *, size: int | None = None, task: str | None = None, strict: bool | None = None
+) -> MedicalImages:
+    """Read an .npz file or a folder, whatever its layout.
+
+    Parameters
+    ----------
+    path : a MedMNIST ``.npz``; the folder of one of the known data sets; or a folder with a
+        ``labels.csv`` beside images in any sub-folder; or one whose sub-folders are the classes.
+    size : side of the square images to return, in pixels; by default that of the ``.npz``, or 128.
+    task : what to tell apart, for a known data set that offers a choice.
+    strict : refuse the first bad file, or leave bad files out and log how many. By default a
+        folder of one's own, which can be mended, is refused, and a known data set is not.
+
+    Raises
+    ------
+    DataError
+        One line that says what is wrong with which file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give an .npz file or a folder of images.")
+    if path.is_file():
+        if path.suffix != ".npz":
+            raise DataError(f"{path} is not an .npz file; give an .npz file or a folder of images.")
+        _refuse_task(path, task)
+        return medmnist.read_medmnist(path, size=size)
+    if known := _known_reader(path):
+        return known(path, size=size, task=task, strict=bool(strict))
+    _refuse_task(path, task)
+    strict = strict is None or strict
+    if (path / "labels.csv").is_file():
+        return read_table(path / "labels.csv", size=size, strict=strict)
+    return read_class_folders(path, size=size, strict=strict)
+
+
+def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
+    """The reader of the data set whose layout the folder has."""
+    if nih.find_nih_table(folder):
+        return nih.read_nih
+    if covid.find_chestxray_table(folder):
+        return covid.read_covid_chestxray
+    if covid.find_radiography(folder):
+        return covid.read_radiography
+    if oct.is_oct2017(image_files(folder)):
+        return oct.read_oct2017
+    return None
+
+
+def _refuse_task(path: Path, task: str | None) -> None:
+    if task is not None:
+        raise DataError(f"{path} has its own classes and no choice of tasks; got {task!r}.")
+
+
+def read_table(path: Path, *, size: int | None = None, strict: bool = False) -> MedicalImages:
+    """Read the images that a CSV lists, wherever below its folder they lie.
+
+    The columns may have any of the names in ``COLUMN_NAMES``; ``file`` and ``label`` must be
+    there. A file is a path from the table's folder, or a name to be found in any sub-folder. Rows
+    whose image is not here are left out, so that a part of a set can be used with its full table.
+
+    Raises
+    ------
+    DataError
+        If the table is broken, or has no image that is here, or one class only.
+    """
+    source = read_csv(path, COLUMN_NAMES["patient"])
+    table = pd.DataFrame()
+    for ours, theirs in COLUMN_NAMES.items():
+        if found := [name for name in theirs if name in source.columns]:
+            table[ours] = source[found[0]]
+    if missing := {"file", "label"} - set(table.columns):
+        raise DataError(
+            f"{path} has no column for the {' or the '.join(sorted(missing))}; known names: "
+            + "; ".join(f"{ours}: {', '.join(COLUMN_NAMES[ours])}" for ours in sorted(missing))
+        )
+    refuse_blanks(path, table, [c for c in ("file", "label", "patient") if c in table.columns])
+    return _assemble(path.parent, present_rows(path, table), size, strict)
+
+
+def read_class_folders(
+    folder: Path, *, size: int | None = None, strict: bool = False
+) -> MedicalImages:
+    """Read a folder whose sub-folders, at any depth, are named after the classes.
+
+    ``train``, ``val`` and ``test`` above the class folders are the official split.
+
+    Raises
+    ------
+    DataError
+        If there is no image, or one class only.
+    """
+    files = image_files(folder)
+    if not files:
+        raise DataError(
+            f"{folder} holds no {', '.join(IMAGE_SUFFIXES)} file; put the images into one "
+            "sub-folder for each class, or beside a labels.csv with the columns file and label."
+        )
+    table = pd.DataFrame(
+        {
+            "file": [path.relative_to(folder).as_posix() for path in files],
+            "label": [path.parent.name for path in files],
+        }
+    )
+    if table["label"].nunique() < 2:
+        raise DataError(
+            f"all images of {folder} are of one class, {table['label'][0]!r}; "
+            "put the images into one sub-folder for each class."
+        )
+    splits = [path.relative_to(folder).parts[0] for path in files]
+    if {"train", "test"} <= set(splits) <= set(SPLIT_NAMES):
+        table["split"] = splits
+    return _assemble(folder, table, size, strict)
+
+
+def _assemble(folder: Path, table: pd.DataFrame, size: int | None, strict: bool) -> MedicalImages:
+    """Decode the files and name the classes, the healthy one first."""
+    table["label"] = table["label"].astype(str)
+    class_names = sorted(table["label"].unique(), key=_healthy_first)
+    if len(class_names) < 2:
+        raise DataError(f"{folder}: all images are of one class, {class_names[0]!r}; give two.")
+    images, table = decode_rows(folder, table, size=size, strict=strict)
+    return one_class_an_image(images, table, class_names, folder.resolve().name)
+
+
+def _healthy_first(name: str) -> tuple[bool, str]:
+    return (name.lower() not in ("normal", "no finding"), name)

@@ -1,0 +1,321 @@
+"""NIH ChestX-ray14 (Wang et al., CVPR 2017): 112,120 chest X-rays of 30,805 patients.
+
+Its labels were mined from the radiologists' reports by a program, about nine in ten rightly, and
+"No Finding" means none of the fourteen. All images come from one institution: its natural silos
+are view, sex and age.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fedtutor.datasets.readers.files import (
+    check_classes,
+    check_task,
+    decode_rows,
+    one_class_an_image,
+    present_rows,
+    read_csv,
+    refuse_blanks,
+)
+from fedtutor.errors import DataError
+from fedtutor.images import MedicalImages
+
+NO_FINDING = "No Finding"
+FINDINGS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+"""In the order of the paper, which is that of ChestMNIST too."""
+
+THREE_CLASSES = (NO_FINDING, "Pneumonia", "Effusion")
+"""Effusion beside Pneumonia, because fluid is a sign of its own that a reader can point at; what
+the reports call infiltration or consolidation is how a pneumonia looks."""
+
+DEFAULT_TASK = "Pneumonia"
+TASKS = (DEFAULT_TASK, "three-class", "multi-label", *(f for f in FINDINGS if f != DEFAULT_TASK))
+
+TABLES = ("labels.csv", "Data_Entry_2017*.csv", "Data_Entry_2017*.csv.gz")
+BOXES = ("BBox_List_2017.csv", "BBox_List_2017.csv.gz")
+SPLIT_LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
+
+COLUMNS = {
+    "Finding Labels": "findings",
+    "Patient ID": "patient",
+    "Patient Gender": "sex",
+    "Patient Age": "age",
+    "View Position": "view",
+}
+"""The names of the table, and ours."""
+
+MAX_AGE = 100
+"""Years. The table of 2017 has patients of 150 and of 414 years."""
+
+AGE_UNITS = {"Y": 1, "M": 1 / 12, "W": 1 / 52.18, "D": 1 / 365.25}
+
+BOX_SIDE = 1024
+"""Pixels of the images in which the boxes were drawn, whatever the size of those here."""
+
+SOURCE, LICENCE = "NIH Clinical Center", "unrestricted use; cite the NIH and Wang et al. 2017"
+
+logger = logging.getLogger(__name__)
+
+
+def find_nih_table(folder: Path) -> Path | None:
+    """The table of the whole set, or of a sample of it, in ``folder``; None if there is none."""
+    for pattern in TABLES:
+        for path in sorted(folder.glob(pattern)):
+            if path.name != "labels.csv" or "Finding Labels" in _header(path):
+                return path
+    return None
+
+
+def _header(path: Path) -> str:
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.readline()
+
+
+def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
+    """The labels, for which no image need be there.
+
+    Parameters
+    ----------
+    folder : has ``Data_Entry_2017*.csv[.gz]``, or the ``labels.csv`` of a sample.
+    task : as in :func:`read_nih`; by default all rows, and no column ``label``.
+
+    Returns
+    -------
+    DataFrame
+        ``file``, ``findings`` (such as "Mass|Nodule"), ``patient`` (str), ``sex`` ("F" or "M"),
+        ``age`` (years; NaN where the table says more than 100, which is logged), ``view`` ("PA"
+        or "AP"), ``source`` and ``licence``; ``split`` ("train", "test", or None for an image in
+        neither list) if the official lists are there; and ``label``, the class, where the task
+        has one an image.
+
+    Raises
+    ------
+    DataError
+        If there is no table or it is broken, the task is unknown, or the official lists share a
+        patient.
+
+    Examples
+    --------
+    >>> table = read_nih_table(folder)                      # doctest: +SKIP
+    >>> finding_matrix(table["findings"]).sum(axis=0)       # doctest: +SKIP
+    >>> table.groupby(["sex", "view"]).size()               # doctest: +SKIP
+    """
+    folder = Path(folder)
+    if task is not None:
+        check_task(task, TASKS, "NIH ChestX-ray14")
+    path = find_nih_table(folder)
+    if path is None:
+        raise DataError(
+            f"{folder} has no {' or '.join(TABLES[1:])}; put the table of the NIH there."
+        )
+    source = read_csv(path, ["Patient ID"])
+    file = "file" if "file" in source.columns else "Image Index"
+    if missing := [name for name in (file, *COLUMNS) if name not in source.columns]:
+        raise DataError(f"{path} has no column {', '.join(missing)}; is it the table of the NIH?")
+    table = source[[file, *COLUMNS]].set_axis(["file", *COLUMNS.values()], axis=1)
+    refuse_blanks(path, table, ["file", "findings", "patient"])
+    table["age"] = _years(table["age"], path)
+    table = table.assign(source=SOURCE, licence=LICENCE)
+    if (split := _official_split(folder, table)) is not None:
+        table["split"] = split
+    if task is None or task == "multi-label":
+        return table
+    table["label"] = _classes(table["findings"], task)
+    return table[table["label"].notna()].reset_index(drop=True)
+
+
+def finding_matrix(findings: pd.Series) -> np.ndarray:
+    """Which image has which of ``FINDINGS``: uint8 (n, 14) of 0 and 1.
+
+    Raises
+    ------
+    DataError
+        For a finding that is none of the fourteen.
+    """
+    # A few hundred combinations make up the whole set, so each is taken apart once.
+    codes, combinations = pd.factorize(findings)
+    matrix = np.zeros((len(combinations), len(FINDINGS)), np.uint8)
+    for row, combination in zip(matrix, combinations, strict=True):
+        for name in combination.split("|"):
+            if name in FINDINGS:
+                row[FINDINGS.index(name)] = 1
+            elif name != NO_FINDING:
+                raise DataError(f"unknown finding {name!r}; known: {', '.join(FINDINGS)}.")
+    return matrix[codes]
+
+
+def read_nih(
+    folder: Path, *, size: int | None = None, task: str | None = None, strict: bool = False
+) -> MedicalImages:
+    """Read the images that are here, of as many of the twelve parts as there are.
+
+    Parameters
+    ----------
+    folder : has the table (see :func:`read_nih_table`) and images in any sub-folder; if it has
+        ``train_val_list.txt`` or ``test_list.txt``, the split is the official one, and if it has
+        ``BBox_List_2017.csv``, the boxes are the masks.
+    size : side of the square images in pixels; by default 128.
+    task : - a finding, by default "Pneumonia": images that have it, whatever else they have,
+             against those with "No Finding";
+           - "three-class": No Finding, Pneumonia, Effusion; an image with both of the latter is
+             left out, other findings beside them are not looked at;
+           - "multi-label": all images, labels uint8 (n, 14) in the order of ``FINDINGS``.
+    strict : refuse the first bad file; by default bad files are left out, which is logged.
+
+    Returns
+    -------
+    MedicalImages
+        With the columns of :func:`read_nih_table`, and, if there are boxes, ``boxes``: how many
+        of them are in the mask. A mask has the boxes of the image's class, or in "multi-label" of
+        any finding; only 880 images have any, so that 0 boxes do not mean no lesion.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_nih_table`; if none of the images is here, or fewer than two classes.
+    """
+    folder, task = Path(folder), task or DEFAULT_TASK
+    table = read_nih_table(folder, task)
+    table = present_rows(find_nih_table(folder), table)
+    if task != "multi-label":
+        check_classes(folder, table, _class_names(task))
+    images, table = decode_rows(folder, table, size=size, strict=strict)
+    table = _usable_split(table)
+    masks, boxes = _masks(folder, table, images.shape[1])
+    if masks is not None:
+        table["boxes"] = boxes
+    if task != "multi-label":
+        return one_class_an_image(images, table, _class_names(task), "nih-chestxray14", masks)
+    return MedicalImages(
+        images=images,
+        labels=finding_matrix(table["findings"]),
+        class_names=FINDINGS,
+        table=table,
+        name="nih-chestxray14",
+        masks=masks,
+    )
+
+
+def _class_names(task: str) -> tuple[str, ...]:
+    return THREE_CLASSES if task == "three-class" else (NO_FINDING, task)
+
+
+def _classes(findings: pd.Series, task: str) -> pd.Series:
+    """The class of each image, None for those that are of none or of two."""
+    wanted = _class_names(task)[1:]
+    matrix = finding_matrix(findings)
+    has = matrix[:, [FINDINGS.index(name) for name in wanted]].astype(bool)
+    names = np.array([*wanted, None], dtype=object)
+    label = names[np.where(has.sum(axis=1) == 1, has.argmax(axis=1), -1)]
+    return pd.Series(np.where(matrix.any(axis=1), label, NO_FINDING), index=findings.index)
+
+
+def _years(ages: pd.Series, path: Path) -> pd.Series:
+    """Ages such as 58, "058Y" or "011M" in years; NaN for what cannot be one."""
+    if not pd.api.types.is_numeric_dtype(ages):
+        parts = ages.astype(str).str.strip().str.extract(r"^(\d+)([YMWD]?)$")
+        ages = pd.to_numeric(parts[0]) * parts[1].replace("", "Y").map(AGE_UNITS)
+    years = ages.astype(float)
+    if wrong := int((years > MAX_AGE).sum()):
+        logger.warning(
+            "%s: %d ages of more than %d years are taken as unknown.", path.name, wrong, MAX_AGE
+        )
+    return years.where(years <= MAX_AGE)
+
+
+def _official_split(folder: Path, table: pd.DataFrame) -> np.ndarray | None:
+    """ "train" or "test" for each image, None for one in neither list; None without lists.
+
+    With one list only, its images are that side and all others the other.
+    """
+    lists = {
+        side: set((folder / name).read_text(encoding="utf-8").split())
+        for side, name in SPLIT_LISTS.items()
+        if (folder / name).is_file()
+    }
+    if not lists:
+        return None
+    names = table["file"].str.rpartition("/")[2]
+    listed = {side: names.isin(own).to_numpy() for side, own in lists.items()}
+    in_test = listed["test"] if "test" in listed else ~listed["train"]
+    in_train = listed["train"] if "train" in listed else ~listed["test"]
+    patients = table["patient"].to_numpy()
+    if shared := sorted(set(patients[in_train]) & set(patients[in_test])):
+        raise DataError(
+            f"{' and '.join(SPLIT_LISTS[side] for side in lists)} in {folder} have patients on "
+            f"both sides: {len(shared)}, such as {shared[0]}; the official ones do not. "
+            "Fetch them again or remove them."
+        )
+    return np.select([in_test, in_train], ["test", "train"], default=None)
+
+
+def _usable_split(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the official split if the parts that are here have images of one side only."""
+    if "split" not in table.columns or {"train", "test"} <= set(table["split"]):
+        return table
+    logger.warning(
+        "nih-chestxray14: of the official split only the %s images are here; it is not used.",
+        " and ".join(sorted(table["split"].dropna().unique())) or "unlisted",
+    )
+    return table.drop(columns="split")
+
+
+def _masks(
+    folder: Path, table: pd.DataFrame, size: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Masks, bool (n, size, size), and the number of boxes in each; None where there are none."""
+    path = next((folder / name for name in BOXES if (folder / name).is_file()), None)
+    if path is None:
+        return None, None
+    boxes = _boxes(path)
+    rows = pd.Series(np.arange(len(table)), index=table["file"].str.rpartition("/")[2])
+    boxes = boxes[boxes["file"].isin(rows.index)]
+    boxes = boxes.assign(row=rows[boxes["file"]].to_numpy())
+    if "label" in table.columns:
+        boxes = boxes[boxes["finding"].to_numpy() == table["label"].to_numpy()[boxes["row"]]]
+    # Zeros take memory only where they are written to, and few images have a box.
+    masks = np.zeros((len(table), size, size), dtype=bool)
+    for box in boxes.itertuples():
+        (left, right), (top, bottom) = (
+            _pixels(start, extent, size) for start, extent in ((box.x, box.w), (box.y, box.h))
+        )
+        masks[box.row, top:bottom, left:right] = True
+    return masks, np.bincount(boxes["row"], minlength=len(table))
+
+
+def _boxes(path: Path) -> pd.DataFrame:
+    """Columns ``file``, ``finding`` and ``x``, ``y``, ``w``, ``h`` in pixels of ``BOX_SIDE``."""
+    source = read_csv(path)
+    if len(source.columns) < 6:
+        raise DataError(f"{path} has {len(source.columns)} columns; a list of boxes has 6.")
+    # By position: the header is "Bbox [x,y,w,h]", which the commas take apart.
+    table = source.iloc[:, :6].set_axis(["file", "finding", "x", "y", "w", "h"], axis=1)
+    # The one finding that the boxes call by another name than the labels.
+    return table.assign(finding=table["finding"].replace("Infiltrate", "Infiltration"))
+
+
+def _pixels(start: float, extent: float, size: int) -> tuple[int, int]:
+    """The pixels of an image of side ``size`` that a stretch of a box touches, one at least."""
+    scale = size / BOX_SIDE
+    first = min(int(np.floor(start * scale)), size - 1)
+    return first, max(int(np.ceil((start + extent) * scale)), first + 1)

@@ -1,0 +1,1 @@
+"""What the later notebooks are about; the core does not need any of it."""

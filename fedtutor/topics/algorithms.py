@@ -1,0 +1,470 @@
+"""Algorithms for hospitals that differ: SCAFFOLD, batch norm at home, and personal models.
+
+What Flower brings along (FedProx, FedAvgM, FedAdam, FedYogi) is in
+:func:`fedtutor.federation.make_strategy`. The two here are Flower *mods*, functions around a
+hospital's app, so that one client app serves all of them on any engine:
+
+    make_app(local)                                # FedAvg and whatever changes the server only
+    make_app(local, mods=[scaffold])               # with the strategy Scaffold
+    make_app(local, mods=[keep_at_home(places)])   # FedBN and its kin, with any strategy
+
+where ``local`` is what a hospital does in a round, see :func:`local_training`. What a hospital
+must remember from round to round is kept in its ``context.state``, which every engine of Flower's
+keeps for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from fedtutor import federation  # noqa: F401  first, as it tells Flower to be quiet
+
+# isort: split
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, strategy
+
+from fedtutor.aggregation import RunningAverage
+from fedtutor.compiled_training import FusedOptimizer, Trainer
+from fedtutor.errors import DataError, FederationError
+from fedtutor.federation.records import to_record, to_weights
+from fedtutor.images import MedicalImages
+from fedtutor.model import Weights, create_model, load_keras
+from fedtutor.training import TrainingSettings, learning_rate_at
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class LocalSteps:
+    """What a hospital made of the weights it was sent.
+
+    Attributes
+    ----------
+    weights : after its steps.
+    step_sum : its step sizes added up, the K * eta_l of the SCAFFOLD paper; above 0.
+    num_examples : images trained on, the hospital's weight in the average.
+    loss : mean loss of the last epoch.
+    """
+
+    weights: Weights
+    step_sum: float
+    num_examples: int
+    loss: float
+
+
+Local = Callable[[Weights, Weights | None, ConfigRecord, Context], LocalSteps]
+"""From (global weights, correction, config, context) to the hospital's own steps.
+
+The correction, where there is one, is to be added to every gradient; None is plain training.
+"""
+
+
+def make_app(
+    local: Local,
+    *,
+    judge: Callable[[Weights, Context], dict[str, float]] | None = None,
+    mods: Sequence[Callable] = (),
+) -> ClientApp:
+    """A hospital's app around its local training.
+
+    Parameters
+    ----------
+    local : see :data:`Local`.
+    judge : from weights to what the hospital finds of them on its own test patients, with
+        "num-examples"; by default it cannot be asked.
+    mods : :func:`scaffold` or what :func:`keep_at_home` gives.
+    """
+    app = ClientApp(mods=list(mods))
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        content = message.content
+        correction = to_weights(content["correction"]) if "correction" in content else None
+        done = local(to_weights(content["arrays"]), correction, content["config"], context)
+        metrics = {
+            "num-examples": done.num_examples,
+            "loss": done.loss,
+            "step-sum": done.step_sum,
+        }
+        reply = RecordDict({"arrays": to_record(done.weights), "metrics": MetricRecord(metrics)})
+        return Message(reply, reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        if judge is None:
+            raise FederationError("this hospital cannot judge; give make_app a judge.")
+        found = MetricRecord(judge(to_weights(message.content["arrays"]), context))
+        return Message(RecordDict({"metrics": found}), reply_to=message)
+
+    @app.query()
+    def who(message: Message, context: Context) -> Message:
+        number = int(context.node_config.get("partition-id", 0)) + 1
+        name = str(context.node_config.get("name", f"Hospital {number}"))
+        return Message(RecordDict({"hospital": ConfigRecord({"name": name})}), reply_to=message)
+
+    return app
+
+
+def local_training(
+    images_of: Callable[[Context], MedicalImages],
+    trainer_of: Callable[[MedicalImages, TrainingSettings], Trainer],
+) -> Local:
+    """Gradient steps on a hospital's own images, as the server's config asks for them.
+
+    Parameters
+    ----------
+    images_of : see :func:`fedtutor.federation.make_client_app`.
+    trainer_of : such as :func:`corrected_trainer_of` or :func:`batchnorm_trainer_of`.
+
+    Images come in the same order as in the course's own app, so that algorithms can be compared
+    on the very same batches.
+    """
+
+    def local(
+        weights: Weights, correction: Weights | None, config: ConfigRecord, context: Context
+    ) -> LocalSteps:
+        images = images_of(context)
+        settings = TrainingSettings(
+            optimizer=str(config["optimizer"]),
+            learning_rate=float(config["learning-rate"]),
+            batch_size=int(config["batch-size"]),
+            proximal_mu=float(config["proximal-mu"]),
+            schedule=str(config["schedule"]),
+        )
+        server_round, epochs = int(config["server-round"]), int(config["local-epochs"])
+        rate = learning_rate_at(settings, server_round, int(config["num-rounds"]))
+        trainer = trainer_of(images, settings)
+        _set_correction(trainer, correction)
+        weights, loss = trainer.train(
+            weights,
+            images,
+            epochs=epochs,
+            seed=(config["seed"], server_round, context.node_config["partition-id"]),
+            learning_rate=rate,
+        )
+        num_steps = epochs * math.ceil(len(images) / settings.batch_size)
+        return LocalSteps(weights, num_steps * rate, len(images), loss)
+
+    return local
+
+
+def _set_correction(trainer: Trainer, correction: Weights | None) -> None:
+    if isinstance(trainer, CorrectedTrainer):
+        trainer.correct(correction)
+    elif correction is not None:
+        raise FederationError(
+            "SCAFFOLD corrects every gradient and this trainer cannot; give local_training "
+            "corrected_trainer_of."
+        )
+
+
+# SCAFFOLD
+
+
+def scaffold(message: Message, context: Context, call_next: Callable) -> Message:
+    """A Flower mod: the hospital's half of SCAFFOLD (Karimireddy et al. 2020, algorithm 1).
+
+    Before training, the correction ``c - c_k`` of its line 10 goes into the message; after it the
+    hospital's own control variate, in ``context.state["control"]`` and 0 at first, becomes
+
+        c_k <- c_k - c + (x - y_k) / (K * eta_l)        (option II of line 12),
+
+    which is the mean of the plain gradients along the hospital's K steps.
+    """
+    if "control" not in message.content:
+        return call_next(message, context)
+    config = message.content["config"]
+    if config.get("optimizer", "sgd") != "sgd" or config.get("proximal-mu", 0.0):
+        raise FederationError(
+            "SCAFFOLD takes the hospitals' way for a sum of gradients, so they must train with "
+            f"plain sgd; the config says {config.get('optimizer')} with proximal-mu "
+            f"{config.get('proximal-mu', 0.0)}."
+        )
+    sent, control = (to_weights(message.content[key]) for key in ("arrays", "control"))
+    own = _kept(context, "control") or [np.zeros_like(array) for array in control]
+    correction = to_record([c - c_k for c, c_k in zip(control, own, strict=True)])
+    message.content = RecordDict({**message.content, "correction": correction})
+    reply = call_next(message, context)
+    if not reply.has_error():
+        trained, step_sum = to_weights(reply.content["arrays"]), reply.content["metrics"]
+        change = control_change(control, sent, trained, float(step_sum["step-sum"]))
+        new = [c_k + d for c_k, d in zip(own, change, strict=True)]
+        context.state["control"] = to_record(new)
+    return reply
+
+
+def control_change(
+    control: Weights, sent: Weights, trained: Weights, step_sum: float
+) -> list[np.ndarray]:
+    """By how much a hospital's control variate changes in a round: ``(x - y) / (K eta_l) - c``.
+
+    It does not depend on the hospital's former control variate, so that the server, who knows
+    ``x``, ``y`` and ``c``, works it out for itself and nothing more need be sent up.
+    """
+    return [
+        (x - y) / np.float32(step_sum) - c for c, x, y in zip(control, sent, trained, strict=True)
+    ]
+
+
+class Scaffold(strategy.FedAvg):
+    """The server's half of SCAFFOLD (Karimireddy et al. 2020, algorithm 1, lines 16 and 17).
+
+    ``x <- x + eta_g * mean(y_k - x)`` and ``c <- mean(c_k)``. Where the paper counts every
+    hospital the same, both means are weighted by ``num-examples``, as FedAvg's is; with hospitals
+    of one size that is the paper's. The mean of the ``c_k`` is over the hospitals met so far;
+    whoever does not reply keeps the one it had. Memory does not grow with their number.
+
+    Parameters
+    ----------
+    server_learning_rate : eta_g, above 0; 1 takes the mean of the hospitals' models.
+    kwargs : of Flower's FedAvg.
+    """
+
+    def __init__(self, *, server_learning_rate: float = 1.0, **kwargs) -> None:
+        if not 0 < server_learning_rate < math.inf:
+            raise FederationError(
+                f"server_learning_rate must be above 0; got {server_learning_rate}."
+            )
+        super().__init__(**kwargs)
+        self._server_learning_rate = server_learning_rate
+        self._examples: dict[int, float] = {}
+        self._sent: Weights = []
+        self.control: Weights = []
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        self._sent = to_weights(arrays)
+        self.control = self.control or [np.zeros_like(array) for array in self._sent]
+        messages = list(super().configure_train(server_round, arrays, config, grid))
+        control = to_record(self.control)
+        for message in messages:
+            message.content = RecordDict({**message.content, "control": control})
+        return messages
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        models, changes, metrics = RunningAverage(self._sent), RunningAverage(self._sent), []
+        for reply in replies:
+            if reply.has_error():
+                continue
+            trained, found = to_weights(reply.content["arrays"]), reply.content["metrics"]
+            count, node_id = float(found[self.weighted_by_key]), reply.metadata.src_node_id
+            change = control_change(self.control, self._sent, trained, float(found["step-sum"]))
+            models.add(trained, count, hospital=f"node {node_id}")
+            changes.add(change, count, hospital=f"node {node_id}")
+            self._examples[node_id] = count
+            del reply.content["arrays"]
+            metrics.append(reply.content)
+        if not models.count:
+            return None, None
+        share = np.float32(changes.total / sum(self._examples.values()))
+        self.control = [c + share * d for c, d in zip(self.control, changes.result(), strict=True)]
+        rate = np.float32(self._server_learning_rate)
+        moved = [x + rate * (y - x) for x, y in zip(self._sent, models.result(), strict=True)]
+        return to_record(moved), self.train_metrics_aggr_fn(metrics, self.weighted_by_key)
+
+
+class CorrectedTrainer(Trainer):
+    """A trainer that adds a correction to every gradient: ``y <- y - eta_l (g + correction)``.
+
+    With ``c - c_k`` for a correction that is SCAFFOLD's local step (algorithm 1, line 10).
+
+    Raises
+    ------
+    DataError
+        If the model has weights without a gradient, such as the statistics of batch norm.
+    """
+
+    def __init__(self, model: keras.Model, settings: TrainingSettings) -> None:
+        if model.non_trainable_weights:
+            raise DataError(
+                f"{len(model.non_trainable_weights)} arrays of the model have no gradient that "
+                "could be corrected; take a model without batch norm."
+            )
+        super().__init__(model, settings)
+
+    def correct(self, correction: Weights | None) -> None:
+        """Set the correction, one array for each weight of the model; None takes it away."""
+        for k, variable in enumerate(self._correction):
+            variable.assign(np.zeros(variable.shape) if correction is None else correction[k])
+
+    def _compile_epochs(self):
+        import tensorflow as tf
+
+        self._correction = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._trained]
+        self._optimizer = _Corrected(self._optimizer, self._correction)
+        return super()._compile_epochs()
+
+
+class _Corrected:
+    """An optimiser that is handed every gradient with its correction added."""
+
+    def __init__(self, inner: FusedOptimizer, correction: Sequence[tf.Variable]) -> None:
+        self._inner, self._correction = inner, correction
+
+    def wipe(self) -> None:
+        self._inner.wipe()
+
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        self._inner.apply([g + d for g, d in zip(gradients, self._correction, strict=True)])
+
+
+def corrected_trainer_of(images: MedicalImages, settings: TrainingSettings) -> CorrectedTrainer:
+    """The process's trainer of the course's CNN with corrected gradients."""
+    return _corrected_trainer(
+        images.image_shape, len(images.class_names), settings, images.multi_label
+    )
+
+
+@lru_cache(maxsize=8)
+def _corrected_trainer(
+    shape: tuple[int, int, int], classes: int, settings: TrainingSettings, multi_label: bool
+) -> CorrectedTrainer:
+    return CorrectedTrainer(create_model(shape, classes, multi_label=multi_label), settings)
+
+
+# Partial averaging
+
+
+def keep_at_home(places: Sequence[int]) -> Callable:
+    """A Flower mod: the arrays at ``places`` of the model stay in the hospital.
+
+    With all arrays of the batch-norm layers that is FedBN (Li et al. 2021), with their running
+    statistics only SiloBN (Andreux et al. 2020); see :func:`batchnorm_places`. In the first round
+    a hospital begins with the server's; from then on with its own, in ``context.state["home"]``.
+    What it sends in their place is what it was sent, so that any strategy can be used and the
+    server learns nothing of them.
+    """
+    at_home = sorted(set(places))
+
+    def mod(message: Message, context: Context, call_next: Callable) -> Message:
+        if "arrays" not in message.content:
+            return call_next(message, context)
+        sent = to_weights(message.content["arrays"])
+        own = dict(zip(at_home, _kept(context, "home") or (), strict=False))
+        mixed = [own.get(place, array) for place, array in enumerate(sent)]
+        message.content = RecordDict({**message.content, "arrays": to_record(mixed)})
+        reply = call_next(message, context)
+        if not reply.has_error() and "arrays" in reply.content:
+            trained = to_weights(reply.content["arrays"])
+            context.state["home"] = to_record([trained[place] for place in at_home])
+            reply.content["arrays"] = to_record(
+                [sent[k] if k in at_home else array for k, array in enumerate(trained)]
+            )
+        return reply
+
+    return mod
+
+
+def _kept(context: Context, key: str) -> Weights | None:
+    return to_weights(context.state[key]) if key in context.state else None
+
+
+def create_batchnorm_model(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    multi_label: bool = False,
+    seed: int = 0,
+) -> keras.Sequential:
+    """The course's CNN with a batch norm between each convolution and its ReLU.
+
+    Parameters and initial weights as in :func:`fedtutor.model.create_model`. The running
+    statistics follow with a momentum of 0.9, as with Keras's 0.99 a small hospital would take
+    dozens of epochs to get away from their initial 0 and 1.
+    """
+    keras = load_keras()
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input(input_shape),
+            layers.Conv2D(32, (3, 3)),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.MaxPooling2D((2, 2)),
+            layers.Conv2D(64, (3, 3)),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.MaxPooling2D((2, 2)),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dense(num_classes, activation="sigmoid" if multi_label else "softmax"),
+        ]
+    )
+    plain = create_model(input_shape, num_classes, multi_label=multi_label, seed=seed)
+    arrays = iter(plain.get_weights())
+    places = {place for group in batchnorm_places(model).values() for place in group}
+    weights = enumerate(model.get_weights())
+    model.set_weights([array if k in places else next(arrays) for k, array in weights])
+    return model
+
+
+def batchnorm_places(model: keras.Model) -> dict[str, list[int]]:
+    """Which of the model's arrays are batch norm's: "affine" (learned) and "statistics".
+
+    The affine ones are gamma and beta, the scale and shift; the statistics the running mean and
+    variance, which no gradient reaches.
+    """
+    keras = load_keras()
+    found: dict[str, list[int]] = {"affine": [], "statistics": []}
+    learned = {id(variable) for variable in model.trainable_variables}
+    own = {
+        id(variable)
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for variable in layer.weights
+    }
+    for place, variable in enumerate(model.weights):
+        if id(variable) in own:
+            found["affine" if id(variable) in learned else "statistics"].append(place)
+    return found
+
+
+def batchnorm_trainer_of(images: MedicalImages, settings: TrainingSettings) -> Trainer:
+    """The process's trainer of :func:`create_batchnorm_model`."""
+    return _batchnorm_trainer(
+        images.image_shape, len(images.class_names), settings, images.multi_label
+    )
+
+
+@lru_cache(maxsize=2)
+def _batchnorm_trainer(
+    shape: tuple[int, int, int], classes: int, settings: TrainingSettings, multi_label: bool
+) -> Trainer:
+    return Trainer(create_batchnorm_model(shape, classes, multi_label=multi_label), settings)
+
+
+# Personal models
+
+
+def personalise(
+    trainer: Trainer,
+    weights: Weights,
+    hospitals: Sequence[MedicalImages],
+    *,
+    epochs: int = 1,
+    learning_rate: float | None = None,
+    seed: int = 0,
+) -> list[Weights]:
+    """Fine-tuning: each hospital trains the finished global model a little on its own images.
+
+    Returns
+    -------
+    One model a hospital, which never leaves it; to be judged on its own patients.
+    """
+    return [
+        trainer.train(weights, images, epochs=epochs, seed=(seed, k), learning_rate=learning_rate)[
+            0
+        ]
+        for k, images in enumerate(hospitals)
+    ]

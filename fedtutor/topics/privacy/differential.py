@@ -1,0 +1,354 @@
+"""Differential privacy: clip, add noise, and say what ε it buys.
+
+Two units of protection. *A whole hospital*: Flower's strategies clip each hospital's update and add
+noise to the mean (McMahan et al. 2018). *One image*: a hospital clips each image's gradient and
+adds noise to every step (DP-SGD, Abadi et al. 2016). All ε are Google's ``dp-accounting``'s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedtutor import federation  # first, as it tells Flower to be quiet
+
+# isort: split
+from flwr.app import ArrayRecord, Context, Message, MetricRecord
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+    Strategy,
+)
+
+from fedtutor.errors import FederationError
+from fedtutor.images import MedicalImages
+from fedtutor.model import Weights, standardise
+
+if TYPE_CHECKING:
+    import keras
+
+SAMPLINGS = ("everybody", "poisson", "fixed")
+
+
+def epsilon(
+    noise_multiplier: float,
+    steps: int,
+    *,
+    delta: float,
+    sampled: float = 1,
+    population: int = 1,
+    sampling: str = "everybody",
+) -> float:
+    """ε of ``steps`` releases of a clipped sum with Gaussian noise, at ``delta``.
+
+    Parameters
+    ----------
+    noise_multiplier : the noise's deviation over the clipping norm; 0 has no privacy.
+    steps : how often noise was added: rounds, or steps of DP-SGD.
+    delta : the chance, well below one over the population, with which ε may not hold.
+    sampled, population : of how many (images, hospitals) how many take part in a step.
+    sampling : what is assumed of who takes part, and of what ε compares.
+
+        - "everybody" takes part in each step, or a lottery that is not counted on. Compares with
+          the same run in which one of them contributes zero. Exact (Balle & Wang 2018).
+        - "poisson": each by a coin of its own, with probability sampled / population, as
+          :func:`dp_sgd` does. Compares with one more or one fewer. By the privacy loss
+          distribution, an upper bound within a thousandth (Koskela et al. 2020).
+        - "fixed": exactly ``sampled`` of them, drawn without replacement, as Flower's strategies
+          do with ``fraction_train``. Compares with one of them *replaced*, which can change the
+          sum by twice the clipping norm. By Rényi DP, an upper bound (Wang et al. 2019).
+
+    Raises
+    ------
+    FederationError
+        For a number out of its range.
+    """
+    _check(noise_multiplier, steps, delta, sampled, population, sampling)
+    if not steps:
+        return 0.0
+    if not noise_multiplier:
+        return math.inf
+    import dp_accounting as dp
+
+    if sampling == "everybody":
+        # T Gaussian releases are one with a noise sqrt(T) times smaller (Dong et al. 2022).
+        return float(dp.get_epsilon_gaussian(noise_multiplier / math.sqrt(steps), delta))
+    if sampling == "poisson":
+        accountant = dp.pld.PLDAccountant()
+        event = dp.PoissonSampledDpEvent(sampled / population, dp.GaussianDpEvent(noise_multiplier))
+    else:
+        accountant = dp.rdp.RdpAccountant(neighboring_relation=dp.NeighboringRelation.REPLACE_ONE)
+        event = dp.SampledWithoutReplacementDpEvent(
+            population, int(sampled), dp.GaussianDpEvent(noise_multiplier / 2)
+        )
+    return float(accountant.compose(event, steps).get_epsilon(delta))
+
+
+def noise_for(target: float, steps: int, *, delta: float) -> float:
+    """The noise multiplier with which "everybody" in ``steps`` releases has ε = ``target``.
+
+    Raises
+    ------
+    FederationError
+        For a number out of its range.
+    """
+    _check(1, steps, delta, 1, 1, "everybody")
+    if not target > 0:
+        raise FederationError(f"ε must be above 0; got {target}.")
+    import dp_accounting as dp
+
+    return float(dp.get_sigma_gaussian(target, delta) * math.sqrt(steps))
+
+
+def _check(noise, steps, delta, sampled, population, sampling) -> None:
+    if sampling not in SAMPLINGS:
+        raise FederationError(f"unknown sampling {sampling!r}; known: {', '.join(SAMPLINGS)}.")
+    if not (0 <= noise < math.inf and steps >= 0 and 0 < delta < 1):
+        raise FederationError(
+            "the noise multiplier must be 0 or more and finite, steps 0 or more, delta between 0 "
+            f"and 1; got {noise}, {steps} and {delta}."
+        )
+    if not 0 < sampled <= population:
+        raise FederationError(
+            f"sampled must lie above 0 and be at most the population; got {sampled} of "
+            f"{population}."
+        )
+    if sampling == "fixed" and sampled != int(sampled):
+        raise FederationError(f"a fixed sample is a whole number; got {sampled}.")
+
+
+def length(update: Weights) -> float:
+    """Euclidean (L2) norm of an update, all its arrays taken together."""
+    return math.sqrt(sum(float(np.square(a, dtype=np.float64).sum()) for a in update))
+
+
+def clip(update: Weights, norm: float) -> Weights:
+    """The update, shortened to ``norm`` if it is longer (McMahan et al. 2018, FlatClip)."""
+    if not norm > 0:
+        raise FederationError(f"the clipping norm must be above 0; got {norm}.")
+    factor = min(1.0, norm / max(length(update), 1e-300))
+    return [(array * factor).astype(array.dtype) for array in update]
+
+
+def add_noise(update: Weights, deviation: float, rng: np.random.Generator) -> Weights:
+    """The update with independent normal noise of that deviation on every number."""
+    return [
+        (array + deviation * rng.standard_normal(array.shape)).astype(array.dtype)
+        for array in update
+    ]
+
+
+class EqualFedAvg(federation.StreamingFedAvg):
+    """FedAvg in which every hospital counts the same, as Flower's noise assumes.
+
+    Flower adds noise of deviation ``noise_multiplier * clipping_norm / hospitals`` to the mean.
+    Were the mean weighted by images, a hospital with a third of them could move it by a third of
+    the clipping norm, and ε would be too small.
+    """
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        arrays, metrics = super().aggregate_train(server_round, map(self._as_one, replies))
+        # Flower adds the noise in place, so that arrays of our own read-only kind will not do.
+        return arrays and ArrayRecord([array.numpy() for array in arrays.values()]), metrics
+
+    def _as_one(self, reply: Message) -> Message:
+        if reply.has_content():
+            reply.content["metrics"][self.weighted_by_key] = 1
+        return reply
+
+
+class ServerSideClipping(DifferentialPrivacyServerSideFixedClipping):
+    """Flower's strategy, for once not stopped by a hospital that has learned nothing.
+
+    Flower 1.41 divides by the update's length; an update of zeros, as a hospital sends that returns
+    what it got, ends the whole run with a ZeroDivisionError. One of its numbers is moved by a
+    millionth here.
+    """
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        return super().aggregate_train(server_round, map(self._nudged, replies))
+
+    def _nudged(self, reply: Message) -> Message:
+        if reply.has_content():
+            sent, got = (
+                r.to_numpy_ndarrays() for r in (self.current_arrays, reply.content["arrays"])
+            )
+            if all(map(np.array_equal, sent, got)):
+                got[0] = got[0].copy()
+                got[0].flat[0] += 1e-6 * (1 + abs(got[0].flat[0]))
+                reply.content["arrays"] = ArrayRecord(got)
+        return reply
+
+
+def private_strategy(
+    num_hospitals: int,
+    noise_multiplier: float,
+    clipping_norm: float,
+    *,
+    where: str = "server",
+    **kwargs,
+) -> Strategy:
+    """Flower's differential privacy for whole hospitals, around :class:`EqualFedAvg`.
+
+    The noise comes from NumPy's global generator, as Flower has it: ``np.random.seed`` makes a
+    demonstration repeatable, and must not be called where privacy is meant.
+
+    Parameters
+    ----------
+    num_hospitals : how many train in each round. Flower's noise is for that number: if some drop
+        out, the mean is over fewer and the true noise multiplier is smaller than said.
+    where : "server" clips what arrives; "client" leaves that to hospitals whose app is wrapped by
+        :func:`clipping_app`, and believes them.
+    kwargs : passed to FedAvg, such as ``fraction_train``.
+    """
+    wrappers = {
+        "server": ServerSideClipping,
+        "client": DifferentialPrivacyClientSideFixedClipping,
+    }
+    if where not in wrappers:
+        raise FederationError(f"clipping is done at the server or client; got {where!r}.")
+    defaults = {
+        "fraction_evaluate": 0.0,
+        "min_evaluate_nodes": 0,
+        "min_train_nodes": num_hospitals,
+        "min_available_nodes": num_hospitals,
+    }
+    inner = EqualFedAvg(**{**defaults, **kwargs})
+    return wrappers[where](inner, noise_multiplier, clipping_norm, num_hospitals)
+
+
+def with_mod(app: ClientApp, mod) -> ClientApp:
+    """The same hospital with one of Flower's mods around its training.
+
+    ``fixedclipping_mod`` and ``LocalDpMod`` of ``flwr.clientapp.mod`` are meant.
+    """
+    wrapped = ClientApp()
+
+    @wrapped.train()
+    def train(message: Message, context: Context) -> Message:
+        return mod(message, context, app)
+
+    @wrapped.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        return app(message, context)
+
+    @wrapped.query()
+    def query(message: Message, context: Context) -> Message:
+        return app(message, context)
+
+    return wrapped
+
+
+def clipping_app(app: ClientApp) -> ClientApp:
+    """The hospital for ``private_strategy(..., where="client")``: it clips its own update."""
+    from flwr.clientapp.mod import fixedclipping_mod
+
+    return with_mod(app, fixedclipping_mod)
+
+
+class PrivateTrainer:
+    """DP-SGD inside one hospital (Abadi et al. 2016, algorithm 1).
+
+    Parameters
+    ----------
+    model : a Keras model with a softmax and no BatchNorm, which would mix the images.
+    clipping_norm : the longest that one image's gradient may be; infinite for no clipping.
+    """
+
+    def __init__(self, model: keras.Model, clipping_norm: float) -> None:
+        if not clipping_norm > 0:
+            raise FederationError(f"the clipping norm must be above 0; got {clipping_norm}.")
+        self.model = model
+        self._clipping_norm = clipping_norm
+        self._variables = [variable.value for variable in model.trainable_variables]
+        self._sum = self._compile_sum()
+
+    def gradients(self, images: np.ndarray, labels: np.ndarray) -> Weights:
+        """One gradient an image: float32 (n, *shape) for each variable, not clipped.
+
+        ``images`` is standardised float32 (n, h, w, c), ``labels`` int (n,).
+        """
+        import tensorflow as tf
+
+        found = _per_example(self.model, self._variables, tf.constant(images), tf.constant(labels))
+        return [g.numpy() for g in found]
+
+    def clipped_sum(self, images: np.ndarray, labels: np.ndarray) -> Weights:
+        """The sum of the clipped gradients; zero for no image."""
+        import tensorflow as tf
+
+        if not len(images):
+            return [np.zeros(v.shape, np.float32) for v in self._variables]
+        found = self._sum(tf.constant(images), tf.constant(labels, tf.int64))
+        return [g.numpy() for g in found]
+
+    def train(
+        self,
+        data: MedicalImages,
+        *,
+        noise_multiplier: float,
+        batch_size: int,
+        steps: int,
+        learning_rate: float,
+        seed: int = 0,
+    ) -> Weights:
+        """Train the model in place and return its weights.
+
+        Each image is in a step's batch by a coin of its own, with probability ``batch_size`` over
+        the number of images, and the noisy sum is divided by ``batch_size`` however many came:
+        that is what the ε of ``sampling="poisson"`` assumes.
+        """
+        rng = np.random.default_rng(seed)
+        images = standardise(np.asarray(data.images))
+        deviation = noise_multiplier * self._clipping_norm if noise_multiplier else 0.0
+        for _ in range(steps):
+            drawn = np.flatnonzero(rng.random(len(data)) < batch_size / len(data))
+            total = self.clipped_sum(images[drawn], data.labels[drawn])
+            if deviation:
+                total = add_noise(total, deviation, rng)
+            for variable, array in zip(self._variables, total, strict=True):
+                variable.assign_sub(learning_rate / batch_size * array)
+        return self.model.get_weights()
+
+    def _compile_sum(self):
+        import tensorflow as tf
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32),
+                tf.TensorSpec((None,), tf.int64),
+            ]
+        )
+        def clipped_sum(images, labels):
+            found = _per_example(self.model, self._variables, images, labels)
+            squares = [tf.reduce_sum(g * g, axis=tuple(range(1, g.shape.rank))) for g in found]
+            lengths = tf.sqrt(tf.add_n(squares))
+            factor = tf.minimum(1.0, self._clipping_norm / tf.maximum(lengths, 1e-30))
+            return [tf.tensordot(factor, g, 1) for g in found]
+
+        return clipped_sum.get_concrete_function()
+
+
+def _per_example(model, variables, images, labels):
+    """Gradients of each image's own loss, (n, *shape), in one vectorised pass."""
+    import tensorflow as tf
+
+    from fedtutor.training import loss_function
+
+    criterion = loss_function(model)
+
+    def of_one(one):
+        image, label = one
+        with tf.GradientTape() as tape:
+            loss = criterion(label[None], model(image[None], training=True))[0]
+        return tape.gradient(loss, variables)
+
+    return tf.vectorized_map(of_one, (images, labels))

@@ -1,0 +1,313 @@
+"""A hospital that trains in PyTorch: the same CNN, the same numbers, the same Flower app.
+
+Only what a hospital does inside differs: the weights that travel are Keras's, whose layout is the
+course's. PyTorch is asked for when a model is; it comes with ``pip install 'fedtutor[torch]'``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, lru_cache, partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedtutor.aggregation import check_form
+from fedtutor.errors import FedtutorError
+from fedtutor.images import MedicalImages
+from fedtutor.model import Weights, standardise
+from fedtutor.training import TrainingSettings, epoch_order
+
+if TYPE_CHECKING:
+    import torch
+
+FILTERS = (32, 64)
+HIDDEN = 128
+
+FeatureShape = tuple[int, int, int]
+"""(height, width, channels) of what the flatten layer gets."""
+
+
+@cache
+def load_torch():
+    """Import PyTorch; it works on one core unless ``OMP_NUM_THREADS`` says otherwise.
+
+    Its threads wait for each other by turning on the spot. Beside TensorFlow's on two busy cores
+    small batches took thirty times as long with two of them as with one.
+
+    Raises
+    ------
+    FedtutorError
+        If it is not installed; says how to get it.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise FedtutorError(
+            "PyTorch is not installed; it is an extra: pip install 'fedtutor[torch]', or "
+            "`make torch` in the course's folder."
+        ) from error
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    return torch
+
+
+def feature_shape(input_shape: tuple[int, int, int]) -> FeatureShape:
+    """What two convolutions of 3x3 and two poolings of 2x2 leave of an image."""
+    height, width = (((side - 2) // 2 - 2) // 2 for side in input_shape[:2])
+    return height, width, FILTERS[-1]
+
+
+def to_torch_layout(weights: Weights, features: FeatureShape) -> Weights:
+    """From Keras's layout to PyTorch's, array by array; nothing is copied where that goes.
+
+    A convolution's kernel goes from (height, width, in, out) to (out, in, height, width), a dense
+    one from (in, out) to (out, in). After the flatten layer the inputs change places too: Keras
+    flattens (height, width, channels), PyTorch (channels, height, width).
+
+    Parameters
+    ----------
+    weights : as ``model.get_weights()`` of :func:`fedtutor.model.create_model` gives them.
+    features : see :func:`feature_shape`.
+    """
+    return [_array_to_torch(array, k, weights, features) for k, array in enumerate(weights)]
+
+
+def to_keras_layout(arrays: Weights, features: FeatureShape) -> Weights:
+    """From PyTorch's layout back to Keras's, C-contiguous; undoes :func:`to_torch_layout`."""
+    return [
+        np.ascontiguousarray(_array_to_keras(array, k, arrays, features))
+        for k, array in enumerate(arrays)
+    ]
+
+
+def _follows_flatten(position: int, weights: Weights) -> bool:
+    return weights[position].ndim == 2 and weights[position - 2].ndim == 4  # a bias lies between
+
+
+def _array_to_torch(
+    array: np.ndarray, position: int, weights: Weights, features: FeatureShape
+) -> np.ndarray:
+    if array.ndim == 4:
+        return array.transpose(3, 2, 0, 1)
+    if _follows_flatten(position, weights):
+        units = array.shape[1]
+        return array.reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)
+    return array.T
+
+
+def _array_to_keras(
+    array: np.ndarray, position: int, arrays: Weights, features: FeatureShape
+) -> np.ndarray:
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    if _follows_flatten(position, arrays):
+        height, width, channels = features
+        units = array.shape[0]
+        return (
+            array.reshape(units, channels, height, width).transpose(2, 3, 1, 0).reshape(-1, units)
+        )
+    return array.T
+
+
+def create_torch_model(
+    input_shape: tuple[int, int, int] = (128, 128, 1), num_classes: int = 3
+) -> torch.nn.Sequential:
+    """The CNN of :func:`fedtutor.model.create_model` in PyTorch, with PyTorch's initial weights.
+
+    It maps float32 (n, channels, height, width) to logits, float32 (n, num_classes): PyTorch's
+    losses take those, so that the softmax, or the sigmoids of multi-label data, come after it.
+    """
+    nn = load_torch().nn
+    return nn.Sequential(
+        nn.Conv2d(input_shape[2], FILTERS[0], (3, 3)),
+        nn.ReLU(),
+        nn.MaxPool2d((2, 2)),
+        nn.Conv2d(FILTERS[0], FILTERS[1], (3, 3)),
+        nn.ReLU(),
+        nn.MaxPool2d((2, 2)),
+        nn.Flatten(),
+        nn.Linear(int(np.prod(feature_shape(input_shape))), HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, num_classes),
+    )
+
+
+def set_weights(model: torch.nn.Module, weights: Weights, features: FeatureShape) -> None:
+    """Put weights in Keras's layout into a PyTorch model.
+
+    Raises
+    ------
+    UpdateError
+        If their number, shapes or dtypes are not the model's.
+    """
+    torch = load_torch()
+    check_form(weights, get_weights(model, features), hospital="the server")
+    with torch.no_grad():
+        arrays = to_torch_layout(weights, features)
+        for parameter, array in zip(model.parameters(), arrays, strict=True):
+            parameter.copy_(torch.from_numpy(np.array(array)))
+
+
+def get_weights(model: torch.nn.Module, features: FeatureShape) -> Weights:
+    """A PyTorch model's weights in Keras's layout, as copies."""
+    arrays = [parameter.detach().numpy().copy() for parameter in model.parameters()]
+    return to_keras_layout(arrays, features)
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """uint8 images (n, h, w, 1) to what the PyTorch model takes: float32 (n, 1, h, w)."""
+    return load_torch().from_numpy(standardise(images).transpose(0, 3, 1, 2).copy())
+
+
+def create_torch_optimizer(
+    model: torch.nn.Module, settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    """A fresh PyTorch optimiser that steps as Keras's does."""
+    optim = load_torch().optim
+    if settings.optimizer == "adam":
+        optimizer = optim.Adam(model.parameters(), settings.learning_rate)
+        optimizer.register_step_pre_hook(_keras_epsilon())
+        return optimizer
+    momentum = 0.9 if settings.optimizer == "momentum" else 0.0
+    return optim.SGD(model.parameters(), settings.learning_rate, momentum=momentum)
+
+
+def _keras_epsilon(epsilon: float = 1e-7, beta2: float = 0.999) -> Callable:
+    """A hook that puts Adam's epsilon where Keras has it, before each step.
+
+    PyTorch adds it as Kingma & Ba 2015 do in algorithm 1, Keras as they do at the end of section
+    2; in PyTorch's place Keras's is 30 times as large in the first step, and many gradients of a
+    wide dense layer are smaller than that.
+    """
+    steps = count(1)
+
+    def set_epsilon(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        step = next(steps)
+        for group in optimizer.param_groups:
+            group["eps"] = epsilon / math.sqrt(1 - beta2**step)
+
+    return set_epsilon
+
+
+def batches(
+    data: MedicalImages, order: np.ndarray, batch_size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """An epoch's (images, labels), in the order given; the last batch may be smaller."""
+    torch = load_torch()
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        labels = torch.from_numpy(data.labels[batch])
+        yield to_tensor(data.images[batch]), labels.float() if data.multi_label else labels
+
+
+def fit_torch(
+    model: torch.nn.Module, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
+) -> float:
+    """Train as the course's mission writes it; returns the last epoch's mean loss.
+
+    Parameters
+    ----------
+    order : int (epochs, n), see :func:`fedtutor.training.epoch_order`.
+    """
+    nn = load_torch().nn
+    optimizer = create_torch_optimizer(model, settings)
+    criterion = nn.BCEWithLogitsLoss() if data.multi_label else nn.CrossEntropyLoss()
+    anchor = [parameter.detach().clone() for parameter in model.parameters()]
+    total = 0.0
+    for epoch in order:
+        total = 0.0
+        for images, labels in batches(data, epoch, settings.batch_size):
+            optimizer.zero_grad()
+            outputs = model(images)
+            loss = criterion(outputs, labels)
+            loss.backward()
+            _pull(model, anchor, settings.proximal_mu)
+            optimizer.step()
+            total += loss.item() * len(images)
+    return total / len(data)
+
+
+def _pull(model: torch.nn.Module, anchor: list[torch.Tensor], mu: float) -> None:
+    """Add FedProx's gradient (Li et al. 2020, eq. 2) to the loss's."""
+    if mu:
+        for parameter, start in zip(model.parameters(), anchor, strict=True):
+            parameter.grad += mu * (parameter.detach() - start)
+
+
+class TorchTrainer:
+    """A :class:`~fedtutor.compiled_training.Trainer` in PyTorch: one model for all hospitals.
+
+    Parameters
+    ----------
+    input_shape : (height, width, channels) of one image.
+    num_classes : of the model's outputs.
+    settings : see :class:`~fedtutor.training.TrainingSettings`.
+    multi_label : whether an image may have several findings.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        settings: TrainingSettings,
+        *,
+        multi_label: bool = False,
+    ) -> None:
+        self.model = create_torch_model(input_shape, num_classes)
+        self.settings = settings
+        self._features = feature_shape(input_shape)
+        self._multi_label = multi_label
+
+    def train(
+        self,
+        weights: Weights,
+        data: MedicalImages,
+        *,
+        epochs: int = 1,
+        seed: int | tuple[int, ...] = 0,
+        learning_rate: float | None = None,
+    ) -> tuple[Weights, float]:
+        """Train from ``weights`` with a fresh optimiser; the new weights and the mean loss.
+
+        Images come in the order of :class:`~fedtutor.compiled_training.Trainer`.
+        """
+        self.start(weights)
+        settings = self.settings
+        if learning_rate is not None:
+            settings = replace(settings, learning_rate=learning_rate)
+        loss = fit_torch(self.model, data, epoch_order(len(data), epochs, seed=seed), settings)
+        return get_weights(self.model, self._features), loss
+
+    def start(self, weights: Weights) -> None:
+        """Begin anew from ``weights``, in Keras's layout."""
+        set_weights(self.model, weights, self._features)
+
+    def predict(self, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+        """Probabilities, float32 (n, num_classes), of uint8 images (n, h, w, 1)."""
+        torch = load_torch()
+        head = torch.sigmoid if self._multi_label else partial(torch.softmax, dim=1)
+        with torch.inference_mode():
+            blocks = [
+                head(self.model(to_tensor(images[i : i + batch_size]))).numpy()
+                for i in range(0, len(images), batch_size)
+            ]
+        return np.concatenate(blocks)
+
+
+@lru_cache(maxsize=4)
+def torch_trainer_for(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    settings: TrainingSettings,
+    *,
+    multi_label: bool = False,
+) -> TorchTrainer:
+    """The process's PyTorch trainer for such images; made once, reused ever after."""
+    return TorchTrainer(input_shape, num_classes, settings, multi_label=multi_label)

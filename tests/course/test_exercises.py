@@ -1,0 +1,158 @@
+"""Every exercise of the course, whichever notebook it is of."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fedtutor.course import exercises
+from fedtutor.course.exercises import REGISTRY, Wrong, check, exercise, find, judge
+from fedtutor.course.lessons import LESSONS
+
+ROOT = Path(__file__).resolve().parents[2]
+for lesson in LESSONS:
+    with contextlib.suppress(ValueError):  # there is no exercise 0; this imports the module
+        find(f"{lesson}.0")
+NUMBERS = sorted(REGISTRY)
+TYPICAL = [(number, name) for number in NUMBERS for name in REGISTRY[number].wrong_answers]
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_failed():
+    exercises._failures.clear()
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setattr(exercises, "REGISTRY", {})
+
+    @exercise("99.1", "double it")
+    def doubled(double):
+        if double(3) != 6:
+            raise Wrong("Three does not become six.", hint="add.", more="return x + x")
+
+    return doubled
+
+
+def code_of(path):
+    notebook = nbformat.read(path, as_version=4)
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def notebook_of(number, folder=""):
+    pattern = {"A1": "tensorflow_federated", "A2": "pytorch_client"}.get(number[:2])
+    notebooks = ROOT / "notebooks" / ("appendix" if pattern else "") / folder
+    (path,) = notebooks.glob(f"{pattern or number[:2] + '_*'}.ipynb")
+    return path
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_solution_is_right(lesson):
+    path = notebook_of(lesson, "solutions")
+    said, names = io.StringIO(), {}
+    with contextlib.redirect_stdout(said):
+        for source in code_of(path):
+            exec(compile(source, path.name, "exec"), names)
+    right = re.findall(r"^Exercise (\S+), .*: right\.", said.getvalue(), flags=re.M)
+    assert right == [number for number in NUMBERS if number.startswith(f"{lesson}.")]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_exercise_is_in_its_notebook_and_waits_there(number):
+    path = notebook_of(number)
+    assert f'check("{number}"' in "\n".join(code_of(path))
+    said = path.read_text()
+    assert f"Exercise {number}, {REGISTRY[number].title}: not done yet." in said
+
+
+@pytest.mark.parametrize(("number", "name"), TYPICAL)
+def test_every_typical_wrong_answer_gets_a_hint_and_then_a_stronger_one(number, name):
+    found = REGISTRY[number]
+    first = judge(found, found.wrong_answers[name])
+    second = judge(found, found.wrong_answers[name])
+    assert "Hint: " in first
+    assert "Stronger hint" not in first
+    assert second.startswith(first)
+    assert "Stronger hint: " in second
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_typical_wrong_answers_get_hints_of_their_own(number):
+    found = REGISTRY[number]
+    said = []
+    for answer in found.wrong_answers.values():
+        exercises._failures.clear()
+        said.append(judge(found, answer))
+    assert len(said) >= 2
+    assert len(set(said)) == len(said)
+    assert not any("Your code stopped" in text for text in said)
+
+
+def stub(*args, **kwargs):
+    """A function that nobody has filled in."""
+
+
+def asks_for_a_function(number):
+    return all(map(callable, REGISTRY[number].wrong_answers.values()))
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [(number, answer) for number in NUMBERS for answer in (None, ...)]
+    + [(number, stub) for number in filter(asks_for_a_function, NUMBERS)],
+)
+def test_an_untouched_exercise_is_not_a_failure(number, answer):
+    assert judge(REGISTRY[number], answer).startswith("not done yet.")
+    assert not exercises._failures[number]
+
+
+def test_a_right_answer_forgets_former_failures(toy, capsys):
+    check("99.1", lambda x: x)
+    check("99.1", lambda x: 2 * x)
+    check("99.1", lambda x: x)
+    said = capsys.readouterr().out
+    assert "Exercise 99.1, double it: right." in said
+    assert "Stronger" not in said
+
+
+def test_code_that_stops_is_answered_kindly_with_its_line(toy):
+    def double(x):
+        return x + missing  # noqa: F821
+
+    assert "NameError: name 'missing' is not defined" in judge(toy, double)
+    assert "in line" in judge(toy, double)
+
+
+def test_an_exercise_may_ask_for_a_value(monkeypatch):
+    monkeypatch.setattr(exercises, "REGISTRY", {})
+
+    @exercise("99.2", "the answer")
+    def the_answer(value):
+        if value != 42:
+            raise Wrong("That is not it.", hint="larger.", more="forty-two.")
+
+    the_answer.typical_value("one", 1)
+    assert judge(the_answer, 42).startswith("right")
+    assert "larger" in judge(the_answer, the_answer.wrong_answers["one"])
+
+
+@pytest.mark.parametrize("number", ["4.1", "04.11", "intro"])
+def test_a_misnumbered_exercise_is_refused(number):
+    with pytest.raises(ValueError, match="numbered like"):
+        exercise(number, "title")
+
+
+def test_two_exercises_of_one_number_are_refused(toy):
+    with pytest.raises(ValueError, match="two exercises 99.1"):
+        exercise("99.1", "again")(lambda answer: None)
+
+
+@pytest.mark.parametrize("number", ["04.9", "98.1", "nonsense"])
+def test_an_unknown_exercise_is_named(number):
+    with pytest.raises(ValueError, match="there is no exercise"):
+        check(number, None)

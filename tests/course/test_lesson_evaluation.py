@@ -1,0 +1,85 @@
+"""What notebook 06 is built on; its exercises are tested in tests/test_exercises.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fedtutor.course.lessons import evaluation
+from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.images import MedicalImages, check_no_leakage
+
+
+@pytest.fixture
+def phantoms(monkeypatch) -> MedicalImages:
+    data = chest_phantoms(200, size=16, seed=3)
+    monkeypatch.setattr(evaluation, "load", lambda *args, **kwargs: data)
+    return data
+
+
+def without(data, *columns):
+    return replace(data, table=data.table.drop(columns=list(columns)))
+
+
+def test_at_most_so_many_images_are_taken(phantoms):
+    assert len(evaluation.hospital_images("any", most=50)) == 50
+    assert len(evaluation.hospital_images("any")) == 200
+
+
+def test_patients_without_a_hospital_are_dealt_out_whole(phantoms, monkeypatch):
+    monkeypatch.setattr(evaluation, "load", lambda *args, **kwargs: without(phantoms, "hospital"))
+    table = evaluation.hospital_images("any").table
+    assert table["hospital"].nunique() == 5
+    assert (table.groupby("patient")["hospital"].nunique() == 1).all()
+
+
+def test_of_several_findings_it_is_asked_whether_there_is_any(phantoms, monkeypatch):
+    findings = np.stack([phantoms.labels == 1, phantoms.labels == 2], axis=1).astype(np.uint8)
+    several = replace(phantoms, labels=findings, class_names=("Mass", "Nodule"))
+    monkeypatch.setattr(evaluation, "load", lambda *args, **kwargs: several)
+    data = evaluation.hospital_images("any")
+    assert not data.multi_label
+    assert (data.labels == (phantoms.labels > 0)).all()
+
+
+def test_the_three_parts_share_no_patient(phantoms):
+    train, validation, test = evaluation.three_parts(phantoms)
+    assert len(train) + len(validation) + len(test) == len(phantoms)
+    for one, other in ((train, validation), (train, test), (validation, test)):
+        check_no_leakage(one, other)
+
+
+def test_an_official_test_set_stays_the_test_set(phantoms):
+    official = np.where(
+        phantoms.column("hospital") == phantoms.column("hospital")[0], "test", "train"
+    )
+    data = replace(phantoms, table=phantoms.table.assign(split=official))
+    train, validation, test = evaluation.three_parts(data)
+    assert len(test) == (official == "test").sum()
+    assert len(train) + len(validation) == (official == "train").sum()
+
+
+def test_the_commonest_disease_is_not_health(phantoms):
+    assert phantoms.class_counts().argmax() == 0
+    assert evaluation.commonest_disease(phantoms) > 0
+
+
+def test_intervals_say_value_and_bounds():
+    rows = [(0.25, (0.125, 0.375)), (np.nan, (np.nan, np.nan))]
+    picture = evaluation.intervals(["A", "B"], {"gain": rows}, x="gain", zero=True)
+    assert "A: gain 0.25 (95 % interval 0.12 to 0.38)" in picture.alt
+    assert "≈0.25" in repr(picture)
+
+
+def test_a_cut_counts_what_is_called():
+    scores = np.array([0.9, 0.6, 0.5, 0.4, 0.1])
+    ill = np.array([True, True, False, True, False])
+    _, sentence = evaluation.cut(scores, ill, 0.5, "COVID-19")
+    assert sentence == "COVID-19, called from 50 % on: sensitivity ≈67 %, specificity ≈50 %."
+
+
+def test_the_confusion_matrix_is_in_per_cent_of_its_rows():
+    picture = evaluation.confusion_matrix(np.array([[3, 1], [2, 8]]), ["well", "ill"])
+    assert "of well (4) 75 % were called well, 25 % were called ill" in picture.alt

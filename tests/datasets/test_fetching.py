@@ -1,0 +1,244 @@
+"""Fetching whole data sets: from a mirror, from git, from Kaggle, and making a mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import tarfile
+import threading
+import types
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fedtutor.cli import BAD_INPUT, main
+from fedtutor.datasets import DATASETS, load
+from fedtutor.datasets.fetch.download import RemoteFile
+from fedtutor.datasets.fetch.fetching import fetch
+from fedtutor.datasets.fetch.unpack import is_unpacked
+from fedtutor.errors import DataError
+
+
+@pytest.fixture
+def data_folder(tmp_path, monkeypatch):
+    """An empty data folder, and no way to the internet but what a test opens."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("FEDTUTOR_DATA", str(folder))
+    monkeypatch.setenv("FEDTUTOR_MIRROR", str(tmp_path / "mirror"))
+    return folder
+
+
+def register(monkeypatch, name, **changes):
+    monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], **changes))
+
+
+def remote(path, url="https://nowhere.invalid/file"):
+    content = path.read_bytes()
+    md5 = hashlib.md5(content).hexdigest()
+    return RemoteFile(path.name, url, f"md5:{md5}", len(content))
+
+
+@pytest.fixture
+def nih_mirror(tmp_path, monkeypatch):
+    """Two archives as the NIH packs them, in a mirror."""
+    folder = tmp_path / "mirror" / "nih-chestxray14"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    parts = {}
+    for part in (1, 2):
+        path = folder / f"images_{part:03d}.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for number in range(4):
+                buffer = io.BytesIO()
+                pixels = rng.integers(0, 256, (64, 64), np.uint8)
+                Image.fromarray(pixels).save(buffer, "png")
+                member = tarfile.TarInfo(f"images/{part:04d}{number:04d}_000.png")
+                member.size = buffer.tell()
+                buffer.seek(0)
+                archive.addfile(member, buffer)
+        parts[str(part)] = remote(path)
+    register(monkeypatch, "nih-chestxray14", parts=parts)
+    return folder
+
+
+def write_nih_table(folder):
+    names = [f"{part:04d}{number:04d}_000.png" for part in (1, 2) for number in range(4)]
+    pd.DataFrame(
+        {
+            "Image Index": names,
+            "Finding Labels": ["No Finding", "Pneumonia|Edema"] * 4,
+            "Patient ID": [int(name[:8]) for name in names],
+            "Patient Age": 50,
+            "Patient Gender": "F",
+            "View Position": "PA",
+        }
+    ).to_csv(folder / "Data_Entry_2017_v2020.csv", index=False)
+
+
+def test_any_part_of_nih_is_usable(data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14", parts=["2"])
+    assert folder == data_folder / "nih-chestxray14"
+    assert len(list(folder.rglob("*.png"))) == 4
+    assert not (folder / "images_002.tar.gz").exists()
+    write_nih_table(folder)
+    data = load("nih-chestxray14", size=32)
+    assert len(data) == 4
+    assert sorted(data.table["patient"].astype(int)) == [20000, 20001, 20002, 20003]
+
+
+def test_what_is_here_is_not_fetched_again(data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14")
+    assert is_unpacked("images_001.tar.gz", folder)
+    (nih_mirror / "images_001.tar.gz").unlink()
+    assert fetch("nih-chestxray14") == folder
+    with pytest.raises(DataError, match="images_002.tar.gz"):
+        (nih_mirror / "images_002.tar.gz").unlink()
+        fetch("nih-chestxray14", parts=["1", "2"])
+
+
+def test_another_data_folder_has_the_same_form(tmp_path, data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14", folder=tmp_path / "elsewhere")
+    assert folder == tmp_path / "elsewhere" / "nih-chestxray14"
+    assert len(list(folder.rglob("*.png"))) == 4
+    assert not data_folder.exists()
+
+
+def test_an_archive_can_be_kept(data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14", keep_archives=True)
+    assert (folder / "images_001.tar.gz").is_file()
+
+
+def test_a_part_that_is_not_there_is_refused(data_folder, nih_mirror):
+    with pytest.raises(DataError, match="no part 13; it has: 1, 2"):
+        fetch("nih-chestxray14", parts=["13"])
+    assert not data_folder.exists()
+
+
+def test_a_wrong_file_in_the_mirror_is_refused(data_folder, nih_mirror):
+    archive = nih_mirror / "images_001.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="images_001.tar.gz"):
+        fetch("nih-chestxray14")
+    assert not list((data_folder / "nih-chestxray14").rglob("*.png"))
+
+
+def test_a_mirror_over_http_serves_a_class(tmp_path, data_folder, real_data, monkeypatch, capsys):
+    """The teacher makes a mirror and serves it; a learner fetches, and trains."""
+    source = tmp_path / "source" / "pneumoniamnist"
+    source.mkdir(parents=True)
+    source.joinpath("pneumoniamnist.npz").symlink_to(real_data / "pneumoniamnist.npz")
+    teacher = tmp_path / "teacher"
+    # The mirror is made from the source; here a web server of ours stands in for it.
+    with serve(tmp_path / "source") as url:
+        file = DATASETS["pneumoniamnist"].parts["28"]
+        moved = replace(file, url=f"{url}/pneumoniamnist/pneumoniamnist.npz")
+        register(monkeypatch, "pneumoniamnist", parts={"28": moved})
+        assert main(["mirror", str(teacher)]) == 0
+    assert "FEDTUTOR_MIRROR" in capsys.readouterr().out
+    with serve(teacher) as url:
+        monkeypatch.setenv("FEDTUTOR_MIRROR", url)
+        assert main(["fetch", "pneumoniamnist"]) == 0
+    assert "fedtutor run --dataset pneumoniamnist" in capsys.readouterr().out
+    assert len(load("pneumoniamnist")) == 5856
+
+
+class serve:
+    """A web server over a folder, for the time of a with block."""
+
+    def __init__(self, folder):
+        handler = partial(_Quiet, directory=str(folder))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def __exit__(self, *exception):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+def test_without_mirror_and_network_it_says_what_to_do(data_folder, monkeypatch, capsys):
+    monkeypatch.setenv("FEDTUTOR_MIRROR", "")
+    file = RemoteFile("pneumoniamnist.npz", "https://127.0.0.1:9/x.npz", "md5:" + "0" * 32, 10)
+    register(monkeypatch, "pneumoniamnist", parts={"28": file})
+    assert main(["fetch", "pneumoniamnist"]) == BAD_INPUT
+    text = " ".join(capsys.readouterr().err.split())
+    for word in (file.url, file.name, file.hash.split(":")[1], str(data_folder)):
+        assert word in text
+
+
+def test_a_repository_is_cloned_as_plain_files(tmp_path, data_folder, monkeypatch):
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    (origin / "metadata.csv").write_text("patientid\n1\n")
+    (origin / "README.md").write_text("theirs")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(origin)]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *arguments], check=True)
+    register(monkeypatch, "covid-chestxray", git=origin.as_uri())
+    folder = fetch("covid-chestxray")
+    assert [path.name for path in folder.iterdir()] == ["metadata.csv"]
+    (origin / "metadata.csv").unlink()
+    assert fetch("covid-chestxray") == folder  # nothing is cloned again
+
+
+def test_a_repository_that_cannot_be_reached_leaves_nothing(tmp_path, data_folder, monkeypatch):
+    register(monkeypatch, "covid-chestxray", git=(tmp_path / "nothing").as_uri())
+    with pytest.raises(DataError, match="By hand: git clone --depth 1"):
+        fetch("covid-chestxray")
+    assert not list((data_folder / "covid-chestxray").iterdir())
+
+
+def test_kaggle_is_asked_by_its_own_package(tmp_path, data_folder, monkeypatch):
+    downloaded = tmp_path / "kagglehub-cache"
+    (downloaded / "COVID-19_Radiography_Dataset" / "Normal").mkdir(parents=True)
+    asked = []
+    package = types.SimpleNamespace(
+        dataset_download=lambda name: asked.append(name) or str(downloaded)
+    )
+    monkeypatch.setitem(sys.modules, "kagglehub", package)
+    folder = fetch("covid19-radiography")
+    assert (folder / "COVID-19_Radiography_Dataset" / "Normal").is_dir()
+    fetch("covid19-radiography")
+    assert asked == ["tawsifurrahman/covid19-radiography-database"]
+
+
+def test_without_kagglehub_it_says_how_else(data_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    with pytest.raises(DataError, match=r"fedtutor\[kaggle\].*By hand"):
+        fetch("covid19-radiography")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fetch", "chest-phantoms"], "nothing to fetch"),
+        (["fetch", "mnist"], "known: chest-phantoms"),
+        (["fetch", "covid-chestxray", "--part", "1"], "no parts"),
+        (["mirror", "x", "covid19-radiography"], "kaggle.com"),
+        (["mirror", "x", "--part", "1"], "name exactly one"),
+    ],
+)
+def test_what_cannot_be_fetched_is_refused(arguments, words, data_folder, capsys, monkeypatch):
+    assert main(arguments) == BAD_INPUT
+    assert words in capsys.readouterr().err
+
+
+def test_every_address_is_https_and_every_hash_known_but_one():
+    files = [file for info in DATASETS.values() for file in info.parts.values()]
+    assert len(files) == 12 + 1 + 3 * 4
+    assert all(file.url.startswith("https://") for file in files)
+    assert [file.name for file in files if file.hash is None] == ["OCT2017.tar.gz"]

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import hashlib
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fedtutor.datasets.readers.medmnist import read_medmnist
+from fedtutor.datasets.readers.nih import FINDINGS
+from fedtutor.errors import DataError
+from fedtutor.images import split_by_patient
+
+GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
+COUNTS = {"train": 6, "val": 2, "test": 3}
+
+
+def medmnist(**changes):
+    """The arrays of a MedMNIST file of 6, 2 and 3 images."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, n in COUNTS.items():
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, 12, 12), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(n)[:, None] % 2
+    return {key: value for key, value in (arrays | changes).items() if value is not None}
+
+
+def write_npz(folder, name="tiny", **changes):
+    path = folder / f"{name}.npz"
+    np.savez_compressed(path, **medmnist(**changes))
+    return path
+
+
+def assert_refused(path, words=None):
+    """``read_medmnist`` refuses ``path`` in one line that has ``words``."""
+    with pytest.raises(DataError, match=words) as refusal:
+        read_medmnist(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_npz_file_becomes_images_with_their_official_split(tmp_path):
+    data = read_medmnist(write_npz(tmp_path))
+    arrays = medmnist()
+    assert data.column("split").tolist() == ["train"] * 6 + ["val"] * 2 + ["test"] * 3
+    assert np.array_equal(data.images[:6, ..., 0], arrays["train_images"])
+    assert np.array_equal(data.images[8:, ..., 0], arrays["test_images"])
+    assert data.labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
+    assert (data.name, data.synthetic) == ("tiny", False)
+
+
+def test_an_npz_file_is_resized_when_asked(tmp_path):
+    path = write_npz(tmp_path)
+    small = read_medmnist(path, size=6)
+    blocks = medmnist()["train_images"].reshape(6, 6, 2, 6, 2).mean(axis=(2, 4))
+    assert small.image_shape == (6, 6, 1)
+    np.testing.assert_allclose(small.images[:6, ..., 0], blocks, atol=1)
+    assert read_medmnist(path, size=20).image_shape == (20, 20, 1)
+
+
+@pytest.mark.parametrize("key", ["train_labels", "val_images", "test_images"])
+def test_an_npz_file_without_a_key_is_refused_with_its_name(tmp_path, key):
+    assert_refused(write_npz(tmp_path, **{key: None}), rf"tiny\.npz has no {key}; a MedMNIST file")
+
+
+def test_an_npz_file_of_something_else_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    assert_refused(tmp_path / "other.npz", "has no train_images, train_labels, val_images")
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all\nnor anything", b"PK\x03\x04 half"])
+def test_a_file_that_is_only_named_npz_is_refused(tmp_path, content):
+    path = tmp_path / "x.npz"
+    path.write_bytes(content)
+    assert_refused(path, r"x\.npz cannot be read as an \.npz file")
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
+def test_a_truncated_npz_file_is_refused(tmp_path, fraction):
+    path = write_npz(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(fraction * len(whole))])
+    assert_refused(path, r"tiny\.npz cannot be read as an \.npz file")
+
+
+def test_an_npz_file_with_damaged_contents_is_refused(tmp_path):
+    path = write_npz(tmp_path)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"train_images.npy") + len("train_images.npy")
+    content[start + 20 : start + 40] = b"\xff" * 20
+    path.write_bytes(content)
+    assert_refused(path, r"tiny\.npz cannot be read as an \.npz file")
+
+
+def test_an_npy_file_named_npz_is_refused(tmp_path):
+    with open(tmp_path / "x.npz", "wb") as file:
+        np.save(file, GREY)
+    assert_refused(tmp_path / "x.npz", r"x\.npz")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_images": np.zeros((6, 12, 12, 3), np.uint8)},
+        {f"{split}_images": np.zeros((n, 9, 9, 3), np.uint8) for split, n in COUNTS.items()},
+        {"val_images": np.zeros((2, 9, 9), np.uint8)},
+        {"train_images": np.zeros((6, 12, 12))},
+        {"train_images": np.uint8(3)},
+        {"train_labels": np.zeros((5, 1), np.int64)},
+        {"train_labels": np.zeros((5, 1), np.int64), "val_labels": np.zeros((3, 1), np.int64)},
+        {"val_labels": np.zeros((2, 14), np.int64)},
+        {f"{split}_labels": np.full((n, 14), 2) for split, n in COUNTS.items()},
+        {f"{split}_labels": np.full((n, 1), 0.5) for split, n in COUNTS.items()},
+        {"train_labels": np.full((6, 1), -1)},
+        {key: array[:0] for key, array in medmnist().items()},
+    ],
+    ids=[
+        "colour train",
+        "colour",
+        "sizes differ",
+        "float",
+        "no array",
+        "label missing",
+        "labels of another split",
+        "findings in one split",
+        "findings above 1",
+        "labels that are no numbers of a class",
+        "negative label",
+        "no images",
+    ],
+)
+def test_an_npz_file_with_arrays_that_do_not_fit_is_refused(tmp_path, changes):
+    assert_refused(write_npz(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("suffix", ["", "_64", "_128", "_224"])
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("pneumoniamnist", ("normal", "pneumonia")), ("octmnist", ("CNV", "DME", "drusen", "normal"))],
+)
+def test_the_known_sets_have_their_class_names_in_every_size(tmp_path, name, classes, suffix):
+    data = read_medmnist(write_npz(tmp_path, name + suffix))
+    assert data.class_names == classes
+    assert data.name == name
+
+
+def test_a_byte_that_changed_on_the_disk_is_noticed(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, **medmnist())
+    content = bytearray(path.read_bytes())
+    content[content.index(medmnist()["test_images"].tobytes()) + 7] ^= 1
+    path.write_bytes(content)
+    assert_refused(path, "Bad CRC-32")
+
+
+def test_a_set_of_more_classes_than_known_gets_numbers(tmp_path):
+    labels = {f"{split}_labels": np.arange(n)[:, None] for split, n in COUNTS.items()}
+    data = read_medmnist(write_npz(tmp_path, "pneumoniamnist", **labels))
+    assert data.class_names == tuple(f"class {k}" for k in range(6))
+
+
+def test_chestmnist_has_fourteen_findings_an_image(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = {f"{split}_labels": rng.integers(0, 2, (n, 14)) for split, n in COUNTS.items()}
+    data = read_medmnist(write_npz(tmp_path, "chestmnist_64", **labels))
+    assert data.class_names == FINDINGS
+    assert data.labels.dtype == np.uint8
+    assert np.array_equal(data.labels, np.concatenate(list(labels.values())))
+    assert data.column("split").tolist() == ["train"] * 6 + ["val"] * 2 + ["test"] * 3
+
+
+def test_findings_are_named_as_those_of_medmnist_are():
+    official = (
+        "atelectasis cardiomegaly effusion infiltration mass nodule pneumonia pneumothorax "
+        "consolidation edema emphysema fibrosis pleural hernia"
+    )
+    assert " ".join(name.split("_")[0].lower() for name in FINDINGS) == official
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 600])
+def test_every_image_is_read_whatever_the_batch(tmp_path, count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 5, 5), np.uint8)
+    others = {key: array[:, :5, :5] for key, array in medmnist().items() if "images" in key}
+    labels = np.zeros((count, 1), int)
+    changes = others | {"train_images": images, "train_labels": labels}
+    data = read_medmnist(write_npz(tmp_path, **changes))
+    assert np.array_equal(data.images[:count, ..., 0], images)
+    assert np.array_equal(data.images[count + 2 :, ..., 0], others["test_images"])
+
+
+def test_a_file_that_is_not_compressed_is_read_too(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, **medmnist())
+    assert np.array_equal(read_medmnist(path).images[:6, ..., 0], medmnist()["train_images"])
+
+
+def test_arrays_in_the_order_of_fortran_are_refused_and_not_mixed_up(tmp_path):
+    images = np.asfortranarray(medmnist()["train_images"])
+    assert_refused(write_npz(tmp_path, train_images=images), "grey uint8 images")
+
+
+def test_the_images_are_unpacked_into_their_place(tmp_path):
+    """No split is in memory beside the whole: the peak is the set and a few batches."""
+    counts = {"train": 6000, "val": 10, "test": 10}
+    arrays = {f"{split}_images": np.zeros((n, 64, 64), np.uint8) for split, n in counts.items()}
+    arrays |= {f"{split}_labels": np.arange(n)[:, None] % 2 for split, n in counts.items()}
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, **arrays)
+    own = sum(array.nbytes for array in arrays.values())
+    del arrays
+    tracemalloc.start()
+    read_medmnist(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.4 * own
+
+
+def test_the_real_pneumoniamnist_has_the_published_counts(real_data):
+    path = real_data / "pneumoniamnist.npz"
+    data = read_medmnist(path)
+    assert hashlib.md5(path.read_bytes()).hexdigest() == "28209eda62fecd6e6a2d98b1501bb15f"
+    assert data.class_names == ("normal", "pneumonia")
+    assert data.table["split"].value_counts().to_dict() == {"train": 4708, "val": 524, "test": 624}
+    with np.load(path) as arrays:
+        assert np.array_equal(data.images[:4708, ..., 0], arrays["train_images"])
+        assert np.array_equal(data.labels[-624:], arrays["test_labels"][:, 0])
+    train, test = split_by_patient(data)
+    assert (len(train), len(test)) == (4708, 624)

@@ -1,0 +1,203 @@
+"""The package as a Flower app: its config, what it takes along, and whose images it reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Context, RecordDict
+
+import fedtutor
+from fedtutor import federation
+from fedtutor.datasets import load
+from fedtutor.deployment import app
+from fedtutor.deployment.hospital_file import read_images, write_images
+from fedtutor.errors import DataError, FederationError
+from fedtutor.experiment import RunSettings, build_cohort
+from fedtutor.federation.in_process import SUPERLINK_NODE_ID, InProcessGrid
+from fedtutor.federation.records import to_weights
+from fedtutor.model import load_keras
+from fedtutor.training import TrainingSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SMALL = RunSettings(hospitals=2, rounds=2, size=28, training=TrainingSettings("sgd", 0.05, 32))
+
+
+def context(config, **node):
+    return Context(
+        run_id=1, node_id=SUPERLINK_NODE_ID, node_config=node, state=RecordDict(), run_config=config
+    )
+
+
+def test_flower_and_python_are_told_the_same_version():
+    assert PROJECT["project"]["version"] == fedtutor.__version__
+
+
+def test_the_project_lists_every_key_of_the_run_config_with_a_value_that_works():
+    config = PROJECT["tool"]["flwr"]["app"]["config"]
+    settings, server = app.settings_of(config)
+    assert app.run_config(settings, server) == config
+    assert server == app.ServerSettings()
+
+
+def test_settings_survive_the_way_through_a_run_config():
+    settings = RunSettings(
+        dataset="oct-phantoms",
+        hospitals=4,
+        partition="iid",
+        alpha=0.1,
+        local_epochs=2,
+        strategy="fedmedian",
+        size=28,
+        seed=5,
+        min_hospitals=2,
+        training=TrainingSettings("momentum", 0.5, 4, schedule="cosine"),
+    )
+    server = app.ServerSettings(test_data="a/b.npz", out="there", round_timeout=5.0)
+    assert app.settings_of(app.run_config(settings, server)) == (settings, server)
+    nothing = RunSettings()
+    assert app.settings_of(app.run_config(nothing, server))[0] == nothing
+
+
+def test_what_flwr_run_takes_along_is_the_package_and_nothing_else():
+    from flwr.cli.build import build_fab_from_disk
+
+    bundle = build_fab_from_disk(ROOT)
+    names = zipfile.ZipFile(io.BytesIO(bundle)).namelist()
+    assert "fedtutor/app.py" in names
+    assert "fedtutor/federation/apps.py" in names
+    strange = [name for name in names if not (name.startswith("fedtutor/") and name[-3:] == ".py")]
+    assert sorted(strange) == [".info/CONTENT", "pyproject.toml"]
+    assert len(bundle) < 2_000_000  # Flower takes 10 MB
+
+
+def test_in_a_simulation_a_node_has_its_share_of_the_data_set():
+    config = app.run_config(SMALL, app.ServerSettings())
+    cohort = build_cohort(SMALL)
+    for k in range(2):
+        node = context(config, **{"partition-id": k, "num-partitions": 2})
+        np.testing.assert_array_equal(app.images_of(node).images, cohort.hospitals[k].images)
+        assert app.name_of(node) == cohort.partition.names[k]
+
+
+def test_nodes_and_hospitals_of_different_number_are_refused_with_the_command_that_helps():
+    config = app.run_config(SMALL, app.ServerSettings())
+    node = context(config, **{"partition-id": 0, "num-partitions": 5})
+    with pytest.raises(FederationError, match=r'2 hospitals .* 5 nodes.*"num-supernodes=2"'):
+        app.images_of(node)
+
+
+def test_in_a_deployment_a_hospital_reads_its_own_file_and_no_other(tmp_path, make_images):
+    config = app.run_config(RunSettings(dataset="not-there"), app.ServerSettings())
+    own = make_images(12, size=16, seed=3)
+    write_images(own, tmp_path / "images.npz")
+    node = context(config, data=str(tmp_path / "images.npz"), name="Harbour")
+    np.testing.assert_array_equal(app.images_of(node).images, own.images)
+    assert app.name_of(node) == "Harbour"
+
+
+@pytest.mark.parametrize("findings", [False, True])
+def test_a_file_gives_back_what_was_written_but_for_who_the_patients_are(
+    tmp_path, make_images, findings
+):
+    labels = np.eye(3, dtype=np.uint8)[[0, 1, 2, 0]] if findings else None
+    images = make_images(4, patients=["Ann", "Bob", "Ann", "Cy"], labels=labels, age=[1, 2, 3, 4])
+    write_images(images, tmp_path / "deep" / "images.npz")
+    back = read_images(tmp_path / "deep" / "images.npz")
+    np.testing.assert_array_equal(back.images, images.images)
+    np.testing.assert_array_equal(back.labels, images.labels)
+    assert (back.class_names, back.name, back.synthetic) == (images.class_names, "toy", False)
+    assert list(back.table.columns) == ["patient"]
+    assert list(back.table["patient"]) == ["0", "1", "0", "2"]
+    assert b"Ann" not in (tmp_path / "deep" / "images.npz").read_bytes()
+
+
+def test_what_is_no_file_of_ours_is_read_as_any_data_set(tmp_path, make_images):
+    with pytest.raises(DataError, match="does not exist"):
+        read_images(tmp_path / "nothing.npz")
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(DataError, match="broken"):
+        read_images(tmp_path / "broken.npz")
+    write_images(make_images(4, size=16), tmp_path / "ours.npz")
+    with pytest.raises(DataError, match="16 pixels; size says 28"):
+        read_images(tmp_path / "ours.npz", size=28)
+
+
+def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_images):
+    from dataclasses import replace
+
+    ours = make_images(9, size=12)
+    theirs = replace(ours, class_names=("b", "a", "c"))
+    grids = []
+    from fedtutor.model import create_model
+
+    server = federation.make_server_app(
+        create_model((12, 12, 1), 3).get_weights(),
+        federation.make_strategy("fedavg", 2),
+        num_rounds=1,
+        config=federation.train_config(SMALL.training, num_rounds=1, class_names=ours.class_names),
+        on_round=lambda r, weights, grid: grids.append(grid),
+    )
+    client = federation.make_client_app(lambda c: (ours, theirs)[c.node_config["partition-id"]])
+    federation.run_in_process(server, client, ["Alike", "Other"])
+    (out,) = grids[-1].left_out
+    assert out.hospital == "Other"
+    assert "the server's labels are a, b, c, and this hospital's b, a, c" in out.reason
+
+
+def run_here(settings, **server):
+    """The module's own two apps, in this process; the server's context."""
+    config = app.run_config(settings, app.ServerSettings(**server))
+    cohort = build_cohort(settings)
+    server_context = context(config)
+    grid = InProcessGrid(app.client_app, cohort.partition.names, config)
+    app.server_app(grid, server_context)
+    return server_context
+
+
+def test_the_app_keeps_a_journal_and_the_last_good_model(tmp_path, capsys):
+    final = to_weights(run_here(SMALL, out=str(tmp_path)).state["arrays"])
+    lines = [json.loads(line) for line in (tmp_path / app.PROGRESS).read_text().splitlines()]
+    kinds = [line["event"] for line in lines]
+    assert kinds == ["round", *["reply", "reply", "round"] * 2, "end"]
+    assert lines[1]["hospital"] == build_cohort(SMALL).partition.names[0]
+    assert lines[-1]["auc"]["fedavg"] == lines[-2]["auc"]
+    low, high = lines[-1]["auc_interval"]["fedavg"]
+    assert low <= lines[-1]["auc"]["fedavg"] <= high
+    kept = load_keras().models.load_model(tmp_path / app.LAST_GOOD)
+    for ours, theirs in zip(kept.get_weights(), final, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert "round 2 of 2: AUC 0." in capsys.readouterr().out
+
+
+def test_the_app_s_result_is_that_of_the_main_job():
+    from fedtutor.experiment import run_experiment
+
+    here = to_weights(run_here(SMALL).state["arrays"])
+    job = run_experiment(SMALL).global_weights
+    for ours, theirs in zip(here, job, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_run_that_cannot_go_on_says_why_in_its_journal(tmp_path):
+    with pytest.raises(FederationError, match="2 of 5 hospitals"):
+        config = app.run_config(
+            RunSettings(hospitals=5, size=28, min_hospitals=3),
+            app.ServerSettings(out=str(tmp_path), patience=0.05),
+        )
+        app.server_app(InProcessGrid(app.client_app, ["a", "b"], config), context(config))
+    last = json.loads((tmp_path / app.PROGRESS).read_text().splitlines()[-1])
+    assert last["event"] == "stopped"
+    assert "2 of 5 hospitals" in last["reason"]
+    assert "at least 3" in last["reason"]
+
+
+def test_a_named_data_set_is_the_same_at_every_call():
+    one, two = (load("chest-phantoms", size=28, hospitals=2) for _ in range(2))
+    np.testing.assert_array_equal(one.images, two.images)

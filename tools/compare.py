@@ -1,0 +1,83 @@
+"""Run the notebooks on fresh kernels and compare every output with the stored one.
+
+    python tools/compare.py [notebook ...] [pytest's options]
+
+This is nbval in strict mode, with one addition: numbers written with a sign of approximation,
+such as ≈0.87, may differ by three in their last digit, as training does not end in the same
+numbers on every processor. All else must be the same.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from lint import LONG_CELL_SECONDS, course
+
+SANITIZE = Path(__file__).with_name("sanitize.cfg")
+MOST_UNITS = 3
+ABOUT = re.compile(r"≈(-?\d+(?:\.(\d+))?)")
+
+
+class Text(str):
+    """Text that equals another if they differ in nothing but a little in their ≈ numbers."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and agree(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def agree(one: str, other: str) -> bool:
+    """Whether two outputs are the same but for their ≈ numbers, and those are close."""
+    if ABOUT.sub("≈", one) != ABOUT.sub("≈", other):
+        return False
+    pairs = zip(ABOUT.finditer(one), ABOUT.finditer(other), strict=True)
+    return all(_close(a, b) for a, b in pairs)
+
+
+def _close(one: re.Match, other: re.Match) -> bool:
+    decimals = [len(match[2] or "") for match in (one, other)]
+    if decimals[0] != decimals[1]:
+        return False
+    unit = 10.0 ** -decimals[0]
+    return abs(float(one[1]) - float(other[1])) <= MOST_UNITS * unit * (1 + 1e-9)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As this file is a plugin of pytest: have nbval compare as :class:`Text` does."""
+    from nbval.plugin import IPyNbCell
+
+    exact = IPyNbCell.sanitize
+
+    def sanitize(cell, text):
+        text = exact(cell, text)
+        return Text(text) if isinstance(text, str) else text
+
+    IPyNbCell.sanitize = sanitize
+
+
+def main(arguments: list[str]) -> int:
+    named = any(not argument.startswith("-") for argument in arguments)
+    options = [
+        *("-p", Path(__file__).stem),
+        "--nbval",
+        "--nbval-current-env",
+        f"--nbval-cell-timeout={4 * LONG_CELL_SECONDS}",  # a busy machine is no error
+        f"--nbval-sanitize-with={SANITIZE}",
+        "--quiet",
+    ]
+    if not named:  # the whole course, two notebooks at a time
+        options += ["-n", "2", "--dist", "loadfile", *map(str, course())]
+    return pytest.main([*options, *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

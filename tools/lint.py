@@ -1,0 +1,267 @@
+"""What a notebook of the course must be, read from the file without running it.
+
+``problems(path)`` gives one sentence for each thing that is wrong. Whether the outputs are right
+is nbval's to say; here it is made sure that nbval had something to compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+
+HERE = Path(__file__).resolve().parent
+NOTEBOOKS = HERE.parent / "notebooks"
+TIMINGS = HERE / "timings.json"
+
+CELL_SECONDS, NOTEBOOK_SECONDS = 30, 180
+LONG_CELL_SECONDS, LONG_NOTEBOOK_SECONDS = 60, 300
+LONG = ("08_", "09_", "10_", "12_")  # whole experiments, and processes that must be started
+LONG += ("tensorflow_federated",)  # half of it is the import
+APPENDIX = {"tensorflow_federated": "A1", "pytorch_client": "A2"}  # have no number in their names
+MOST_LINES, MOST_SKIPS, MOST_BYTES = 100, 3, 2_000_000
+SKIP_MARKS = (
+    "nbval-ignore-output",
+    "pytest-validate-ignore-output",
+    "nbval-skip",
+    "nbval-raises-exception",
+    "raises-exception",
+)
+BECAUSE = re.compile(r"^# nbval: because \S.{10,}$", re.M)
+ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|work|Users|usr|var|opt|mnt)/|\b[A-Z]:\\\w")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
+FIRST_CELL = ("# ", "You will learn", "minutes", "You need")
+SECTIONS = ("## Key points", "## What next")
+
+
+def course(folder: Path = NOTEBOOKS) -> list[Path]:
+    """All notebooks: the lessons in order, then the solutions."""
+    return sorted(folder.glob("*.ipynb")) + sorted(folder.glob("solutions/*.ipynb"))
+
+
+def appendix() -> list[Path]:
+    """Those that need packages which `make test` does not have: `make tff` and `make torch` do."""
+    return course(NOTEBOOKS / "appendix")
+
+
+def chosen(names: list[str]) -> list[Path]:
+    """The notebooks in whose path one of the names occurs; without names the course."""
+    if not names:
+        return course()
+    known = [*course(), *appendix()]
+    return [path for path in known if any(name in str(path) for name in names)]
+
+
+def is_lesson(path: Path) -> bool:
+    return path.parent.name != "solutions"
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook) -> str:
+    """All Markdown, without the code in it."""
+    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+
+
+def code_hash(notebook) -> str:
+    """Of the code cells only, so that prose may be polished without running anything."""
+    code = json.dumps([cell.source for cell in code_cells(notebook)])
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def minutes(notebook, seconds: float) -> int:
+    """How long a learner takes, in steps of five minutes.
+
+    150 words a minute, five seconds a line of code, six minutes an exercise, and the computer's
+    own time: what workshops have taken, not what a fast reader can do.
+    """
+    lines = sum(len(cell.source.splitlines()) for cell in code_cells(notebook))
+    exercises = len(exercise_numbers(notebook))
+    total = len(prose(notebook).split()) / 150 + lines / 12 + 6 * exercises + seconds / 60
+    return max(5, 5 * round(total / 5))
+
+
+def exercise_numbers(notebook) -> list[str]:
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    return re.findall(r"^check\([\"'](\w\d\.\d)[\"']", code, flags=re.M)
+
+
+def problems(path: Path, timings: dict | None = None) -> list[str]:
+    """Everything wrong with one notebook, a sentence each.
+
+    ``timings`` is the content of ``timings.json``, by default this course's.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    if timings is None:
+        timings = json.loads(TIMINGS.read_text())
+    found = [
+        *_execution(notebook),
+        *_skips(notebook),
+        *_outputs(notebook),
+        *_paths(notebook),
+        *_links(notebook, path),
+        *_bloat(notebook, path),
+        *_time(notebook, timings.get(timing_key(path)), path.name.startswith(LONG)),
+    ]
+    if is_lesson(path):
+        found += _frame(notebook, timings.get(timing_key(path)), path)
+    return found
+
+
+def timing_key(path: Path) -> str:
+    """The path below the notebooks' folder."""
+    folders = [name for name in path.parts[-3:-1] if name in ("appendix", "solutions")]
+    return "/".join([*folders, path.name])
+
+
+def _execution(notebook) -> Iterator[str]:
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        if not cell.source.strip():
+            yield f"code cell {number} is empty"
+        if cell.execution_count is None:
+            yield f"code cell {number} was not executed; run `make refresh`"
+        elif cell.execution_count != number:
+            yield (
+                f"code cell {number} was run as number {cell.execution_count}, so not in order on "
+                "a fresh kernel; run `make refresh`"
+            )
+        if any(output.output_type == "error" for output in cell.outputs):
+            yield f"code cell {number} is stored with an error"
+
+
+def _skips(notebook) -> Iterator[str]:
+    skipped = 0
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        comments = {
+            line.strip().lstrip("# ").lower().replace("_", "-")
+            for line in cell.source.splitlines()
+            if line.strip().startswith("#")
+        }
+        if not {*comments, *cell.metadata.get("tags", [])} & set(SKIP_MARKS):
+            continue
+        skipped += 1
+        if not BECAUSE.search(cell.source):
+            yield f"code cell {number} is not compared and does not say `# nbval: because ...`"
+    if skipped > MOST_SKIPS:
+        yield f"{skipped} cells are not compared; at most {MOST_SKIPS} may be"
+
+
+def _outputs(notebook) -> Iterator[str]:
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        lines = 0
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                lines += len(output.text.splitlines())
+                if output.name == "stderr":
+                    yield f"code cell {number} writes to stderr; a learner takes it for an error"
+                continue
+            data = output.get("data", {})
+            lines += len(data.get("text/plain", "").splitlines())
+            for kind in data:
+                if kind.startswith("image/"):
+                    yield f"code cell {number} shows a bare {kind}, without alt; show a Picture"
+                if kind == "application/vnd.jupyter.widget-view+json":
+                    yield f"code cell {number} is stored with a widget view; run `make refresh`"
+            if "<matplotlib" in data.get("text/plain", "") or " at 0x" in data.get(
+                "text/plain", ""
+            ):
+                yield f"code cell {number} shows an object's address; end it with what is meant"
+            for image in re.findall(r"<img\b[^>]*>", data.get("text/html", "")):
+                if not _alt(image):
+                    yield f"code cell {number} shows an image without alt text"
+        if lines > MOST_LINES:
+            yield f"code cell {number} prints {lines} lines; at most {MOST_LINES}"
+
+
+def _alt(image: str) -> str:
+    match = re.search(r'\balt="([^"]*)"', image)
+    return match.group(1).strip() if match else ""
+
+
+def _paths(notebook) -> Iterator[str]:
+    for number, cell in enumerate(notebook.cells, start=1):
+        texts = [cell.source]
+        for output in cell.get("outputs", []):
+            texts += [output.get("text", ""), output.get("data", {}).get("text/plain", "")]
+        for text in texts:
+            if match := ABSOLUTE.search(text):
+                near = text[match.start() : match.start() + 40].split("\n")[0]
+                yield f"cell {number} holds an absolute path: {near}"
+
+
+def _links(notebook, path: Path) -> Iterator[str]:
+    for is_image, text, target in LINK.findall(prose(notebook)):
+        if is_image and not text.strip():
+            yield f"the image {target} has no alt text"
+        if re.match(r"https?:|mailto:|attachment:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        goal = path.parent / file if file else path
+        if not goal.exists():
+            yield f"the link to {target} leads nowhere"
+        elif anchor and anchor not in _anchors(goal):
+            yield f"{file or path.name} has no heading #{anchor}"
+    for image in re.findall(r"<img\b[^>]*>", prose(notebook)):
+        if not _alt(image):
+            yield "an <img> in the text has no alt text"
+
+
+def _anchors(path: Path) -> set[str]:
+    """What can be linked to: as JupyterLab makes it of a heading, and as GitHub does."""
+    text = path.read_text()
+    if path.suffix == ".ipynb":
+        text = prose(nbformat.reads(text, as_version=4))
+    headings = [html.unescape(h).strip() for h in re.findall(r"^#+ (.*)$", text, flags=re.M)]
+    github = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
+    return {*(h.replace(" ", "-") for h in headings), *github}
+
+
+def _bloat(notebook, path: Path) -> Iterator[str]:
+    if "widgets" in notebook.metadata:
+        yield "widget state is stored in the notebook; run `make refresh`"
+    if (size := path.stat().st_size) > MOST_BYTES:
+        yield f"the file has {size:,} bytes; at most {MOST_BYTES:,}"
+
+
+def _time(notebook, timing: dict | None, long: bool) -> Iterator[str]:
+    if timing is None or timing["code"] != code_hash(notebook):
+        yield "the outputs are not of this code; run `make refresh`"
+        return
+    cell = LONG_CELL_SECONDS if long else CELL_SECONDS
+    whole = LONG_NOTEBOOK_SECONDS if long else NOTEBOOK_SECONDS
+    if timing["slowest"] > cell:
+        yield f"a cell takes {timing['slowest']} s; at most {cell}"
+    if timing["seconds"] > whole:
+        yield f"the notebook takes {timing['seconds']} s; at most {whole}"
+
+
+def _frame(notebook, timing: dict | None, path: Path) -> Iterator[str]:
+    """The parts that every lesson has."""
+    first = notebook.cells[0] if notebook.cells else None
+    if first is None or first.cell_type != "markdown":
+        yield "the first cell must be Markdown with the title, aims, minutes and needs"
+        return
+    for part in FIRST_CELL:
+        if part not in first.source:
+            yield f"the first cell does not say {part!r}"
+    if timing is not None and (match := re.search(r"(\d+) minutes", first.source)):
+        measured = minutes(notebook, timing["seconds"])
+        if int(match.group(1)) != measured:
+            yield f"the first cell says {match.group(1)} minutes; it is about {measured}"
+    for section in SECTIONS:
+        if section not in prose(notebook):
+            yield f"there is no section {section!r}"
+    numbers = exercise_numbers(notebook)
+    if len(numbers) < 2:
+        yield f"there are {len(numbers)} exercises; at least 2"
+    for number in numbers:
+        if not number.startswith(APPENDIX.get(path.stem, path.name[:2])):
+            yield f"exercise {number} is another notebook's"
