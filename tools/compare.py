@@ -9,12 +9,13 @@ numbers on every processor. All else must be the same.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
-from lint import LONG_CELL_SECONDS, course
+from lint import LONG_CELL_SECONDS, TIMINGS, course, timing_key
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 MOST_UNITS = 3
@@ -64,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
     IPyNbCell.sanitize = sanitize
 
 
+def _seconds(path: Path) -> float:
+    """How long a notebook took when it was last refreshed."""
+    return json.loads(TIMINGS.read_text())[timing_key(path)]["seconds"]
+
+
 def main(arguments: list[str]) -> int:
     named = any(not argument.startswith("-") for argument in arguments)
     options = [
@@ -74,8 +80,9 @@ def main(arguments: list[str]) -> int:
         f"--nbval-sanitize-with={SANITIZE}",
         "--quiet",
     ]
-    if not named:  # the whole course, two notebooks at a time
-        options += ["-n", "2", "--dist", "loadfile", *map(str, course())]
+    if not named:  # the whole course, two notebooks at a time, the longest first
+        options += ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+        options += map(str, sorted(course(), key=_seconds, reverse=True))
     return pytest.main([*options, *arguments])
 
 
