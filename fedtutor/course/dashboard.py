@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import ipywidgets
 from matplotlib.figure import Figure
 
-from fedtutor.course.charts import STYLES
+from fedtutor.course.figures import STYLES
 from fedtutor.course.panels import Panel
 from fedtutor.model import Weights
 from fedtutor.report.figures import BLUE, GREY, Picture

@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import html
 import io
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from fedtutor.evaluation import Calibration, calibration, confusion
 from fedtutor.images import NO_FINDING, MedicalImages
@@ -93,13 +92,13 @@ def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str
         left += counts[:, k]
     axes.invert_yaxis()
     axes.set_xlabel("training images")
-    _tidy(axes)
+    tidy(axes)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
     rows = [
         f"{name} has {', '.join(f'{n} {c}' for n, c in zip(row, class_names, strict=True))}"
         for name, row in zip(names, counts, strict=True)
     ]
-    return Picture(figure, f"Stacked bars of training images by class. {_some(rows)}.")
+    return Picture(figure, f"Stacked bars of training images by class. {join_some(rows)}.")
 
 
 def headline(summary: dict) -> Picture:
@@ -125,7 +124,7 @@ def headline(summary: dict) -> Picture:
     axes.set_yticks(range(len(bars)), [label for label, _, _ in bars])
     axes.set_ylim(len(bars) - 0.5, -0.6)
     axes.set_xlabel("AUC on patients that no hospital trained on (line: 95 % interval)")
-    _tidy(axes, grid="x")
+    tidy(axes, grid="x")
     said = [
         f"{label.replace(chr(10), ' ')} {auc[key]:.3f}{_bounds(bounds[key])}"
         for label, key, _ in bars
@@ -155,7 +154,7 @@ def rounds(summary: dict) -> Picture:
     axes.set_xlabel("round")
     axes.set_ylabel("AUC of the global model")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _tidy(axes, grid="y")
+    tidy(axes, grid="y")
     by_round = ", ".join(f"{r}: {a:.3f}" for r, a in zip(x, y, strict=True))
     return Picture(
         figure,
@@ -311,7 +310,7 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     left.set_ylim(len(names) - 0.5, -0.5)
     left.set_xlabel("AUC (0.5 is guessing)")
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-    _tidy(left, grid="both")
+    tidy(left, grid="both")
     _reliability(right, curve, "probability of a finding", "how often it is there")
     right.set_xlim(0, 1.02)
     figure.tight_layout()
@@ -321,7 +320,7 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     ]
     return Picture(
         figure,
-        f"AUC of the federated model by finding: {_some(said, 20)}. Reliability curve of all "
+        f"AUC of the federated model by finding: {join_some(said, 20)}. Reliability curve of all "
         f"findings: expected calibration error {curve.error:.2f}.",
     )
 
@@ -332,10 +331,11 @@ def _reliability(axes, curve: Calibration, said: str, was: str) -> None:
     axes.set_xlabel(said)
     axes.set_ylabel(was)
     axes.set_ylim(0, 1.05)
-    _tidy(axes, grid="both")
+    tidy(axes, grid="both")
 
 
-def _tidy(axes, grid: str | None = None) -> None:
+def tidy(axes: Axes, grid: str | None = None) -> None:
+    """Take the frame's upper and right side away, and draw a faint grid ("x", "y" or "both")."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if grid:
@@ -347,195 +347,6 @@ def _bounds(bounds: list) -> str:
     return "" if bounds[0] is None else f" (95 % interval {bounds[0]:.3f} to {bounds[1]:.3f})"
 
 
-def _some(rows: list[str], most: int = 12) -> str:
+def join_some(rows: list[str], most: int = 12) -> str:
+    """Join the first ``most`` phrases by semicolons, and say how many more there are."""
     return "; ".join(rows[:most]) + (f"; and {len(rows) - most} more" if len(rows) > most else "")
-
-
-def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01) -> Picture:
-    """A heat map of AUCs: rows where a model was trained, columns where it is tested.
-
-    ``aucs`` is float (hospitals, hospitals), NaN where there is none; ``step`` is what the digest
-    rounds to. The diagonal, a hospital's own model on its own test patients, is framed.
-    """
-    import seaborn  # here, as it takes a second to import
-
-    wrapped = ["\n".join(textwrap.wrap(name, 14)) for name in names]
-    figure = Figure(figsize=(2.6 + 1.15 * len(names), 1.4 + 0.62 * len(names)))
-    axes = figure.add_subplot()
-    seaborn.heatmap(
-        aucs,
-        annot=True,
-        fmt=".2f",
-        cmap="Blues",
-        vmin=0.5,
-        vmax=1,
-        cbar_kws={"label": "AUC"},
-        xticklabels=wrapped,
-        yticklabels=wrapped,
-        linewidths=1,
-        ax=axes,
-    )
-    for k in range(len(names)):
-        axes.add_patch(
-            Rectangle((k + 0.04, k + 0.04), 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5)
-        )
-    for text, value in zip(axes.texts, np.ravel(aucs), strict=False):
-        text.set_color("white" if value > 0.85 else "black")  # to be read on its blue
-    axes.tick_params(axis="x", rotation=0, labelsize=9)
-    axes.tick_params(axis="y", rotation=0, labelsize=9)
-    axes.set_xlabel("tested on patients of")
-    axes.set_ylabel("trained at")
-    said = [
-        f"the model of {name}: {', '.join(f'{value:.2f}' for value in row)}"
-        for name, row in zip(names, np.asarray(aucs), strict=True)
-    ]
-    return Picture(
-        figure,
-        f"AUC on the test patients of {', '.join(names)}, in this order; {_some(said)}.",
-        step,
-    )
-
-
-def roc_and_images(
-    probabilities: np.ndarray, data: MedicalImages, *, step: float = 0.1, most: int = 4
-) -> Picture:
-    """ROC curves, one a class, beside an image of each class with what the model makes of it.
-
-    ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the
-    ``most`` commonest are shown. The curves are drawn at ten rates, as those of a small test set
-    are stairs whose every step is one image.
-    """
-    from sklearn.metrics import roc_curve
-
-    rates = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0])
-    classes = np.arange(len(data.class_names))
-    truth = data.labels if data.multi_label else (data.labels[:, None] == classes).astype(int)
-    counts = truth.sum(axis=0)
-    shown = np.sort(np.argsort(-counts, kind="stable")[:most])
-    shown = shown[(counts[shown] > 0) & (counts[shown] < len(data))]
-    figure = Figure(figsize=(8.4, 3.4))
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    left.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
-    said = []
-    for k, dash, marker in zip(shown, ("-", "--", ":", "-."), "oDs^", strict=False):
-        false_alarms, found, _ = roc_curve(truth[:, k], probabilities[:, k])
-        height = found[np.searchsorted(false_alarms, rates, side="right") - 1]
-        name, colour = f"{data.class_names[k]} ({counts[k]} images)", CLASS_COLOURS[k % 8]
-        left.plot(rates, height, dash, color=colour, marker=marker, markersize=4, label=name)
-        said.append(f"{name} finds {height[4]:.2f} at one false alarm in five")
-    left.set_xlabel("false alarms (share of the others)")
-    left.set_ylabel("found (share of the class)")
-    left.set_ylim(-0.02, 1.04)
-    left.legend(loc="lower right", frameon=False, fontsize=8)
-    _tidy(left, grid="both")
-    _two_of_each_class(right, probabilities, data, truth, shown)
-    kind = "synthetic images" if data.synthetic else "images"
-    return Picture(
-        figure,
-        f"ROC curves: {'; '.join(said)}. Beside them {kind} of each class with the probability "
-        "that the model gives the right class.",
-        step,
-    )
-
-
-def _two_of_each_class(axes, probabilities, data: MedicalImages, truth, classes) -> None:
-    """All in one axes: a figure with one for each image takes three times as long to draw."""
-    side = data.image_shape[0]
-    pitch = 1.2 * side
-    for column, k in enumerate(classes):
-        middle = (column + 0.5) * pitch
-        axes.text(middle, -0.12 * side, data.class_names[k], ha="center", va="bottom", fontsize=9)
-        for row, index in enumerate(np.flatnonzero(truth[:, k])[:2]):
-            left, top = middle - side / 2, row * 1.35 * side
-            extent = (left, left + side, top + side, top)
-            axes.imshow(data.images[index, ..., 0], cmap="gray", vmin=0, vmax=255, extent=extent)
-            words = f"model: {probabilities[index, k]:.2f}"
-            axes.text(middle, top + 1.02 * side, words, ha="center", va="top", fontsize=9)
-    axes.set_xlim(0, max(len(classes), 1) * pitch)
-    axes.set_ylim(2.7 * side, -0.35 * side)
-    axes.set_axis_off()
-
-
-def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
-    """Age, sex and view in each hospital, as far as the table knows them.
-
-    Age: the median and the middle 80 %; sex: the share of women; view: the share of one view.
-    """
-    table = hospitals[0].table
-    panels = [column for column in ("age", "sex", "view") if column in table.columns]
-    figure = Figure(figsize=(8.6, 1.2 + 0.4 * len(names)))
-    grid = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
-    said = {}
-    for axes, column in zip(grid, panels, strict=False):
-        values = [h.table[column].dropna() for h in hospitals]
-        if column == "age":
-            low, middle, high = np.array([np.percentile(v, [10, 50, 90]) for v in values]).T
-            axes.hlines(range(len(names)), low, high, color=BLUE, linewidth=3, alpha=0.4)
-            axes.set_xlabel("age: median and middle 80 %")
-            axes.set_xlim(0, 100)
-        else:
-            one = "F" if column == "sex" else min(set().union(*map(set, values)))
-            middle = np.array([(v == one).mean() for v in values])
-            axes.set_xlabel("share of women" if column == "sex" else f"share of view {one}")
-            axes.set_xlim(-0.06, 1.06)
-        axes.plot(middle, range(len(names)), "oDs"[len(said)], color=BLUE, markersize=8)
-        said[axes.get_xlabel()] = middle
-        _tidy(axes, grid="both")
-    grid[0].set_yticks(range(len(names)), names)
-    grid[0].set_ylim(len(names) - 0.5, -0.5)
-    figure.tight_layout()
-    words = [
-        f"{name}: {', '.join(f'{label} {values[k]:.3g}' for label, values in said.items())}"
-        for k, name in enumerate(names)
-    ]
-    return Picture(figure, f"Who comes to each hospital. {_some(words)}.")
-
-
-def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
-    """An image of each hospital, all of one class, over the hospitals' grey levels.
-
-    The grey levels are of all images of a hospital, as they are and standardised.
-    """
-    from fedtutor.model import standardise
-
-    stratum = np.bincount(np.concatenate([h.strata for h in hospitals])).argmax()
-    figure = Figure(figsize=(9.2, 4.8))
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.5))
-    for axes, name, own in zip(
-        top.subplots(1, len(names), squeeze=False)[0], names, hospitals, strict=True
-    ):
-        index = int((own.strata == stratum).argmax())
-        axes.imshow(own.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
-        axes.set_title("\n".join(textwrap.wrap(name, 16)), fontsize=8)
-        axes.set_axis_off()
-    raw, evened = bottom.subplots(1, 2, gridspec_kw={"top": 0.76})
-    middles = {}
-    for k, (name, own) in enumerate(zip(names, hospitals, strict=True)):
-        style = {
-            "color": CLASS_COLOURS[k % 8],
-            "linestyle": ("-", "--", ":", "-.")[k % 4],
-            "marker": "oDs^vX"[k % 6],
-            "markevery": (k % 6, 6),
-            "label": name,
-        }
-        images = np.asarray(own.images[:200])
-        middles[name] = float(np.median(images))
-        for axes, values, edges in (
-            (raw, images, np.linspace(0, 256, 25)),
-            (evened, standardise(images), np.linspace(-3, 3, 25)),
-        ):
-            shares = np.histogram(values, edges)[0] / values.size
-            axes.plot((edges[:-1] + edges[1:]) / 2, shares, linewidth=1.6, **style)
-    for axes, label in ((raw, "grey level"), (evened, "grey level, standardised")):
-        axes.set_xlabel(label)
-        axes.set_yticks([])
-        _tidy(axes)
-    raw.set_ylabel("how common")
-    bottom.legend(*raw.get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
-    said = ", ".join(f"{name} {value:.0f}" for name, value in middles.items())
-    return Picture(
-        figure,
-        f"One {hospitals[0].strata_names[stratum]} image of each hospital, and how common each "
-        f"grey level is, as it is and standardised. Median grey level: {said}.",
-        0.01,
-    )

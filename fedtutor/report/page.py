@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedtutor.errors import FedtutorError
-from fedtutor.report import figures as plots
+from fedtutor.report import figures
 
 if TYPE_CHECKING:
     import keras
@@ -96,12 +96,12 @@ def render(outcome: Outcome) -> str:
     sections = [
         _section(
             "What federation bought",
-            plots.headline(summary),
+            figures.headline(summary),
             verdict(summary) + _if_several(summary, "AUCs are the mean over the findings."),
         ),
         _section(
             "Who has what",
-            plots.who_has_what(
+            figures.who_has_what(
                 names, cohort.partition.strata_counts(cohort.train), cohort.train.strata_names
             ),
             f"{summary['num_train']} training images in {len(names)} hospitals, dealt out by "
@@ -109,17 +109,17 @@ def render(outcome: Outcome) -> str:
             f"{summary['label_divergence']:.2f} (0 is the same everywhere)."
             + _if_several(summary, "An image with several findings is drawn as the rarest one."),
         ),
-        _section("The images", plots.examples(test), _about_images(summary)),
+        _section("The images", figures.examples(test), _about_images(summary)),
         _section(
             "Round by round",
-            plots.rounds(summary),
+            figures.rounds(summary),
             "After each round the server averages the hospitals' models and sends the result "
             f"back. A round moved {_megabytes(summary)} in all.",
         ),
         _right_and_wrong(outcome),
         _section(
             "Where the model looks",
-            plots.heat_maps(
+            figures.heat_maps(
                 test,
                 explained.indices,
                 {"Grad-CAM": explained.grad_cam, "HiResCAM": explained.hirescam},
@@ -167,7 +167,7 @@ def verdict(summary: dict) -> str:
     return ". ".join(parts) + "."
 
 
-def _section(title: str, picture: plots.Picture, caption: str) -> str:
+def _section(title: str, picture: figures.Picture, caption: str) -> str:
     return (
         f"<h2>{escape(title)}</h2><figure>{picture.to_html()}"
         f"<figcaption>{escape(caption)}</figcaption></figure>"
@@ -185,13 +185,13 @@ def _right_and_wrong(outcome: Outcome) -> str:
     if not summary["multi_label"]:
         return _section(
             "Right and wrong",
-            plots.mistakes(said, test.labels, summary["classes"]),
+            figures.mistakes(said, test.labels, summary["classes"]),
             "Left: what the federated model said of each test image. Right: how sure it was "
             "against how often it was right; on the dashed line it can be taken at its word.",
         )
     section = _section(
         "Finding by finding",
-        plots.findings(summary, said, test.labels),
+        figures.findings(summary, said, test.labels),
         "Left: how well each finding is told from its absence. Right: the probability that the "
         "federated model gave a finding against how often it was there. There is no confusion "
         "matrix: it needs one class an image, and these images have several findings or none.",

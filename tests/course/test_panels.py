@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fedtutor.course import charts
+from fedtutor.course import figures
 from fedtutor.course.panels import Panel, choice, slider
 
 
@@ -11,7 +11,7 @@ def picture_panel(calls=None):
     def show(alpha, kind):
         if calls is not None:
             calls.append((alpha, kind))
-        picture = charts.rows(["A", "B"], {kind: [alpha, 1.0]}, x="share")
+        picture = figures.rows(["A", "B"], {kind: [alpha, 1.0]}, x="share")
         return picture, f"{kind} at {alpha} < 11"
 
     return Panel(

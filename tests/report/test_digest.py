@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from fedtutor.course import charts
-from fedtutor.report import figures as plots
+from fedtutor.course import figures
 from fedtutor.report.digest import digest
 
 
@@ -82,7 +81,7 @@ def test_nothing_is_told_of_empty_axes_and_nan_is_a_gap():
 
 
 def test_a_picture_shows_its_digest_as_text_and_an_image_with_alt_as_html():
-    picture = plots.Picture(figure(), 'AUC "rises"', step=0.01)
+    picture = figures.Picture(figure(), 'AUC "rises"', step=0.01)
     assert repr(picture) == digest(picture.figure, step=0.01)
     shown = picture._repr_html_()
     assert 'alt="AUC &quot;rises&quot;"' in shown
@@ -91,7 +90,7 @@ def test_a_picture_shows_its_digest_as_text_and_an_image_with_alt_as_html():
 
 def test_lines_have_a_look_of_their_own_and_an_alt_text_from_the_data():
     xs = np.arange(1, 4)
-    picture = charts.lines(
+    picture = figures.lines(
         {"A": (xs, [0.5, 0.6, 0.7]), "B": (xs, [0.4, 0.4, 0.4])},
         dots={"C": (xs, [0.1, 0.2, 0.3])},
         x="round",
@@ -104,6 +103,6 @@ def test_lines_have_a_look_of_their_own_and_an_alt_text_from_the_data():
 
 
 def test_rows_name_every_row_in_the_alt_text():
-    picture = charts.rows(["North", "South"], {"AUC": [0.81, 0.92]}, x="AUC", limits=(0.5, 1))
+    picture = figures.rows(["North", "South"], {"AUC": [0.81, 0.92]}, x="AUC", limits=(0.5, 1))
     assert picture.alt == "AUC: North AUC 0.81; South AUC 0.92."
     assert "y ticks: North, South" in repr(picture)

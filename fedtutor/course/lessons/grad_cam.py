@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
+from fedtutor.course import figures
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.datasets.phantoms.chest import Shortcut, chest_phantoms
 from fedtutor.gradcam import mass_in_lesion
 from fedtutor.images import MedicalImages
-from fedtutor.report import figures as plots
 
 CASE_HOSPITAL, CASE_CLASS = 3, 1
 """Where the marker of exercise 07.3 gives a class away; not for the learner's eyes."""
@@ -19,10 +19,10 @@ CASE_HOSPITAL, CASE_CLASS = 3, 1
 
 def heat_maps(
     data: MedicalImages, maps: dict[str, np.ndarray], *, asked: int | np.ndarray | None = None
-) -> plots.Picture:
+) -> figures.Picture:
     """All of ``data`` in a row under its maps, the share of heat in the lesions told in words."""
     classes = None if asked is None else np.broadcast_to(asked, len(data))
-    picture = plots.heat_maps(data, np.arange(len(data)), maps, classes=classes)
+    picture = figures.heat_maps(data, np.arange(len(data)), maps, classes=classes)
     alt = picture.alt
     if data.masks is not None:
         shares = [f"{name} {mass_in_lesion(heat, data.masks):.1f}" for name, heat in maps.items()]
@@ -30,7 +30,9 @@ def heat_maps(
     return replace(picture, alt=alt, step=0.1)
 
 
-def side_by_side(image: np.ndarray, mask: np.ndarray, heat: np.ndarray, alt: str) -> plots.Picture:
+def side_by_side(
+    image: np.ndarray, mask: np.ndarray, heat: np.ndarray, alt: str
+) -> figures.Picture:
     """One image, plain and under a heat map, the true lesion outlined in both.
 
     ``image`` uint8 (h, w), ``mask`` bool (h, w), ``heat`` float (h, w) in 0..1.
@@ -46,7 +48,7 @@ def side_by_side(image: np.ndarray, mask: np.ndarray, heat: np.ndarray, alt: str
         for axes in (left, right):
             axes.contour(mask, levels=[0.5], colors="cyan", linewidths=1)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, wspace=0.03)
-    return plots.Picture(figure, alt, step=0.1)
+    return figures.Picture(figure, alt, step=0.1)
 
 
 def the_case(size: int) -> tuple[dict[str, MedicalImages], dict[str, MedicalImages]]:

@@ -1,0 +1,341 @@
+"""The course's figures: those of the report, two charts of plain numbers, and more.
+
+Every series has a colour, a marker and a dash of its own, so that colour alone says nothing.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fedtutor.images import MedicalImages
+from fedtutor.report.figures import (
+    BLUE,
+    CLASS_COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    Picture,
+    examples,
+    findings,
+    headline,
+    heat_maps,
+    join_some,
+    mistakes,
+    rounds,
+    tidy,
+    who_has_what,
+)
+
+__all__ = [
+    "Picture",
+    "examples",
+    "findings",
+    "headline",
+    "heat_maps",
+    "lines",
+    "looks",
+    "mistakes",
+    "roc_and_images",
+    "rounds",
+    "rows",
+    "train_and_test",
+    "who_comes",
+    "who_has_what",
+]
+
+STYLES = (
+    (BLUE, "o", "-"),
+    (ORANGE, "D", "--"),
+    (GREEN, "s", ":"),
+    (PURPLE, "^", "-."),
+    (RED, "v", "--"),
+    (GREY, "X", ":"),
+)
+
+Series = tuple[Sequence[float], Sequence[float]]
+
+
+def lines(
+    curves: Mapping[str, Series],
+    *,
+    x: str,
+    y: str,
+    dots: Mapping[str, Series] | None = None,
+    step: float | None = None,
+    size: tuple[float, float] = (8, 3.6),
+) -> Picture:
+    """Curves over a common axis, and dots that belong to no curve.
+
+    Parameters
+    ----------
+    curves, dots : from a name to (x values, y values).
+    x, y : the axes' labels.
+    step : of the numbers in digest and alt text, such as 0.01 for what comes out of training;
+        see :func:`fedtutor.report.digest.digest`.
+    """
+    figure = Figure(figsize=size)
+    axes = figure.add_subplot()
+    for (name, (xs, ys)), (colour, marker, dash) in zip(curves.items(), STYLES, strict=False):
+        axes.plot(xs, ys, dash, marker=marker, color=colour, label=name, zorder=3)
+    for (name, (xs, ys)), (colour, marker, _) in zip(
+        (dots or {}).items(), STYLES[len(curves) :], strict=False
+    ):
+        axes.plot(xs, ys, marker, color=colour, label=name, alpha=0.75, markersize=5)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if all(np.asarray(xs).dtype.kind in "iu" for xs, _ in curves.values()):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    _finish(axes, "both", len(curves) + len(dots or {}))
+    said = [
+        f"{name} goes from {_say(ys[0], step)} to {_say(ys[-1], step)}"
+        for name, (_, ys) in curves.items()
+    ]
+    said += [
+        f"{name} lie between {_say(min(ys), step)} and {_say(max(ys), step)}"
+        for name, (_, ys) in (dots or {}).items()
+    ]
+    return Picture(figure, f"{y} against {x}: {'; '.join(said)}.", step)
+
+
+def rows(
+    names: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    *,
+    x: str,
+    limits: tuple[float, float] | None = None,
+    step: float | None = None,
+    size: tuple[float, float] | None = None,
+) -> Picture:
+    """One row a name, one mark a series in it: a bar chart without its ink.
+
+    Parameters
+    ----------
+    names : of the rows, from top to bottom.
+    series : from a name to one value a row; NaN leaves a gap.
+    limits : of the x axis, so that pictures can be compared.
+    """
+    figure = Figure(figsize=size or (8, 1.1 + 0.38 * len(names)))
+    axes = figure.add_subplot()
+    for (name, values), (colour, marker, _) in zip(series.items(), STYLES, strict=False):
+        axes.plot(values, range(len(names)), marker, color=colour, label=name, markersize=8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(x)
+    if limits:
+        axes.set_xlim(limits)
+    _finish(axes, "both", len(series) if len(series) > 1 else 0)
+    said = [
+        f"{row} {', '.join(f'{name} {_say(v[k], step)}' for name, v in series.items())}"
+        for k, row in enumerate(names)
+    ]
+    return Picture(figure, f"{x}: {'; '.join(said)}.", step)
+
+
+def _finish(axes: Axes, grid: str, entries: int) -> None:
+    tidy(axes, grid)
+    if entries:
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(entries, 4), frameon=False
+        )
+
+
+def _say(value: float, step: float | None) -> str:
+    return f"{value:.2f}" if step is not None else f"{value:.3g}"
+
+
+def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01) -> Picture:
+    """A heat map of AUCs: rows where a model was trained, columns where it is tested.
+
+    ``aucs`` is float (hospitals, hospitals), NaN where there is none; ``step`` is what the digest
+    rounds to. The diagonal, a hospital's own model on its own test patients, is framed.
+    """
+    import seaborn  # here, as it takes a second to import
+
+    wrapped = ["\n".join(textwrap.wrap(name, 14)) for name in names]
+    figure = Figure(figsize=(2.6 + 1.15 * len(names), 1.4 + 0.62 * len(names)))
+    axes = figure.add_subplot()
+    seaborn.heatmap(
+        aucs,
+        annot=True,
+        fmt=".2f",
+        cmap="Blues",
+        vmin=0.5,
+        vmax=1,
+        cbar_kws={"label": "AUC"},
+        xticklabels=wrapped,
+        yticklabels=wrapped,
+        linewidths=1,
+        ax=axes,
+    )
+    for k in range(len(names)):
+        axes.add_patch(
+            Rectangle((k + 0.04, k + 0.04), 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5)
+        )
+    for text, value in zip(axes.texts, np.ravel(aucs), strict=False):
+        text.set_color("white" if value > 0.85 else "black")  # to be read on its blue
+    axes.tick_params(axis="x", rotation=0, labelsize=9)
+    axes.tick_params(axis="y", rotation=0, labelsize=9)
+    axes.set_xlabel("tested on patients of")
+    axes.set_ylabel("trained at")
+    said = [
+        f"the model of {name}: {', '.join(f'{value:.2f}' for value in row)}"
+        for name, row in zip(names, np.asarray(aucs), strict=True)
+    ]
+    return Picture(
+        figure,
+        f"AUC on the test patients of {', '.join(names)}, in this order; {join_some(said)}.",
+        step,
+    )
+
+
+def roc_and_images(
+    probabilities: np.ndarray, data: MedicalImages, *, step: float = 0.1, most: int = 4
+) -> Picture:
+    """ROC curves, one a class, beside an image of each class with what the model makes of it.
+
+    ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the
+    ``most`` commonest are shown. The curves are drawn at ten rates, as those of a small test set
+    are stairs whose every step is one image.
+    """
+    from sklearn.metrics import roc_curve
+
+    rates = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0])
+    classes = np.arange(len(data.class_names))
+    truth = data.labels if data.multi_label else (data.labels[:, None] == classes).astype(int)
+    counts = truth.sum(axis=0)
+    shown = np.sort(np.argsort(-counts, kind="stable")[:most])
+    shown = shown[(counts[shown] > 0) & (counts[shown] < len(data))]
+    figure = Figure(figsize=(8.4, 3.4))
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    left.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    said = []
+    for k, dash, marker in zip(shown, ("-", "--", ":", "-."), "oDs^", strict=False):
+        false_alarms, found, _ = roc_curve(truth[:, k], probabilities[:, k])
+        height = found[np.searchsorted(false_alarms, rates, side="right") - 1]
+        name, colour = f"{data.class_names[k]} ({counts[k]} images)", CLASS_COLOURS[k % 8]
+        left.plot(rates, height, dash, color=colour, marker=marker, markersize=4, label=name)
+        said.append(f"{name} finds {height[4]:.2f} at one false alarm in five")
+    left.set_xlabel("false alarms (share of the others)")
+    left.set_ylabel("found (share of the class)")
+    left.set_ylim(-0.02, 1.04)
+    left.legend(loc="lower right", frameon=False, fontsize=8)
+    tidy(left, grid="both")
+    _two_of_each_class(right, probabilities, data, truth, shown)
+    kind = "synthetic images" if data.synthetic else "images"
+    return Picture(
+        figure,
+        f"ROC curves: {'; '.join(said)}. Beside them {kind} of each class with the probability "
+        "that the model gives the right class.",
+        step,
+    )
+
+
+def _two_of_each_class(axes, probabilities, data: MedicalImages, truth, classes) -> None:
+    """All in one axes: a figure with one for each image takes three times as long to draw."""
+    side = data.image_shape[0]
+    pitch = 1.2 * side
+    for column, k in enumerate(classes):
+        middle = (column + 0.5) * pitch
+        axes.text(middle, -0.12 * side, data.class_names[k], ha="center", va="bottom", fontsize=9)
+        for row, index in enumerate(np.flatnonzero(truth[:, k])[:2]):
+            left, top = middle - side / 2, row * 1.35 * side
+            extent = (left, left + side, top + side, top)
+            axes.imshow(data.images[index, ..., 0], cmap="gray", vmin=0, vmax=255, extent=extent)
+            words = f"model: {probabilities[index, k]:.2f}"
+            axes.text(middle, top + 1.02 * side, words, ha="center", va="top", fontsize=9)
+    axes.set_xlim(0, max(len(classes), 1) * pitch)
+    axes.set_ylim(2.7 * side, -0.35 * side)
+    axes.set_axis_off()
+
+
+def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
+    """Age, sex and view in each hospital, as far as the table knows them.
+
+    Age: the median and the middle 80 %; sex: the share of women; view: the share of one view.
+    """
+    table = hospitals[0].table
+    panels = [column for column in ("age", "sex", "view") if column in table.columns]
+    figure = Figure(figsize=(8.6, 1.2 + 0.4 * len(names)))
+    grid = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
+    said = {}
+    for axes, column in zip(grid, panels, strict=False):
+        values = [h.table[column].dropna() for h in hospitals]
+        if column == "age":
+            low, middle, high = np.array([np.percentile(v, [10, 50, 90]) for v in values]).T
+            axes.hlines(range(len(names)), low, high, color=BLUE, linewidth=3, alpha=0.4)
+            axes.set_xlabel("age: median and middle 80 %")
+            axes.set_xlim(0, 100)
+        else:
+            one = "F" if column == "sex" else min(set().union(*map(set, values)))
+            middle = np.array([(v == one).mean() for v in values])
+            axes.set_xlabel("share of women" if column == "sex" else f"share of view {one}")
+            axes.set_xlim(-0.06, 1.06)
+        axes.plot(middle, range(len(names)), "oDs"[len(said)], color=BLUE, markersize=8)
+        said[axes.get_xlabel()] = middle
+        tidy(axes, grid="both")
+    grid[0].set_yticks(range(len(names)), names)
+    grid[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.tight_layout()
+    words = [
+        f"{name}: {', '.join(f'{label} {values[k]:.3g}' for label, values in said.items())}"
+        for k, name in enumerate(names)
+    ]
+    return Picture(figure, f"Who comes to each hospital. {join_some(words)}.")
+
+
+def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
+    """An image of each hospital, all of one class, over the hospitals' grey levels.
+
+    The grey levels are of all images of a hospital, as they are and standardised.
+    """
+    from fedtutor.model import standardise
+
+    stratum = np.bincount(np.concatenate([h.strata for h in hospitals])).argmax()
+    figure = Figure(figsize=(9.2, 4.8))
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.5))
+    for axes, name, own in zip(
+        top.subplots(1, len(names), squeeze=False)[0], names, hospitals, strict=True
+    ):
+        index = int((own.strata == stratum).argmax())
+        axes.imshow(own.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
+        axes.set_title("\n".join(textwrap.wrap(name, 16)), fontsize=8)
+        axes.set_axis_off()
+    raw, evened = bottom.subplots(1, 2, gridspec_kw={"top": 0.76})
+    middles = {}
+    for k, (name, own) in enumerate(zip(names, hospitals, strict=True)):
+        style = {
+            "color": CLASS_COLOURS[k % 8],
+            "linestyle": ("-", "--", ":", "-.")[k % 4],
+            "marker": "oDs^vX"[k % 6],
+            "markevery": (k % 6, 6),
+            "label": name,
+        }
+        images = np.asarray(own.images[:200])
+        middles[name] = float(np.median(images))
+        for axes, values, edges in (
+            (raw, images, np.linspace(0, 256, 25)),
+            (evened, standardise(images), np.linspace(-3, 3, 25)),
+        ):
+            shares = np.histogram(values, edges)[0] / values.size
+            axes.plot((edges[:-1] + edges[1:]) / 2, shares, linewidth=1.6, **style)
+    for axes, label in ((raw, "grey level"), (evened, "grey level, standardised")):
+        axes.set_xlabel(label)
+        axes.set_yticks([])
+        tidy(axes)
+    raw.set_ylabel("how common")
+    bottom.legend(*raw.get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
+    said = ", ".join(f"{name} {value:.0f}" for name, value in middles.items())
+    return Picture(
+        figure,
+        f"One {hospitals[0].strata_names[stratum]} image of each hospital, and how common each "
+        f"grey level is, as it is and standardised. Median grey level: {said}.",
+        0.01,
+    )
