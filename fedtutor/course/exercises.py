@@ -8,10 +8,6 @@ breaks a property; those of notebook 04 live in ``fedtutor/course/lessons/fedavg
         got = average([...], [10, 30])
         if ...:
             raise Wrong("Every hospital counts the same.", hint="...", more="...")
-
-    @weighted.typical
-    def plain_mean(weights, num_examples):  # a wrong answer that must earn a hint of its own
-        return sum(weights) / len(weights)
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 
 from fedtutor.course.lessons import LESSONS
@@ -48,23 +44,13 @@ class NotDone(Exception):
     """The answer is still ``...`` or nothing."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Exercise:
-    """One exercise: its check, and the wrong answers that the tests try on it."""
+    """One exercise and its check."""
 
     number: str
     title: str
     try_out: Callable[[object], None]
-    wrong_answers: dict[str, object] = field(default_factory=dict)
-
-    def typical(self, answer: Callable) -> Callable:
-        """Decorator: list a function as a typical wrong answer."""
-        self.wrong_answers[answer.__name__] = answer
-        return answer
-
-    def typical_value(self, name: str, value: object) -> None:
-        """List a value, for an exercise that asks for a value and not for a function."""
-        self.wrong_answers[name] = value
 
 
 def exercise(number: str, title: str) -> Callable[[Callable], Exercise]:

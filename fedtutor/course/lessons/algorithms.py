@@ -261,47 +261,6 @@ def corrected_step(step):
         )
 
 
-@corrected_step.typical
-def plain_step(weights, gradient, common, own, learning_rate):
-    return weights - learning_rate * gradient
-
-
-@corrected_step.typical
-def the_wrong_way(weights, gradient, common, own, learning_rate):
-    return weights - learning_rate * (gradient + own - common)
-
-
-@corrected_step.typical
-def outside_the_brackets(weights, gradient, common, own, learning_rate):
-    return weights - learning_rate * gradient - own + common
-
-
-@corrected_step.typical
-def nothing_in_its_place(weights, gradient, common, own, learning_rate):
-    return weights - learning_rate * (gradient - own)
-
-
-@corrected_step.typical
-def own_still_there(weights, gradient, common, own, learning_rate):
-    return weights - learning_rate * (gradient + common)
-
-
-@corrected_step.typical
-def uphill(weights, gradient, common, own, learning_rate):
-    return weights + learning_rate * (gradient - own + common)
-
-
-@corrected_step.typical
-def in_place(weights, gradient, common, own, learning_rate):
-    weights -= learning_rate * (gradient - own + common)
-    return weights
-
-
-@corrected_step.typical
-def one_number(weights, gradient, common, own, learning_rate):
-    return float((weights - learning_rate * (gradient - own + common)).sum())
-
-
 @exercise("12.2", "the hospital's own direction")
 def own_direction(control):
     gradients = np.array([[3.0, 1.0], [1.0, 0.5], [0.5, -0.3]])
@@ -348,46 +307,6 @@ def own_direction(control):
             hint="use the arguments, not their values.",
             more="num_steps * learning_rate",
         )
-
-
-@own_direction.typical
-def the_other_way(own, common, sent, trained, num_steps, learning_rate):
-    return own - common + (trained - sent) / (num_steps * learning_rate)
-
-
-@own_direction.typical
-def still_corrected(own, common, sent, trained, num_steps, learning_rate):
-    return (sent - trained) / (num_steps * learning_rate)
-
-
-@own_direction.typical
-def the_sum(own, common, sent, trained, num_steps, learning_rate):
-    return own - common + (sent - trained) / learning_rate
-
-
-@own_direction.typical
-def the_way_of_a_step(own, common, sent, trained, num_steps, learning_rate):
-    return own - common + (sent - trained) / num_steps
-
-
-@own_direction.typical
-def the_whole_way(own, common, sent, trained, num_steps, learning_rate):
-    return own - common + (sent - trained)
-
-
-@own_direction.typical
-def common_still_there(own, common, sent, trained, num_steps, learning_rate):
-    return own + (sent - trained) / (num_steps * learning_rate)
-
-
-@own_direction.typical
-def signs_swapped(own, common, sent, trained, num_steps, learning_rate):
-    return common - own + (sent - trained) / (num_steps * learning_rate)
-
-
-@own_direction.typical
-def three_tenths(own, common, sent, trained, num_steps, learning_rate):
-    return own - common + (sent - trained) / 0.3
 
 
 KINDS_OF_ARRAY = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -455,26 +374,6 @@ def at_home(places):
         )
 
 
-at_home.typical_value("statistics_only", lambda names: _where(names, "moving"))
-at_home.typical_value(
-    "affine_only", lambda names: [*_where(names, "gamma"), *_where(names, "beta")]
-)
-at_home.typical_value(
-    "what_travels", lambda names: [k for k in range(len(names)) if "norm" not in names[k]]
-)
-at_home.typical_value("everything", lambda names: list(range(len(names))))
-at_home.typical_value("names_not_places", lambda names: [n for n in names if "norm" in n])
-at_home.typical_value("fixed_places", lambda names: [2, 3, 4, 5])
-at_home.typical_value("mean_only", lambda names: _where(names, "moving_mean"))
-at_home.typical_value(
-    "the_first_of_each", lambda names: [names.index(f"batchnorm/{kind}") for kind in KINDS_OF_ARRAY]
-)
-
-
-def _where(names: list[str], part: str) -> list[int]:
-    return [k for k, name in enumerate(names) if part in name]
-
-
 @exercise("12.3", "an interval from a few seeds")
 def few_seeds(my_interval):
     values = np.array([0.01, 0.03, 0.08])
@@ -529,18 +428,3 @@ def few_seeds(my_interval):
         hint="mean plus and minus t * s / sqrt(n).",
         more="half = T_95[n] * differences.std(ddof=1) / np.sqrt(n)",
     )
-
-
-def _around(values, half) -> tuple[float, float]:
-    return values.mean() - half, values.mean() + half
-
-
-few_seeds.typical_value("as_for_many", lambda v: _around(v, 1.96 * v.std(ddof=1) / len(v) ** 0.5))
-few_seeds.typical_value("as_for_many_and_n", lambda v: _around(v, 1.96 * v.std() / len(v) ** 0.5))
-few_seeds.typical_value("divided_by_n", lambda v: _around(v, 4.30 * v.std() / len(v) ** 0.5))
-few_seeds.typical_value("of_one_seed", lambda v: _around(v, 4.30 * v.std(ddof=1)))
-few_seeds.typical_value("no_root", lambda v: _around(v, 4.30 * v.std(ddof=1) / len(v)))
-few_seeds.typical_value("one_error", lambda v: _around(v, v.std(ddof=1) / len(v) ** 0.5))
-few_seeds.typical_value("always_430", lambda v: _around(v, 4.30 * v.std(ddof=1) / len(v) ** 0.5))
-few_seeds.typical_value("smallest_and_largest", lambda v: (v.min(), v.max()))
-few_seeds.typical_value("half_only", lambda v: 4.30 * v.std(ddof=1) / len(v) ** 0.5)

@@ -346,60 +346,6 @@ def _check_length(got: float) -> None:
         )
 
 
-def _reports(value, name: str = "moved"):
-    """A mod that reports ``value(sent, new)``."""
-
-    def mod(message, context, call_next):
-        reply = call_next(message, context)
-        if message.metadata.message_type == "train":
-            sent, new = (to_weights(m.content["arrays"]) for m in (message, reply))
-            reply.content["metrics"][name] = value(sent, new)
-        return reply
-
-    return mod
-
-
-def _distance(sent, new) -> float:
-    return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(new, sent, strict=True))))
-
-
-moved.typical_value("another_name", _reports(_distance, "distance"))
-moved.typical_value("no_root", _reports(lambda sent, new: _distance(sent, new) ** 2))
-moved.typical_value("length_of_the_new", _reports(lambda s, n: _distance([0 * a for a in n], n)))
-moved.typical_value("first_array_only", _reports(lambda s, n: _distance(s[:1], n[:1])))
-moved.typical_value("not_a_plain_number", _reports(lambda s, n: np.float32(1)))
-moved.typical_value("sent_with_itself", _reports(lambda s, n: _distance(s, s)))
-
-
-@moved.typical
-def gives_back_the_number(message, context, call_next):
-    call_next(message, context)
-    return 6.0
-
-
-@moved.typical
-def every_message(message, context, call_next):
-    reply = call_next(message, context)
-    sent, new = (to_weights(m.content["arrays"]) for m in (message, reply))
-    reply.content["metrics"]["moved"] = _distance(sent, new)
-    return reply
-
-
-@moved.typical
-def a_record_of_its_own(message, context, call_next):
-    reply = call_next(message, context)
-    reply.content["more"] = MetricRecord({"moved": 6.0})
-    return reply
-
-
-@moved.typical
-def metrics_replaced(message, context, call_next):
-    reply = call_next(message, context)
-    if message.metadata.message_type == "train":
-        reply.content["metrics"] = MetricRecord({"moved": 6.0})
-    return reply
-
-
 STATEMENTS = {
     "A": (
         True,
@@ -445,10 +391,3 @@ def who_can(answers):
             hint=f"look at {wrong[0]} again: {STATEMENTS[wrong[0]][1]}",
             more=f"wrong so far: {', '.join(wrong)}.",
         )
-
-
-who_can.typical_value("all_true", dict.fromkeys(STATEMENTS, True))
-who_can.typical_value("all_false", dict.fromkeys(STATEMENTS, False))
-who_can.typical_value("words", dict.fromkeys(STATEMENTS, "yes"))
-who_can.typical_value("a_list", [True, False, False, True, False, False])
-who_can.typical_value("tls_helps_all", {k: v for k, (v, _) in STATEMENTS.items()} | {"F": True})

@@ -290,48 +290,6 @@ def _positions(drawn: object) -> np.ndarray:
     return drawn
 
 
-def _images_of(drawn, patients):
-    return np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])
-
-
-@resample_patients.typical
-def images_one_by_one(patients, rng):
-    return rng.integers(len(patients), size=len(patients))
-
-
-@resample_patients.typical
-def without_replacement(patients, rng):
-    return _images_of(rng.permutation(np.unique(patients)), patients)
-
-
-@resample_patients.typical
-def in_or_out(patients, rng):
-    who = np.unique(patients)
-    return np.flatnonzero(np.isin(patients, rng.choice(who, size=len(who))))
-
-
-@resample_patients.typical
-def as_many_as_images(patients, rng):
-    return _images_of(rng.choice(np.unique(patients), size=len(patients)), patients)
-
-
-@resample_patients.typical
-def large_patients_more_often(patients, rng):
-    return _images_of(rng.choice(patients, size=len(np.unique(patients))), patients)
-
-
-@resample_patients.typical
-def always_the_same(patients, rng):
-    who = np.unique(patients)
-    return _images_of(np.random.default_rng(0).choice(who, size=len(who)), patients)
-
-
-@resample_patients.typical
-def names_of_patients(patients, rng):
-    who = np.unique(patients)
-    return rng.choice(who, size=len(who))
-
-
 # Rows are the truth; every wrong reading of it gives another number.
 MATRIX = np.array([[50, 8, 2], [6, 30, 4], [1, 3, 16]])
 
@@ -406,48 +364,6 @@ def rates_of_matrix(rates):
         )
 
 
-@rates_of_matrix.typical
-def in_per_cent(matrix, k):
-    return tuple(100 * rate for rate in _rates(matrix, k))
-
-
-@rates_of_matrix.typical
-def other_order(matrix, k):
-    return _rates(matrix, k)[::-1]
-
-
-@rates_of_matrix.typical
-def precision(matrix, k):
-    return matrix[k, k] / matrix[:, k].sum(), _rates(matrix, k)[1]
-
-
-@rates_of_matrix.typical
-def accuracy_as_sensitivity(matrix, k):
-    return np.trace(matrix) / matrix.sum(), _rates(matrix, k)[1]
-
-
-@rates_of_matrix.typical
-def only_the_diagonal(matrix, k):
-    cleared = np.trace(matrix) - matrix[k, k]
-    return _rates(matrix, k)[0], cleared / (matrix.sum() - matrix[k].sum())
-
-
-@rates_of_matrix.typical
-def false_alarms(matrix, k):
-    sensitivity, specificity = _rates(matrix, k)
-    return sensitivity, 1 - specificity
-
-
-@rates_of_matrix.typical
-def one_class_only(matrix, k):
-    return _rates(matrix, 1)
-
-
-@rates_of_matrix.typical
-def one_number(matrix, k):
-    return _rates(matrix, k)[0]
-
-
 @exercise("06.3", "the threshold for a specificity")
 def threshold_for_specificity(choose):
     rng = np.random.default_rng(63)
@@ -496,33 +412,3 @@ def threshold_for_specificity(choose):
             hint="sort the scores of those who do not have it: where do 90 % of them lie below?",
             more="np.quantile(scores[~ill], specificity)",
         )
-
-
-@threshold_for_specificity.typical
-def the_share_itself(scores, ill, specificity):
-    return specificity
-
-
-@threshold_for_specificity.typical
-def the_other_end(scores, ill, specificity):
-    return np.quantile(scores[~ill], 1 - specificity)
-
-
-@threshold_for_specificity.typical
-def everybody(scores, ill, specificity):
-    return np.quantile(scores, specificity)
-
-
-@threshold_for_specificity.typical
-def the_ill(scores, ill, specificity):
-    return np.quantile(scores[ill], 1 - specificity)
-
-
-@threshold_for_specificity.typical
-def always_a_half(scores, ill, specificity):
-    return 0.5
-
-
-@threshold_for_specificity.typical
-def all_scores_back(scores, ill, specificity):
-    return np.sort(scores[~ill])

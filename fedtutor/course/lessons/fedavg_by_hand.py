@@ -70,36 +70,6 @@ def weighted(average):
         )
 
 
-@weighted.typical
-def plain_mean(weights, num_examples):
-    return [sum(arrays) / len(arrays) for arrays in zip(*weights, strict=True)]
-
-
-@weighted.typical
-def divided_by_hospitals(weights, num_examples):
-    return [20 * array for array in _weighted(weights, num_examples)]
-
-
-@weighted.typical
-def not_divided(weights, num_examples):
-    return [sum(num_examples) * array for array in _weighted(weights, num_examples)]
-
-
-@weighted.typical
-def first_array_only(weights, num_examples):
-    return _weighted(weights, num_examples)[0]
-
-
-@weighted.typical
-def mean_of_all_numbers(weights, num_examples):
-    return [array.mean() for array in _weighted(weights, num_examples)]
-
-
-@weighted.typical
-def examples_the_wrong_way_round(weights, num_examples):
-    return _weighted(weights, num_examples[::-1])
-
-
 @exercise("04.2", "one round")
 def one_round(run):
     start = [np.array([1.0]), np.array([[2.0, 3.0]])]
@@ -150,46 +120,6 @@ def one_round(run):
         )
 
 
-@one_round.typical
-def one_after_the_other(global_weights, hospitals, train):
-    updates = []
-    for images in hospitals:
-        global_weights = train(global_weights, images)
-        updates.append(global_weights)
-    return _weighted(updates, [len(images) for images in hospitals])
-
-
-@one_round.typical
-def large_as_small(global_weights, hospitals, train):
-    return _weighted([train(global_weights, images) for images in hospitals], [1, 1])
-
-
-@one_round.typical
-def forgets_the_update(global_weights, hospitals, train):
-    for images in hospitals:
-        train(global_weights, images)
-    return global_weights
-
-
-@one_round.typical
-def only_the_first(global_weights, hospitals, train):
-    return train(global_weights, hospitals[0])
-
-
-@one_round.typical
-def averages_the_old_model_in(global_weights, hospitals, train):
-    updates = [global_weights, *(train(global_weights, images) for images in hospitals)]
-    return _weighted(updates, [4, 2, 6])
-
-
-@one_round.typical
-def writes_over_the_model(global_weights, hospitals, train):
-    updates = [train(global_weights, images) for images in hospitals]
-    for array, new in zip(global_weights, _weighted(updates, [2, 6]), strict=True):
-        array[:] = new
-    return global_weights
-
-
 @exercise("04.3", "what travels in a round")
 def traffic(bytes_of_round):
     got = bytes_of_round(1000, 5)
@@ -232,31 +162,6 @@ def traffic(bytes_of_round):
             hint="use the two arguments, not their values.",
             more="2 * num_hospitals * num_parameters * 4",
         )
-
-
-@traffic.typical
-def numbers_not_bytes(num_parameters, num_hospitals):
-    return 2 * num_parameters * num_hospitals
-
-
-@traffic.typical
-def up_only(num_parameters, num_hospitals):
-    return 4 * num_parameters * num_hospitals
-
-
-@traffic.typical
-def bits(num_parameters, num_hospitals):
-    return 64 * num_parameters * num_hospitals
-
-
-@traffic.typical
-def one_hospital(num_parameters, num_hospitals):
-    return 8 * num_parameters
-
-
-@traffic.typical
-def a_fixed_number(num_parameters, num_hospitals):
-    return 40_000
 
 
 def _same(got, expected, tolerance: float = 1e-6) -> bool:

@@ -21,7 +21,7 @@ from flwr.app import (
 )
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.serverapp.strategy import Strategy
 from matplotlib.figure import Figure
 
 from fedtutor.course.exercises import Wrong, exercise
@@ -245,50 +245,6 @@ def _check_count(metrics: dict, images: np.ndarray) -> None:
         )
 
 
-def _replying(weights_of=None, metrics_of=None):
-    """A right answer but for the given change."""
-
-    def answer(message, context, images, train):
-        weights = to_weights(message.content["arrays"])
-        trained = train(weights, images) if weights_of is None else weights_of(weights)
-        metrics = {"num-examples": len(images)} if metrics_of is None else metrics_of(images)
-        content = RecordDict({"arrays": ArrayRecord(trained), "metrics": MetricRecord(metrics)})
-        return Message(content, reply_to=message)
-
-    return answer
-
-
-reply.typical_value("num_examples_with_underscore", _replying(None, lambda i: {"num_examples": 30}))
-reply.typical_value("pixels", _replying(None, lambda i: {"num-examples": i.size}))
-reply.typical_value("batches", _replying(None, lambda i: {"num-examples": -(-len(i) // 8)}))
-reply.typical_value("always_one", _replying(None, lambda i: {"num-examples": 1}))
-reply.typical_value("a_fixed_number", _replying(None, lambda i: {"num-examples": 30}))
-reply.typical_value("untrained", _replying(lambda weights: weights))
-
-
-@reply.typical
-def no_message(message, context, images, train):
-    return train(to_weights(message.content["arrays"]), images), len(images), {}
-
-
-@reply.typical
-def not_a_reply(message, context, images, train):
-    content = _replying()(message, context, images, train).content
-    return Message(content, dst_node_id=FIRST_NODE_ID, message_type=MessageType.TRAIN)
-
-
-@reply.typical
-def no_metrics(message, context, images, train):
-    content = _replying()(message, context, images, train).content
-    del content["metrics"]
-    return Message(content, reply_to=message)
-
-
-@reply.typical
-def record_in_place_of_arrays(message, context, images, train):
-    return train(message.content["arrays"], images)
-
-
 class _CallingGrid(federation.InProcessGrid):
     """Notes how often it is asked who is there; somebody who waits for more asks for ever."""
 
@@ -388,59 +344,6 @@ def _why_all(strategy: Strategy) -> dict[str, str]:
 
 def _either(sizes: set[int]) -> str:
     return " or ".join(map(str, sorted(sizes)))
-
-
-class _FirstHalf(FedAvg):
-    def configure_train(self, server_round, arrays, config, grid):
-        node_ids = sorted(grid.get_node_ids())
-        record = RecordDict({"arrays": arrays, "config": config})
-        half_of_them = node_ids[: len(node_ids) // 2]
-        return self._construct_messages(record, half_of_them, MessageType.TRAIN)
-
-
-@half.typical
-def everybody(num_hospitals):
-    return FedAvg()
-
-
-@half.typical
-def fraction_of_the_evaluation(num_hospitals):
-    return FedAvg(fraction_evaluate=0.5)
-
-
-@half.typical
-def a_minimum_overrules(num_hospitals):
-    return FedAvg(fraction_train=0.5, min_train_nodes=num_hospitals)
-
-
-@half.typical
-def four_whatever_happens(num_hospitals):
-    return FedAvg(fraction_train=0.1, min_train_nodes=4)
-
-
-@half.typical
-def per_cent(num_hospitals):
-    return FedAvg(fraction_train=50)
-
-
-@half.typical
-def nobody(num_hospitals):
-    return FedAvg(fraction_train=0.0)
-
-
-@half.typical
-def a_tenth(num_hospitals):
-    return FedAvg(fraction_train=0.1)
-
-
-@half.typical
-def always_the_first_half(num_hospitals):
-    return _FirstHalf()
-
-
-@half.typical
-def a_number(num_hospitals):
-    return num_hospitals // 2
 
 
 TIMEOUT = 60.0
@@ -562,16 +465,6 @@ TOO_FEW = {
         "0 examples are refused, so Fir is left out.",
     ),
 }
-
-left_out.typical_value("the_survivors", {"Alder", "Cedar", "Elm", "Ginkgo"})
-left_out.typical_value("also_the_bad_learner", {"Birch", "Cedar", "Dogwood", "Fir"})
-left_out.typical_value("also_the_small_one", {"Birch", "Dogwood", "Elm", "Fir"})
-left_out.typical_value("also_the_liar", {"Birch", "Dogwood", "Fir", "Ginkgo"})
-left_out.typical_value("not_the_late_one", {"Dogwood", "Fir"})
-left_out.typical_value("not_the_nan", {"Birch", "Fir"})
-left_out.typical_value("not_the_empty_one", {"Birch", "Dogwood"})
-left_out.typical_value("everybody", set(STORY))
-left_out.typical_value("one_string", "Birch, Dogwood, Fir")
 
 
 def _same(got, expected) -> bool:

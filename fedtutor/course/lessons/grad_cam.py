@@ -157,41 +157,6 @@ def hirescam(heat_map):
         )
 
 
-@hirescam.typical
-def grad_cam(maps, gradients):
-    return _map(maps, gradients.mean(axis=(0, 1)))
-
-
-@hirescam.typical
-def keeps_the_channels(maps, gradients):
-    return np.maximum(maps * gradients, 0)
-
-
-@hirescam.typical
-def sums_everything(maps, gradients):
-    return (maps * gradients).sum()
-
-
-@hirescam.typical
-def keeps_the_negative(maps, gradients):
-    return (maps * gradients).sum(axis=-1)
-
-
-@hirescam.typical
-def cuts_too_early(maps, gradients):
-    return np.maximum(maps * gradients, 0).sum(axis=-1)
-
-
-@hirescam.typical
-def gradients_only(maps, gradients):
-    return np.maximum(gradients.sum(axis=-1), 0)
-
-
-@hirescam.typical
-def mean_of_channels(maps, gradients):
-    return np.maximum((maps * gradients).mean(axis=-1), 0)
-
-
 def _game():
     """Four maps of 3 x 4 and their lesions: two hits, a miss, and a map without any heat."""
     maps, masks = np.zeros((4, 3, 4)), np.zeros((4, 3, 4), bool)
@@ -255,39 +220,6 @@ def pointing(play):
         )
 
 
-@pointing.typical
-def number_of_hits(maps, masks):
-    return sum(
-        int(mask.flat[heat.argmax()] and heat.max() > 0)
-        for heat, mask in zip(maps, masks, strict=True)
-    )
-
-
-@pointing.typical
-def empty_map_hits(maps, masks):
-    return np.mean([mask.flat[heat.argmax()] for heat, mask in zip(maps, masks, strict=True)])
-
-
-@pointing.typical
-def heat_inside(maps, masks):
-    return mass_in_lesion(maps, masks)
-
-
-@pointing.typical
-def random_point(maps, masks):
-    return masks.mean()
-
-
-@pointing.typical
-def one_peak_for_all(maps, masks):
-    return float(masks.flat[maps.argmax()])
-
-
-@pointing.typical
-def a_list_of_hits(maps, masks):
-    return [mask.flat[heat.argmax()] for heat, mask in zip(maps, masks, strict=True)]
-
-
 def _suspects(upper_right: bool) -> dict[str, np.ndarray]:
     """Maps of three hospitals, (images, 20, 20): only one has its heat in a corner."""
     rng = np.random.default_rng(0)
@@ -336,31 +268,3 @@ def suspect(find):
                 more="compare in_corners(maps) of the hospitals, and take the largest.",
             )
         # Any other wrong name has been caught above, so this corner is right; try the other.
-
-
-@suspect.typical
-def most_heat_in_corners(maps_of):
-    sums = {n: m[:, :4, :4].sum() + m[:, :4, -4:].sum() for n, m in maps_of.items()}
-    return max(sums, key=sums.get)
-
-
-@suspect.typical
-def lower_corners(maps_of):
-    shares = {n: m[:, -4:, :].sum() / m.sum() for n, m in maps_of.items()}
-    return "Honest" if max(shares.values()) < 0.5 else max(shares, key=shares.get)
-
-
-@suspect.typical
-def left_corner_only(maps_of):
-    shares = {n: m[:, :4, :4].sum() / m.sum() for n, m in maps_of.items()}
-    return max(shares, key=shares.get)
-
-
-@suspect.typical
-def largest_share_itself(maps_of):
-    return max((m[:, :4, :4].sum() + m[:, :4, -4:].sum()) / m.sum() for m in maps_of.values())
-
-
-@suspect.typical
-def a_name_of_its_own(maps_of):
-    return "Northmoor"

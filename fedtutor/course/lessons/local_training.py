@@ -61,31 +61,6 @@ def dense_parameters(count):
         )
 
 
-@dense_parameters.typical
-def without_biases(inputs, units):
-    return inputs * units
-
-
-@dense_parameters.typical
-def a_bias_for_each_input(inputs, units):
-    return inputs * units + inputs
-
-
-@dense_parameters.typical
-def a_sum(inputs, units):
-    return inputs + units
-
-
-@dense_parameters.typical
-def one_bias(inputs, units):
-    return inputs * units + 1
-
-
-@dense_parameters.typical
-def a_fixed_number(inputs, units):
-    return 15
-
-
 @exercise("02.2", "one training step")
 def one_step(step):
     model, optimizer, criterion = _tiny()
@@ -182,66 +157,6 @@ def _close(moved, expected) -> bool:
     return all(np.allclose(m, e, atol=1e-4) for m, e in zip(moved, expected, strict=True))
 
 
-@one_step.typical
-def forgets_to_step(model, optimizer, criterion, images, labels):
-    return _typical_step(model, None, criterion, images, labels)
-
-
-@one_step.typical
-def up_the_hill(model, optimizer, criterion, images, labels):
-    return _typical_step(model, optimizer, criterion, images, labels, sign=-1)
-
-
-@one_step.typical
-def adds_the_losses_up(model, optimizer, criterion, images, labels):
-    return _typical_step(model, optimizer, criterion, images, labels, reduce="reduce_sum")
-
-
-@one_step.typical
-def steps_twice(model, optimizer, criterion, images, labels):
-    _typical_step(model, optimizer, criterion, images, labels)
-    return _typical_step(model, optimizer, criterion, images, labels)
-
-
-@one_step.typical
-def loss_outside_the_tape(model, optimizer, criterion, images, labels):
-    import tensorflow as tf
-
-    outputs = model(images, training=True)
-    with tf.GradientTape() as tape:
-        pass
-    loss = tf.reduce_mean(criterion(labels, outputs))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    return loss
-
-
-@one_step.typical
-def a_loss_for_each_image(model, optimizer, criterion, images, labels):
-    _typical_step(model, optimizer, criterion, images, labels)
-    return criterion(labels, model(images))
-
-
-@one_step.typical
-def the_loss_after_the_step(model, optimizer, criterion, images, labels):
-    import tensorflow as tf
-
-    _typical_step(model, optimizer, criterion, images, labels)
-    return tf.reduce_mean(criterion(labels, model(images)))
-
-
-def _typical_step(model, optimizer, criterion, images, labels, *, sign=1, reduce="reduce_mean"):
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        outputs = model(images, training=True)
-        loss = getattr(tf, reduce)(criterion(labels, outputs))
-    gradients = [sign * g for g in tape.gradient(loss, model.trainable_variables)]
-    if optimizer is not None:
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    return loss
-
-
 @exercise("02.3", "whose model travels worst")
 def travels_worst(worst):
     got = worst(AUCS.copy(), NAMES)
@@ -296,33 +211,3 @@ def travels_worst(worst):
             hint="is a name or a number written out in your code?",
             more="work with `aucs` and `names` only.",
         )
-
-
-@travels_worst.typical
-def columns_instead_of_rows(aucs, names):
-    return names[aucs.mean(axis=0).argmin()]
-
-
-@travels_worst.typical
-def with_the_diagonal(aucs, names):
-    return names[aucs.mean(axis=1).argmin()]
-
-
-@travels_worst.typical
-def the_best(aucs, names):
-    return names[(aucs.sum(axis=1) - aucs.diagonal()).argmax()]
-
-
-@travels_worst.typical
-def a_row_number(aucs, names):
-    return int((aucs.sum(axis=1) - aucs.diagonal()).argmin())
-
-
-@travels_worst.typical
-def an_auc(aucs, names):
-    return aucs.min()
-
-
-@travels_worst.typical
-def always_the_same(aucs, names):
-    return "West"

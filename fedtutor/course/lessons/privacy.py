@@ -250,43 +250,6 @@ def _parallel(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(abs(cosine) > 1 - 1e-9)
 
 
-@from_gradient.typical
-def the_first_unit(kernel, bias):
-    return kernel[:, 0] / bias[0]
-
-
-@from_gradient.typical
-def always_unit_one(kernel, bias):
-    return kernel[:, 1] / bias[1]
-
-
-@from_gradient.typical
-def all_units(kernel, bias):
-    return kernel / bias
-
-
-@from_gradient.typical
-def the_column_alone(kernel, bias):
-    return kernel[:, np.argmax(np.abs(bias))]
-
-
-@from_gradient.typical
-def upside_down(kernel, bias):
-    j = np.argmax(np.abs(bias))
-    return bias[j] / kernel[:, j]
-
-
-@from_gradient.typical
-def largest_without_abs(kernel, bias):
-    j = np.argmax(bias)
-    return kernel[:, j] / bias[j]
-
-
-@from_gradient.typical
-def wrong_axis(kernel, bias):
-    return kernel[0]
-
-
 # Exercise 08.2
 
 
@@ -380,53 +343,6 @@ def _same_arrays(got, expected) -> bool:
     )
 
 
-@clipping.typical
-def each_number(update, norm):
-    return [np.clip(array, -norm, norm) for array in update]
-
-
-@clipping.typical
-def each_array(update, norm):
-    return [array * min(1, norm / max(np.linalg.norm(array), 1e-9)) for array in update]
-
-
-@clipping.typical
-def always_that_long(update, norm):
-    return [array * norm / _length(update) for array in update]
-
-
-@clipping.typical
-def without_the_root(update, norm):
-    squares = sum((array**2).sum() for array in update)
-    return [array * min(1, norm / squares) for array in update]
-
-
-@clipping.typical
-def in_place(update, norm):
-    factor = min(1, norm / max(_length(update), 1e-9))
-    for array in update:
-        array *= factor
-    return update
-
-
-@clipping.typical
-def nothing_happens(update, norm):
-    return [array * max(1, norm / _length(update)) for array in update]
-
-
-@clipping.typical
-def one_vector(update, norm):
-    flat = np.concatenate([np.ravel(array) for array in update])
-    return flat * min(1, norm / np.linalg.norm(flat))
-
-
-@clipping.typical
-def zero_becomes_nan(update, norm):
-    with np.errstate(all="ignore"):
-        factor = np.minimum(1, np.float64(norm) / _length(update)) if _length(update) else np.nan
-    return [array * factor for array in update]
-
-
 # Exercise 08.3
 
 
@@ -477,36 +393,6 @@ def _most_rounds(noise: float, budget: float, delta: float) -> int:
     while epsilon(noise, rounds + 1, delta=delta) <= budget:
         rounds += 1
     return rounds
-
-
-@affordable.typical
-def added_up(noise, budget, delta):
-    return int(budget / epsilon(noise, 1, delta=delta))
-
-
-@affordable.typical
-def one_too_many(noise, budget, delta):
-    return _most_rounds(noise, budget, delta) + 1
-
-
-@affordable.typical
-def a_delta_of_ones_own(noise, budget, delta):
-    return _most_rounds(noise, budget, 1e-5)
-
-
-@affordable.typical
-def at_least_one(noise, budget, delta):
-    return max(1, _most_rounds(noise, budget, delta))
-
-
-@affordable.typical
-def twice_the_budget(noise, budget, delta):
-    return _most_rounds(noise, 2 * budget, delta)
-
-
-@affordable.typical
-def the_epsilon(noise, budget, delta):
-    return epsilon(noise, 10, delta=delta)
 
 
 # Exercise 08.4
@@ -587,51 +473,3 @@ def _check_sum(got: Mapping[int, np.ndarray], vectors: Mapping[int, np.ndarray])
 def _adds_all(got: np.ndarray, vector: np.ndarray, k: int, numbers: list[int]) -> bool:
     seeds = _seeds(numbers)[k].values()
     return np.array_equal(got - vector, sum(secure_sum.mask(s, len(vector)) for s in seeds))
-
-
-@masks.typical
-def everybody_adds(vector, number, seeds):
-    return vector + sum(secure_sum.mask(s, len(vector)) for s in seeds.values())
-
-
-@masks.typical
-def no_mask(vector, number, seeds):
-    return vector
-
-
-@masks.typical
-def masks_alone(vector, number, seeds):
-    return _signed(np.zeros_like(vector), number, seeds)
-
-
-@masks.typical
-def in_floats(vector, number, seeds):
-    total = vector.astype(float)
-    for other, seed in seeds.items():
-        total += (1 if number < other else -1) * secure_sum.mask(seed, len(vector)).astype(float)
-    return total
-
-
-@masks.typical
-def only_the_neighbours(vector, number, seeds):
-    ring = sorted([number, *seeds])
-    place = ring.index(number)
-    near = {ring[place - 1], ring[(place + 1) % len(ring)]} - {number}
-    return _signed(vector, number, {other: seeds[other] for other in near})
-
-
-@masks.typical
-def adds_to_the_first_subtracts_from_the_rest(vector, number, seeds):
-    total = vector.copy()
-    for k, seed in enumerate(seeds.values()):
-        noise = secure_sum.mask(seed, len(vector))
-        total = total + noise if k == 0 else total - noise
-    return total
-
-
-def _signed(vector, number, seeds):
-    total = vector.copy()
-    for other, seed in seeds.items():
-        noise = secure_sum.mask(seed, len(vector))
-        total = total + noise if number < other else total - noise
-    return total

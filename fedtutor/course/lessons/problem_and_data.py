@@ -235,36 +235,6 @@ def shared_patients(count):
         )
 
 
-@shared_patients.typical
-def images_of_shared_patients(train_patients, test_patients):
-    return sum(patient in train_patients for patient in test_patients)
-
-
-@shared_patients.typical
-def the_patients_themselves(train_patients, test_patients):
-    return set(train_patients) & set(test_patients)
-
-
-@shared_patients.typical
-def everybody(train_patients, test_patients):
-    return len(set(train_patients) | set(test_patients))
-
-
-@shared_patients.typical
-def yes_or_no(train_patients, test_patients):
-    return bool(set(train_patients) & set(test_patients))
-
-
-@shared_patients.typical
-def row_by_row(train_patients, test_patients):
-    return sum(a == b for a, b in zip(train_patients, test_patients, strict=False))
-
-
-@shared_patients.typical
-def a_fixed_number(train_patients, test_patients):
-    return 2
-
-
 @exercise("01.2", "a split by patient")
 def split_by_patient(split):
     patients = np.random.default_rng(12).permutation(np.repeat(_names(40), [1, 2, 3, 4] * 10))
@@ -332,52 +302,3 @@ def _mask(got: object, patients: np.ndarray) -> np.ndarray:
             more="return np.isin(patients, drawn)",
         )
     return got
-
-
-@split_by_patient.typical
-def by_image(patients, test_fraction, seed):
-    return np.random.default_rng(seed).random(len(patients)) < test_fraction
-
-
-@split_by_patient.typical
-def the_drawn_patients(patients, test_fraction, seed):
-    names = np.unique(patients)
-    return np.random.default_rng(seed).permutation(names)[: round(test_fraction * len(names))]
-
-
-@split_by_patient.typical
-def the_first_patients(patients, test_fraction, seed):
-    names = np.unique(patients)
-    return np.isin(patients, names[: round(test_fraction * len(names))])
-
-
-@split_by_patient.typical
-def another_each_time(patients, test_fraction, seed):
-    names = np.unique(patients)
-    drawn = np.random.default_rng().permutation(names)[: round(test_fraction * len(names))]
-    return np.isin(patients, drawn)
-
-
-@split_by_patient.typical
-def always_a_quarter(patients, test_fraction, seed):
-    names = np.unique(patients)
-    return np.isin(patients, np.random.default_rng(seed).permutation(names)[: len(names) // 4])
-
-
-@split_by_patient.typical
-def the_wrong_way_round(patients, test_fraction, seed):
-    names = np.unique(patients)
-    drawn = np.random.default_rng(seed).permutation(names)[: round(test_fraction * len(names))]
-    return ~np.isin(patients, drawn)
-
-
-@split_by_patient.typical
-def zeros_and_ones(patients, test_fraction, seed):
-    names = np.unique(patients)
-    drawn = np.random.default_rng(seed).permutation(names)[: round(test_fraction * len(names))]
-    return np.isin(patients, drawn).astype(int)
-
-
-@split_by_patient.typical
-def nobody(patients, test_fraction, seed):
-    return np.zeros(len(patients), bool)

@@ -46,27 +46,6 @@ def dense_layout(dense_to_torch):
         )
 
 
-@dense_layout.typical
-def only_transposed(kernel, features):
-    return kernel.T
-
-
-@dense_layout.typical
-def only_reshaped(kernel, features):
-    return kernel.reshape(kernel.shape[1], -1)
-
-
-@dense_layout.typical
-def height_and_width_confused(kernel, features):
-    units = kernel.shape[1]
-    return kernel.reshape(*features, units).transpose(3, 2, 1, 0).reshape(units, -1)
-
-
-@dense_layout.typical
-def left_as_it_was(kernel, features):
-    return kernel
-
-
 class _OneWeight:
     """A model ``w * x``, its squared error and its optimiser, as PyTorch would have them."""
 
@@ -172,75 +151,6 @@ def _complain_of_what_is_missing(log: list[str]) -> None:
             hint="PyTorch adds every new gradient to the one that is there.",
             more="optimizer.zero_grad(), before loss.backward()",
         )
-
-
-@one_step.typical
-def never_wiped(model, images, labels, criterion, optimizer):
-    loss = criterion(model(images), labels)
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-@one_step.typical
-def wiped_too_late(model, images, labels, criterion, optimizer):
-    loss = criterion(model(images), labels)
-    loss.backward()
-    optimizer.zero_grad()
-    optimizer.step()
-    return loss.item()
-
-
-@one_step.typical
-def step_first(model, images, labels, criterion, optimizer):
-    optimizer.zero_grad()
-    loss = criterion(model(images), labels)
-    optimizer.step()
-    loss.backward()
-    return loss.item()
-
-
-@one_step.typical
-def no_backward(model, images, labels, criterion, optimizer):
-    optimizer.zero_grad()
-    loss = criterion(model(images), labels)
-    optimizer.step()
-    return loss.item()
-
-
-@one_step.typical
-def no_step(model, images, labels, criterion, optimizer):
-    optimizer.zero_grad()
-    loss = criterion(model(images), labels)
-    loss.backward()
-    return loss.item()
-
-
-@one_step.typical
-def labels_first(model, images, labels, criterion, optimizer):
-    optimizer.zero_grad()
-    loss = criterion(labels, model(images))
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-@one_step.typical
-def model_not_asked(model, images, labels, criterion, optimizer):
-    optimizer.zero_grad()
-    loss = criterion(images, labels)
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-@one_step.typical
-def the_object_itself(model, images, labels, criterion, optimizer):
-    optimizer.zero_grad()
-    loss = criterion(model(images), labels)
-    loss.backward()
-    optimizer.step()
-    return loss
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -135,12 +135,6 @@ def images_that_travel(answer):
         )
 
 
-images_that_travel.typical_value("every image", 1498)
-images_that_travel.typical_value("one from each hospital", 5)
-images_that_travel.typical_value("in words", "none")
-images_that_travel.typical_value("less than nothing", -1)
-
-
 @exercise("00.2", "the share of the gap that federation closes")
 def gap_closed(share):
     got = share(0.60, 0.90, 1.00)
@@ -193,38 +187,3 @@ def gap_closed(share):
             hint="a loss is a negative share; let it be negative.",
             more="leave out max, min, abs and clip.",
         )
-
-
-@gap_closed.typical
-def the_gain_itself(alone, federated, pooled):
-    return federated - alone
-
-
-@gap_closed.typical
-def ratio_to_pooled(alone, federated, pooled):
-    return federated / pooled
-
-
-@gap_closed.typical
-def what_is_left(alone, federated, pooled):
-    return (pooled - federated) / (pooled - alone)
-
-
-@gap_closed.typical
-def in_per_cent(alone, federated, pooled):
-    return 100 * (federated - alone) / (pooled - alone)
-
-
-@gap_closed.typical
-def ratio_to_alone(alone, federated, pooled):
-    return federated / alone
-
-
-@gap_closed.typical
-def never_negative(alone, federated, pooled):
-    return max(0.0, (federated - alone) / (pooled - alone))
-
-
-@gap_closed.typical
-def a_fixed_number(alone, federated, pooled):
-    return 0.75

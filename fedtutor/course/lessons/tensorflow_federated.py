@@ -70,38 +70,6 @@ def server_step(step):
         )
 
 
-@server_step.typical
-def average_without_a_rate(weights, client_weights, num_examples, learning_rate):
-    return _average(client_weights, num_examples)
-
-
-@server_step.typical
-def everybody_alike(weights, client_weights, num_examples, learning_rate):
-    return _stepped(weights, _average(client_weights, [1, 1]), learning_rate)
-
-
-@server_step.typical
-def the_wrong_way(weights, client_weights, num_examples, learning_rate):
-    return _stepped(weights, _average(client_weights, num_examples), -learning_rate)
-
-
-@server_step.typical
-def only_the_change(weights, client_weights, num_examples, learning_rate):
-    new = _stepped(weights, _average(client_weights, num_examples), learning_rate)
-    return [a - g for g, a in zip(weights, new, strict=True)]
-
-
-@server_step.typical
-def rate_on_the_average(weights, client_weights, num_examples, learning_rate):
-    return [learning_rate * array for array in _average(client_weights, num_examples)]
-
-
-@server_step.typical
-def not_divided(weights, client_weights, num_examples, learning_rate):
-    average = _average(client_weights, num_examples)
-    return _stepped(weights, average, sum(num_examples) * learning_rate)
-
-
 @exercise("A1.2", "how many examples are in the batches?")
 def examples(count):
     batches = [(np.zeros((8, 2, 2, 1)), np.zeros(8))] * 3 + [(np.zeros((5, 2, 2, 1)), np.zeros(5))]
@@ -136,42 +104,6 @@ def examples(count):
             hint="use the batches that come in, no numbers of your own.",
             more="sum(len(labels) for images, labels in batches)",
         )
-
-
-@examples.typical
-def number_of_batches(batches):
-    return len(batches)
-
-
-@examples.typical
-def all_batches_full(batches):
-    return len(batches) * len(batches[0][1])
-
-
-@examples.typical
-def length_of_the_pairs(batches):
-    return sum(len(batch) for batch in batches)
-
-
-@examples.typical
-def number_of_pixels(batches):
-    return sum(images.size for images, _ in batches)
-
-
-@examples.typical
-def a_fixed_number(batches):
-    return 29
-
-
-def _average(client_weights, num_examples):
-    return [
-        sum(n * array for n, array in zip(num_examples, arrays, strict=True)) / sum(num_examples)
-        for arrays in zip(*client_weights, strict=True)
-    ]
-
-
-def _stepped(weights, average, rate):
-    return [g + rate * (a - g) for g, a in zip(weights, average, strict=True)]
 
 
 def _same(got, expected) -> bool:

@@ -1,0 +1,102 @@
+"""Wrong answers to the exercises of fedavg_by_hand; each must earn a hint of its own."""
+
+from __future__ import annotations
+
+from wrong import wrong
+
+from fedtutor.course.lessons.fedavg_by_hand import _weighted
+
+
+@wrong("04.1")
+def plain_mean(weights, num_examples):
+    return [sum(arrays) / len(arrays) for arrays in zip(*weights, strict=True)]
+
+
+@wrong("04.1")
+def divided_by_hospitals(weights, num_examples):
+    return [20 * array for array in _weighted(weights, num_examples)]
+
+
+@wrong("04.1")
+def not_divided(weights, num_examples):
+    return [sum(num_examples) * array for array in _weighted(weights, num_examples)]
+
+
+@wrong("04.1")
+def first_array_only(weights, num_examples):
+    return _weighted(weights, num_examples)[0]
+
+
+@wrong("04.1")
+def mean_of_all_numbers(weights, num_examples):
+    return [array.mean() for array in _weighted(weights, num_examples)]
+
+
+@wrong("04.1")
+def examples_the_wrong_way_round(weights, num_examples):
+    return _weighted(weights, num_examples[::-1])
+
+
+@wrong("04.2")
+def one_after_the_other(global_weights, hospitals, train):
+    updates = []
+    for images in hospitals:
+        global_weights = train(global_weights, images)
+        updates.append(global_weights)
+    return _weighted(updates, [len(images) for images in hospitals])
+
+
+@wrong("04.2")
+def large_as_small(global_weights, hospitals, train):
+    return _weighted([train(global_weights, images) for images in hospitals], [1, 1])
+
+
+@wrong("04.2")
+def forgets_the_update(global_weights, hospitals, train):
+    for images in hospitals:
+        train(global_weights, images)
+    return global_weights
+
+
+@wrong("04.2")
+def only_the_first(global_weights, hospitals, train):
+    return train(global_weights, hospitals[0])
+
+
+@wrong("04.2")
+def averages_the_old_model_in(global_weights, hospitals, train):
+    updates = [global_weights, *(train(global_weights, images) for images in hospitals)]
+    return _weighted(updates, [4, 2, 6])
+
+
+@wrong("04.2")
+def writes_over_the_model(global_weights, hospitals, train):
+    updates = [train(global_weights, images) for images in hospitals]
+    for array, new in zip(global_weights, _weighted(updates, [2, 6]), strict=True):
+        array[:] = new
+    return global_weights
+
+
+@wrong("04.3")
+def numbers_not_bytes(num_parameters, num_hospitals):
+    return 2 * num_parameters * num_hospitals
+
+
+@wrong("04.3")
+def up_only(num_parameters, num_hospitals):
+    return 4 * num_parameters * num_hospitals
+
+
+@wrong("04.3")
+def bits(num_parameters, num_hospitals):
+    return 64 * num_parameters * num_hospitals
+
+
+@wrong("04.3")
+def one_hospital(num_parameters, num_hospitals):
+    return 8 * num_parameters
+
+
+@wrong("04.3")
+def a_fixed_number(num_parameters, num_hospitals):
+    return 40_000
