@@ -55,8 +55,9 @@ def main_job_row() -> Row:
 
 def plain_keras(epochs: int) -> None:
     """The training steps of ``fedtutor run``: every hospital twice (alone, federated), pooled."""
-    from fedtutor.experiment import RunSettings, build_cohort
+    from fedtutor.cohort import build_cohort
     from fedtutor.model import create_model, standardise
+    from fedtutor.settings import RunSettings
     from fedtutor.training import create_optimizer
 
     settings = RunSettings(rounds=epochs)

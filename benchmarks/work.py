@@ -16,7 +16,7 @@ from fedtutor import federation
 from fedtutor.datasets.phantoms.chest import chest_phantoms
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model
-from fedtutor.training import TrainingSettings
+from fedtutor.settings import TrainingSettings
 
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3

@@ -7,8 +7,13 @@ TensorFlow is loaded only when a model is asked for.
 from __future__ import annotations
 
 import importlib
+import os
 
 __version__ = "0.1.0"
+
+# Before Flower is imported: nothing may be sent home from a hospital, or from a classroom.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_LOG_LEVEL", "ERROR")
 
 _HOME = {
     "load": "fedtutor.datasets",
@@ -21,12 +26,12 @@ _HOME = {
     "create_model": "fedtutor.model",
     "predict": "fedtutor.model",
     "Trainer": "fedtutor.compiled_training",
-    "TrainingSettings": "fedtutor.training",
+    "TrainingSettings": "fedtutor.settings",
     "weighted_average": "fedtutor.aggregation",
     "plain_mean": "fedtutor.aggregation",
     "evaluate": "fedtutor.evaluation",
     "grad_cam": "fedtutor.gradcam",
-    "RunSettings": "fedtutor.experiment",
+    "RunSettings": "fedtutor.settings",
     "run_experiment": "fedtutor.experiment",
     "FedtutorError": "fedtutor.errors",
 }

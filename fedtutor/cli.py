@@ -4,76 +4,34 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from fedtutor import __version__
 from fedtutor.errors import FederationError, FedtutorError
+from fedtutor.output import LAST_GOOD, check_writable, save_model
+from fedtutor.settings import RunSettings, ServerSettings, TrainingSettings, settings_in
 
 STOPPED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 """Exit codes; 130 is what a shell expects of a program stopped by Ctrl-C."""
 
-EPILOG = """examples:
+DEPLOY = {"hospitals": 3, "rounds": 3, "size": 32, "round_timeout": 180.0, "patience": 10.0}
+"""Other defaults for ``fedtutor deploy``: who is gone from one machine will not come back."""
+
+RUN_EXAMPLES = """examples:
   fedtutor run                                   five synthetic hospitals, about a minute
-  fedtutor run --size 128                        the same, with images of the mission's size
+  fedtutor run --size 128                        the same, with images of 128 pixels
   fedtutor run --partition dirichlet --alpha 0.1 hospitals that see almost one class each
   fedtutor run --dataset ~/xrays --partition by:view
 """
 
 
-RUN_OPTIONS = {
-    "--dataset": (
-        str,
-        "chest-phantoms",
-        "NAME_OR_PATH",
-        "a name from 'fedtutor datasets', an .npz file or a folder",
-    ),
-    "--task": (
-        str,
-        None,
-        "TEXT",
-        "what to learn, where a set can be asked more than one thing (see 'fedtutor datasets')",
-    ),
-    "--hospitals": (int, None, "N", "how many (default: 5; with by:COLUMN one for each value)"),
-    "--partition": (
-        str,
-        None,
-        "SCHEME",
-        "iid, dirichlet, shards, quantity or by:COLUMN, such as by:view "
-        "(default: by:hospital if the set knows its hospitals, else dirichlet)",
-    ),
-    "--alpha": (
-        float,
-        0.5,
-        "X",
-        "evenness of dirichlet and quantity: 0.1 very uneven, 100 nearly even",
-    ),
-    "--rounds": (int, 12, "N", "rounds of federation"),
-    "--local-epochs": (int, 1, "N", "passes a hospital makes over its own images in a round"),
-    "--strategy": (
-        str,
-        "fedavg",
-        "NAME",
-        "how the server averages: fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, "
-        "fedmedian, fedtrimmedavg, krum, multikrum or bulyan",
-    ),
-    "--size": (int, None, "PIXELS", "side of the images (default: the set's own)"),
-    "--seed": (int, 0, "N", "of everything random"),
-    "--optimizer": (str, "adam", "NAME", "adam, sgd or momentum"),
-    "--learning-rate": (float, 1e-3, "X", "step size"),
-    "--schedule": (str, "constant", "NAME", "step size over the rounds: constant or cosine"),
-    "--batch-size": (int, 8, "N", "images in a gradient step"),
-    "--min-hospitals": (int, 1, "N", "stop if fewer send a usable update in a round"),
-    "--out": (Path, Path("fedtutor-run"), "DIR", "folder for the results"),
-}
-"""Each option of ``fedtutor run``: type, default, placeholder, help."""
-
-
 def build_parser() -> argparse.ArgumentParser:
-    """The command line; ``fedtutor COMMAND --help`` shows what it says."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="fedtutor",
         description="Learn federated learning on medical images. It teaches; it does not diagnose.",
@@ -100,37 +58,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(commands) -> None:
+def _add_run(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         help="train hospitals alone, federated and pooled, and compare them",
         description="Train each hospital alone, all of them federated, and one model on the\n"
         "pooled images, each image seen equally often; test all on patients that none\n"
         "of them saw; write summary.json, report.html and the global model, model.keras.",
-        epilog=EPILOG,
+        epilog=RUN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_options(run, RUN_OPTIONS)
+    _add_settings(run, (RunSettings, TrainingSettings))
+    _add_out(run, "folder for the results")
 
 
-def _add_options(parser: argparse.ArgumentParser, options: dict) -> None:
-    for name, (kind, default, metavar, text) in options.items():
-        if default is not None and "default" not in text:
-            text += " (default: %(default)s)"
-        parser.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
-
-
-DEPLOY_OPTIONS = RUN_OPTIONS | {
-    "--hospitals": (int, 3, "N", "how many processes play a hospital"),
-    "--rounds": (int, 3, "N", "rounds of federation"),
-    "--size": (int, 32, "PIXELS", "side of the images"),
-    "--out": (Path, Path("fedtutor-run"), "DIR", "folder for results, logs and keys"),
-    "--round-timeout": (float, 180.0, "SECONDS", "how long a round waits for updates"),
-    "--patience": (float, 10.0, "SECONDS", "how long it waits for hospitals not connected"),
-}
-
-
-def _add_deploy(commands) -> None:
+def _add_deploy(commands: Any) -> None:
     deploy = commands.add_parser(
         "deploy",
         help="rehearse a deployment: a server and hospitals as processes, over TLS",
@@ -144,7 +86,9 @@ def _add_deploy(commands) -> None:
         "  fedtutor deploy --dataset ~/xrays --size 64    images of your own\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_options(deploy, DEPLOY_OPTIONS)
+    _add_settings(deploy, (RunSettings, TrainingSettings), DEPLOY)
+    _add_settings(deploy, (ServerSettings,), DEPLOY, only=("round_timeout", "patience"))
+    _add_out(deploy, "folder for results, logs and keys")
     deploy.add_argument(
         "--kill-one",
         action="store_true",
@@ -152,15 +96,57 @@ def _add_deploy(commands) -> None:
     )
 
 
+def _add_settings(
+    parser: argparse.ArgumentParser,
+    classes: Sequence[type],
+    defaults: Mapping[str, Any] = {},
+    only: Sequence[str] = (),
+) -> None:
+    """Make an option of each setting, with its type, default and help."""
+    for one in (one for cls in classes for one in settings_in(cls)):
+        if only and one.name not in only:
+            continue
+        text, default = one.metadata["help"], defaults.get(one.name, one.default)
+        if default is not None:
+            text = text.split(" (default: ")[0] + " (default: %(default)s)"
+        parser.add_argument(
+            f"--{one.name.replace('_', '-')}",
+            type=one.metadata["kind"],
+            default=default,
+            metavar=one.metadata["metavar"],
+            help=text,
+        )
+
+
+def _add_out(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("fedtutor-run"),
+        metavar="DIR",
+        help=f"{text} (default: %(default)s)",
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> RunSettings:
+    """Return the settings that the options of ``run`` and ``deploy`` ask for."""
+
+    def given(cls: type) -> dict[str, Any]:
+        return {one.name: getattr(arguments, one.name) for one in settings_in(cls)}
+
+    training = TrainingSettings(**given(TrainingSettings))
+    return RunSettings(**given(RunSettings), training=training)
+
+
 PART_HELP = "which part, may be given several times; 'fedtutor datasets' lists them"
 
 
-def _add_fetch(commands) -> None:
+def _add_fetch(commands: Any) -> None:
     fetch = commands.add_parser(
         "fetch",
         help="bring a data set here",
         description="Download a data set, check it and unpack it. What is here is not fetched\n"
-        "again, what was begun is gone on with. With FEDTUTOR_MIRROR, a folder or an\n"
+        "again, and a partial download is resumed. With FEDTUTOR_MIRROR, a folder or an\n"
         "address, files come from there and are checked just the same.",
         epilog="examples:\n"
         "  fedtutor fetch pneumoniamnist                    4 MB\n"
@@ -182,7 +168,7 @@ def _add_fetch(commands) -> None:
     )
 
 
-def _add_mirror(commands) -> None:
+def _add_mirror(commands: Any) -> None:
     mirror = commands.add_parser(
         "mirror",
         help="prepare a copy of data sets for a class",
@@ -200,63 +186,47 @@ def _add_mirror(commands) -> None:
     mirror.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
 
 
-def _settings(arguments: argparse.Namespace):
-    from fedtutor.experiment import RunSettings
-    from fedtutor.training import TrainingSettings
-
-    return RunSettings(
-        dataset=arguments.dataset,
-        task=arguments.task,
-        hospitals=arguments.hospitals,
-        partition=arguments.partition,
-        alpha=arguments.alpha,
-        rounds=arguments.rounds,
-        local_epochs=arguments.local_epochs,
-        strategy=arguments.strategy,
-        size=arguments.size,
-        seed=arguments.seed,
-        min_hospitals=arguments.min_hospitals,
-        training=TrainingSettings(
-            optimizer=arguments.optimizer,
-            learning_rate=arguments.learning_rate,
-            batch_size=arguments.batch_size,
-            schedule=arguments.schedule,
-        ),
-    )
-
-
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.console import LiveProgress, print_table
-    from fedtutor.experiment import run_experiment
-    from fedtutor.report import page as report
+    from fedtutor.experiment import Experiment
+    from fedtutor.report import page
 
     settings = _settings(arguments)
-    report.check_writable(arguments.out)
-    last_good = _LastGood(arguments.out)
-    try:
-        with LiveProgress(console) as progress:
-            outcome = run_experiment(settings, progress, on_global_model=last_good.keep)
+    check_writable(arguments.out)
+    with LiveProgress(console) as progress:
+        experiment = Experiment(settings, progress)
+        try:
+            outcome = experiment.run()
             progress.stage("writing the report")
-            report.write(outcome, last_good.model, arguments.out)
-    except FederationError as error:
-        if not last_good.round:
-            raise
-        print(f"fedtutor: {error}\n{last_good.save()}", file=sys.stderr)
-        return STOPPED
-    except KeyboardInterrupt:
-        print("\nfedtutor: stopped; no report was written.", file=sys.stderr)
-        if last_good.round:
-            print(last_good.save(), file=sys.stderr)
-        return INTERRUPTED
+            page.write(outcome, arguments.out)
+        except (FederationError, KeyboardInterrupt) as error:
+            last_good = experiment.last_good
+            if isinstance(error, FederationError) and not last_good:
+                raise
+            progress.close()
+            return _say_stopped(error, last_good, arguments.out)
     print_table(outcome.summary, console)
-    console.print(report.verdict(outcome.summary))
+    console.print(page.conclusion(outcome.summary))
     for name in ("report.html", "summary.json", "model.keras"):
         console.print(f"  {arguments.out / name}", soft_wrap=True, highlight=False)
     return 0
 
 
+def _say_stopped(error: BaseException, last_good: tuple[int, Any] | None, folder: Path) -> int:
+    """Say why a run ended early, keep its last good model, and return the exit code."""
+    interrupted = isinstance(error, KeyboardInterrupt)
+    reason = "stopped; no report was written." if interrupted else str(error)
+    print(f"fedtutor: {reason}", file=sys.stderr)
+    if last_good:
+        server_round, model = last_good
+        save_model(model, folder / LAST_GOOD)
+        kept = f"The global model of round {server_round} is kept in {folder / LAST_GOOD}."
+        print(kept, file=sys.stderr)
+    return INTERRUPTED if interrupted else STOPPED
+
+
 def _deploy(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.deployment.job import LAST_GOOD, deploy
+    from fedtutor.deployment.job import deploy
 
     def tell(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -277,31 +247,10 @@ def _deploy(arguments: argparse.Namespace, console: Console) -> int:
         if kept.exists():
             print(f"The last good global model is {kept}.", file=sys.stderr)
         return INTERRUPTED if stopped else STOPPED
-    tell(f"AUC {summary['auc']['fedavg']:.3f} on the central test set")
+    tell(f"AUC {summary['auc']['federated']:.3f} on the central test set")
     for name in ("summary.json", "global-model.keras"):
         tell(f"  {arguments.out / name}")
     return 0
-
-
-class _LastGood:
-    """The global model after the last whole round, for when the run does not end."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.model = None
-        self.round = 0
-        self._weights = None
-
-    def keep(self, model, server_round: int) -> None:
-        self.model, self.round, self._weights = model, server_round, model.get_weights()
-
-    def save(self) -> str:
-        from fedtutor.report import page as report
-
-        path = self._folder / "last-good-model.keras"
-        self.model.set_weights(self._weights)
-        report.save_model(self.model, path)
-        return f"The global model of round {self.round} is kept in {path}."
 
 
 def _check(arguments: argparse.Namespace, console: Console) -> int:
@@ -329,7 +278,8 @@ def _datasets(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets import DATASETS, data_folder
 
     table = Table()
-    for column in ("name", "what", "tasks or classes", "images", "pixels", "licence", "parts"):
+    table.add_column("name", no_wrap=True)  # is to be typed
+    for column in ("what", "tasks or classes", "images", "pixels", "licence", "parts"):
         table.add_column(column)
     table.add_column("here")
     for info in DATASETS.values():

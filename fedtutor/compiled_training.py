@@ -10,7 +10,8 @@ import numpy as np
 
 from fedtutor.images import MedicalImages
 from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label, predict
-from fedtutor.training import TrainingSettings, check_head, epoch_order, loss_function
+from fedtutor.settings import TrainingSettings
+from fedtutor.training import check_head, epoch_order, loss_function
 
 if TYPE_CHECKING:
     import keras

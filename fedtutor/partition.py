@@ -13,6 +13,7 @@ import pandas as pd
 
 from fedtutor.errors import PartitionError
 from fedtutor.images import MedicalImages, count_classes, patients_of
+from fedtutor.settings import check_alpha
 
 SCHEMES = ("iid", "dirichlet", "shards", "quantity", "by:COLUMN")
 AGE_BANDS = {"0-17": 0, "18-39": 18, "40-64": 40, "65+": 65}
@@ -310,11 +311,3 @@ def _halve_largest(
         number += 1
     half = len(members) // 2
     return groups | {largest: members[half:], f"{base} #{number}": members[:half]}
-
-
-def check_alpha(alpha: float) -> None:
-    """Raise :class:`PartitionError` unless alpha is a finite number above 0."""
-    if not (alpha > 0 and np.isfinite(alpha)):
-        raise PartitionError(
-            f"alpha must be a number above 0 (0.1 is very uneven, 100 nearly even); got {alpha}."
-        )

@@ -5,76 +5,91 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from fedtutor.evaluation import bootstrap_aucs, evaluate, interval
+from fedtutor.cohort import Cohort
+from fedtutor.evaluation import Evaluation, bootstrap_aucs, evaluate, interval
 from fedtutor.images import patients_of
 from fedtutor.partition import label_divergence, own_test_images
-
-if TYPE_CHECKING:
-    from fedtutor.experiment import Cohort, RunSettings
+from fedtutor.settings import RunSettings
 
 PACKAGES = ("tensorflow", "keras", "flwr", "numpy", "scikit-learn", "pandas")
 
 
-def compare(cohort: Cohort, probabilities: dict[str, np.ndarray], seed: int) -> dict:
-    """The parts of the summary that compare the models on the central test set."""
+def compare(cohort: Cohort, probabilities: dict[str, np.ndarray], seed: int) -> dict[str, Any]:
+    """Compare the models on the central test set.
+
+    Parameters
+    ----------
+    cohort : the data of the run.
+    probabilities : float (images, classes) by each model: "federated", "pooled", "local 0", ...
+    seed : of the bootstrap.
+
+    Returns
+    -------
+    Parts of the summary: a row a hospital; AUC, accuracy and AUC by class of the models called
+    "federated", "pooled", "local_best" (the best hospital alone) and "local_mean" (the mean over
+    the hospitals alone); and 95 % intervals of AUC and of gains in AUC.
+    """
     test = cohort.test
-    names = [f"local {k}" for k in range(len(cohort.hospitals))]
+    alone = [f"local {k}" for k in range(len(cohort.hospitals))]
     single = {name: evaluate(p, test.labels) for name, p in probabilities.items()}
     samples = {
         name: bootstrap_aucs(p, test.labels, patients=patients_of(test), seed=seed)
         for name, p in probabilities.items()
     }
-    best = max(names, key=lambda name: single[name].auc)
-    local_samples = np.mean([samples[name] for name in names], axis=0)
-    by_key = {"pooled": "pooled", "fedavg": "fedavg", "local_best": best}
+    best = max(alone, key=lambda name: single[name].auc)
+    shown = {"pooled": "pooled", "federated": "federated", "local_best": best}
+
+    def of_each(score: str) -> dict[str, Any]:
+        found = {key: getattr(single[name], score) for key, name in shown.items()}
+        return found | {"local_mean": np.mean([getattr(single[n], score) for n in alone], axis=0)}
+
+    local_samples = np.mean([samples[name] for name in alone], axis=0)
     return {
         "hospitals": _hospital_rows(cohort, probabilities, single),
-        "auc": {key: single[name].auc for key, name in by_key.items()}
-        | {"local_mean": float(np.mean([single[name].auc for name in names]))},
-        "accuracy": {key: single[name].accuracy for key, name in by_key.items()}
-        | {"local_mean": float(np.mean([single[name].accuracy for name in names]))},
-        "class_auc": {key: single[name].class_aucs for key, name in by_key.items()}
-        | {"local_mean": np.mean([single[name].class_aucs for name in names], axis=0)},
-        "auc_interval": {key: interval(samples[name]) for key, name in by_key.items()}
+        "auc": of_each("auc"),
+        "accuracy": of_each("accuracy"),
+        "class_auc": of_each("class_aucs"),
+        "auc_interval": {key: interval(samples[name]) for key, name in shown.items()}
         | {"local_mean": interval(local_samples)},
         "auc_gain": {
-            "fedavg_over_local_mean": interval(samples["fedavg"] - local_samples),
-            "pooled_over_fedavg": interval(samples["pooled"] - samples["fedavg"]),
+            "federated_over_local_mean": interval(samples["federated"] - local_samples),
+            "pooled_over_federated": interval(samples["pooled"] - samples["federated"]),
         },
     }
 
 
-def _hospital_rows(cohort: Cohort, probabilities: dict, single: dict) -> list[dict]:
-    test = cohort.test
-    rows = []
+def describe_hospitals(cohort: Cohort) -> list[dict[str, Any]]:
+    """Return a row a hospital: number, name, how many images, and of which classes."""
     counts = cohort.partition.class_counts(cohort.train)
-    for k, name in enumerate(cohort.partition.names):
-        own = own_test_images(cohort.scheme, name, test)
-        own_auc = {
-            model: evaluate(probabilities[model][own], test.labels[own]).auc if own.any() else None
-            for model in (f"local {k}", "fedavg")
-        }
-        rows.append(
-            {
-                "id": k,
-                "name": name,
-                "num_examples": len(cohort.hospitals[k]),
-                "class_counts": counts[k],
-                "auc_local": single[f"local {k}"].auc,
-                "auc_fedavg": single["fedavg"].auc,
-                "num_own_test_images": int(own.sum()),
-                "auc_local_own_test": own_auc[f"local {k}"],
-                "auc_fedavg_own_test": own_auc["fedavg"],
-            }
-        )
+    return [
+        {"id": k, "name": name, "num_examples": len(images), "class_counts": counts[k]}
+        for k, (name, images) in enumerate(zip(cohort.names, cohort.hospitals, strict=True))
+    ]
+
+
+def _hospital_rows(
+    cohort: Cohort, probabilities: dict[str, np.ndarray], single: dict[str, Evaluation]
+) -> list[dict[str, Any]]:
+    rows = describe_hospitals(cohort)
+    for k, row in enumerate(rows):
+        own = own_test_images(cohort.scheme, row["name"], cohort.test)
+        row["num_own_test_images"] = int(own.sum())
+        for key, model in (("auc_local", f"local {k}"), ("auc_federated", "federated")):
+            row[key] = single[model].auc
+            row[f"{key}_own_test"] = (
+                evaluate(probabilities[model][own], cohort.test.labels[own]).auc
+                if own.any()
+                else None
+            )
     return rows
 
 
-def describe(settings: RunSettings, cohort: Cohort) -> dict:
+def describe(settings: RunSettings, cohort: Cohort) -> dict[str, Any]:
+    """Return what was asked for and on which data it was run."""
     data = cohort.train
     return {
         "dataset": data.name,
@@ -99,13 +114,13 @@ def describe(settings: RunSettings, cohort: Cohort) -> dict:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
+    """Return the versions of Python and of the packages that numbers depend on."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **found}
 
 
-def plain(value):
-    """The value in JSON's types: arrays as lists, NaN as None."""
+def plain(value: Any) -> Any:
+    """Return the value in JSON's types: arrays as lists, NaN as None."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,48 +16,10 @@ import numpy as np
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 from fedtutor.model import is_multi_label, load_keras, standardise
+from fedtutor.settings import TrainingSettings
 
 if TYPE_CHECKING:
     import keras
-
-OPTIMIZERS = ("adam", "sgd", "momentum")
-SCHEDULES = ("constant", "cosine")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a hospital trains.
-
-    Attributes
-    ----------
-    optimizer : "adam" (Kingma & Ba 2015), "sgd" or "momentum" (SGD with momentum 0.9).
-    learning_rate : step size, > 0.
-    batch_size : images a gradient step, >= 1; the last batch of an epoch may be smaller.
-    proximal_mu : weight of FedProx's pull towards the weights the hospital was sent
-        (Li et al. 2020, eq. 2); 0 is plain training.
-    schedule : "constant", or "cosine" to lower the step size from round to round, see
-        :func:`learning_rate_at`.
-    """
-
-    optimizer: str = "adam"
-    learning_rate: float = 2e-3
-    batch_size: int = 8
-    proximal_mu: float = 0.0
-    schedule: str = "constant"
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise DataError(
-                f"unknown optimizer {self.optimizer!r}; known: {', '.join(OPTIMIZERS)}."
-            )
-        if not 0 < self.learning_rate < math.inf:
-            raise DataError(f"learning_rate must be above 0; got {self.learning_rate}.")
-        if self.schedule not in SCHEDULES:
-            raise DataError(f"unknown schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}.")
-        if self.batch_size < 1:
-            raise DataError(f"batch_size must be at least 1; got {self.batch_size}.")
-        if self.proximal_mu < 0:
-            raise DataError(f"proximal_mu must be 0 or more; got {self.proximal_mu}.")
 
 
 def create_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:

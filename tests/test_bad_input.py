@@ -144,8 +144,8 @@ def test_an_alpha_of_zero_even_where_no_alpha_is_used(refusal, xrays):
         ("--hospitals", "hospitals must be at least 1; got 0"),
         ("--local-epochs", "local epochs must be at least 1; got 0"),
         ("--min-hospitals", "min hospitals must be at least 1; got 0"),
-        ("--batch-size", "batch_size must be at least 1; got 0"),
-        ("--learning-rate", "learning_rate must be above 0; got 0"),
+        ("--batch-size", "batch size must be at least 1; got 0"),
+        ("--learning-rate", "learning rate must be above 0; got 0"),
         ("--size", "size must be at least 1 pixel; got 0"),
     ],
 )

@@ -15,11 +15,13 @@ import pandas as pd
 import pytest
 
 from fedtutor.cli import main
+from fedtutor.cohort import build_cohort
 from fedtutor.compiled_training import Trainer
 from fedtutor.evaluation import auc
-from fedtutor.experiment import RunSettings, build_cohort, run_experiment
+from fedtutor.experiment import run_experiment
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.model import load_keras, predict
+from fedtutor.settings import RunSettings
 from fedtutor.summary import plain
 
 SMALL = ["--size", "28", "--rounds", "2", "--batch-size", "32"]
@@ -47,13 +49,13 @@ def test_the_summary_says_all_that_was_promised(finished):
     assert summary["synthetic"] is True
     assert summary["partition"] == "by:hospital"
     assert len(summary["hospitals"]) == 5
-    keys = {"pooled", "fedavg", "local_mean", "local_best"}
+    keys = {"pooled", "federated", "local_mean", "local_best"}
     assert set(summary["auc"]) == set(summary["accuracy"]) == set(summary["auc_interval"]) == keys
     for row in summary["hospitals"]:
         assert sum(row["class_counts"]) == row["num_examples"]
         assert 0 <= row["auc_local"] <= 1
-        assert row["auc_fedavg"] == summary["auc"]["fedavg"]
-        assert 0 <= row["auc_fedavg_own_test"] <= 1
+        assert row["auc_federated"] == summary["auc"]["federated"]
+        assert 0 <= row["auc_federated_own_test"] <= 1
     assert sum(row["num_examples"] for row in summary["hospitals"]) == summary["num_train"]
     local = [row["auc_local"] for row in summary["hospitals"]]
     assert summary["auc"]["local_mean"] == pytest.approx(np.mean(local))
@@ -61,7 +63,7 @@ def test_the_summary_says_all_that_was_promised(finished):
     for key, (low, high) in summary["auc_interval"].items():
         assert low <= summary["auc"][key] <= high
     assert [row["round"] for row in summary["rounds"]] == [0, 1, 2]
-    assert summary["rounds"][-1]["auc"] == summary["auc"]["fedavg"]
+    assert summary["rounds"][-1]["auc"] == summary["auc"]["federated"]
     assert {
         "pointing_game",
         "pointing_game_hirescam",
@@ -85,7 +87,7 @@ def test_the_saved_model_is_the_one_that_was_scored(finished):
     model = load_keras().models.load_model(folder / "model.keras")
     cohort = build_cohort(RunSettings(size=28))
     again = auc(predict(model, cohort.test.images), cohort.test.labels)
-    assert again == pytest.approx(summary["auc"]["fedavg"], abs=1e-6)
+    assert again == pytest.approx(summary["auc"]["federated"], abs=1e-6)
 
 
 def test_the_report_needs_no_other_file_and_describes_its_figures(finished):
@@ -97,7 +99,7 @@ def test_the_report_needs_no_other_file_and_describes_its_figures(finished):
         assert 'src="data:image/png;base64,' in image
         assert len(re.search(r'alt="([^"]*)"', image).group(1)) > 30
     assert not re.search(r'(src|href)="(?!data:)', page)
-    assert f"{summary['auc']['fedavg']:.3f}" in page
+    assert f"{summary['auc']['federated']:.3f}" in page
     assert "synthetic" in page
     assert "does not diagnose" in page
     for row in summary["hospitals"]:
@@ -246,7 +248,7 @@ def several_findings(planted, request, tmp_path_factory):
         return data
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedtutor.experiment.load", load)
+        patch.setattr("fedtutor.cohort.load", load)
         arguments = ["--task", "findings", "--hospitals", "3", "--rounds", "4", "--alpha", "1"]
         assert main(["run", *arguments, "--out", str(folder)]) == 0
     return folder, json.loads((folder / "summary.json").read_text()), asked
@@ -256,7 +258,7 @@ def test_several_findings_are_learned_and_scored_one_by_one(several_findings):
     _, summary, asked = several_findings
     assert [options["task"] for options in asked] == [summary["task"]] == ["findings"]
     assert summary["multi_label"] is True
-    assert summary["auc"]["fedavg"] > 0.8
+    assert summary["auc"]["federated"] > 0.8
     assert set(summary["class_auc"]) == set(summary["auc"])
     for key, aucs in summary["class_auc"].items():
         assert aucs[3] is None
@@ -271,7 +273,7 @@ def test_the_report_has_a_row_for_each_finding_and_says_what_it_leaves_out(sever
     page = (folder / "report.html").read_text()
     assert len(re.findall(r"<img [^>]*>", page)) == 6
     for k, name in enumerate(CORNERS):
-        fedavg = summary["class_auc"]["fedavg"][k]
+        fedavg = summary["class_auc"]["federated"][k]
         row = re.search(rf"<tr><td>{name}</td>.*?</tr>", page).group()
         assert f"<td>{'–' if fedavg is None else f'{fedavg:.3f}'}</td>" in row
     assert "<title>fedtutor: planted, findings</title>" in page
@@ -281,12 +283,12 @@ def test_the_report_has_a_row_for_each_finding_and_says_what_it_leaves_out(sever
 
 def test_heat_maps_ask_for_a_finding_that_is_there(planted):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedtutor.experiment.load", lambda *_, **__: planted)
+        patch.setattr("fedtutor.cohort.load", lambda *_, **__: planted)
         outcome = run_experiment(RunSettings(rounds=4, hospitals=2, partition="iid"))
     test, shown = outcome.cohort.test, outcome.explained
     assert len(shown.indices) == 6
     assert test.labels[shown.indices, shown.classes].all()
-    likeliest = np.where(test.labels, outcome.probabilities["fedavg"], -1).argmax(axis=1)
+    likeliest = np.where(test.labels, outcome.probabilities["federated"], -1).argmax(axis=1)
     assert np.array_equal(shown.classes, likeliest[shown.indices])
     assert len(set(shown.classes)) == 3
     scores = outcome.summary["grad_cam"]

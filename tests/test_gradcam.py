@@ -7,7 +7,7 @@ from fedtutor import gradcam
 from fedtutor.compiled_training import Trainer
 from fedtutor.errors import DataError
 from fedtutor.model import create_model, load_keras, standardise
-from fedtutor.training import TrainingSettings
+from fedtutor.settings import TrainingSettings
 
 
 @pytest.fixture(scope="module")

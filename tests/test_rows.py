@@ -11,7 +11,7 @@ from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.model import create_model, predict
 from fedtutor.partition import partition
 from fedtutor.rows import Rows
-from fedtutor.training import TrainingSettings
+from fedtutor.settings import TrainingSettings
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from sklearn.metrics import log_loss
 from fedtutor.compiled_training import FusedOptimizer, Trainer, trainer_for
 from fedtutor.errors import DataError
 from fedtutor.model import create_model, is_multi_label, predict
+from fedtutor.settings import OPTIMIZERS, TrainingSettings
 from fedtutor.training import (
-    OPTIMIZERS,
-    TrainingSettings,
     create_optimizer,
     epoch_order,
     fit_keras,

@@ -10,73 +10,25 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedtutor import federation
+from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment.hospital_file import read_images
 from fedtutor.errors import DataError, FederationError
-from fedtutor.experiment import Cohort, RunSettings, build_cohort
-from fedtutor.images import MedicalImages
-from fedtutor.training import TrainingSettings
+from fedtutor.evaluation import Evaluation, bootstrap_aucs, evaluate, interval
+from fedtutor.images import MedicalImages, patients_of
+from fedtutor.model import Weights, create_model, predict
+from fedtutor.output import LAST_GOOD, save_model
+from fedtutor.settings import RunSettings, ServerSettings, settings_of
+from fedtutor.summary import plain
 
-PROGRESS, LAST_GOOD = "progress.jsonl", "last-good-model.keras"
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """The part of the run config that is about the server and not about the experiment.
-
-    Attributes
-    ----------
-    test_data : the file of the central test set; "" to deal the data set out here, too.
-    out : an absolute folder for the progress and the last good model; "" for none.
-    round_timeout : seconds a round waits for replies.
-    patience : seconds it waits for hospitals that are not connected.
-    max_update_ratio : an update longer than so many times the round's median one is left out.
-    """
-
-    test_data: str = ""
-    out: str = ""
-    round_timeout: float = 600.0
-    patience: float = 120.0
-    max_update_ratio: float = 10.0
-
-
-def run_config(settings: RunSettings, server: ServerSettings) -> dict[str, str | int | float]:
-    """Both as a Flower run config, where what is not given is "" or 0."""
-    return {
-        "dataset": str(settings.dataset),
-        "task": settings.task or "",
-        "hospitals": settings.hospitals or 0,
-        "partition": settings.partition or "",
-        "size": settings.size or 0,
-        **{
-            name.replace("_", "-"): getattr(settings, name)
-            for name in ("alpha", "rounds", "local_epochs", "strategy", "seed", "min_hospitals")
-        },
-        **{
-            name.replace("_", "-"): getattr(settings.training, name)
-            for name in ("optimizer", "learning_rate", "batch_size", "schedule")
-        },
-        **{name.replace("_", "-"): value for name, value in vars(server).items()},
-    }
-
-
-def settings_of(config: dict) -> tuple[RunSettings, ServerSettings]:
-    """The other way round, from a run config."""
-    given = {name.replace("-", "_"): value for name, value in config.items()}
-    server = {name: given.pop(name) for name in vars(ServerSettings())}
-    training = {
-        name: given.pop(name) for name in ("optimizer", "learning_rate", "batch_size", "schedule")
-    }
-    for name in ("task", "hospitals", "partition", "size"):
-        given[name] = given[name] or None
-    return RunSettings(**given, training=TrainingSettings(**training)), ServerSettings(**server)
+PROGRESS = "progress.jsonl"
 
 
 @lru_cache(maxsize=2)
@@ -90,7 +42,7 @@ def _own_images(path: str, size: int | None) -> MedicalImages:
 
 
 def images_of(context: Context) -> MedicalImages:
-    """A hospital's images: its own file, or its share of the data set that all can deal out."""
+    """Return a hospital's images: its own file, or its share of the data set that all can deal out."""
     settings, _ = settings_of(context.run_config)
     if "data" in context.node_config:
         return _own_images(str(context.node_config["data"]), settings.size)
@@ -98,7 +50,7 @@ def images_of(context: Context) -> MedicalImages:
 
 
 def name_of(context: Context) -> str:
-    """What its SuperNode calls a hospital, or the name of its share."""
+    """Return what its SuperNode calls a hospital, or the name of its share."""
     if "name" in context.node_config:
         return str(context.node_config["name"])
     if "data" in context.node_config:
@@ -140,23 +92,16 @@ def main(grid: Grid, context: Context) -> None:
     test = _test_images(settings, server)
     count = settings.hospitals or len(_cohort(settings).hospitals)
     journal = Journal(settings, test, Path(server.out) if server.out else None)
-    strategy = federation.make_strategy(
-        settings.strategy,
-        count,
-        min_train_nodes=settings.min_hospitals,
-        min_available_nodes=settings.min_hospitals,
-    )
     app = federation.make_server_app(
         journal.model.get_weights(),
-        strategy,
-        num_rounds=settings.rounds,
-        config=federation.train_config(
-            settings.training,
-            num_rounds=settings.rounds,
-            local_epochs=settings.local_epochs,
-            seed=settings.seed,
-            class_names=test.class_names,
+        federation.strategy_for(
+            settings,
+            count,
+            min_train_nodes=settings.min_hospitals,
+            min_available_nodes=settings.min_hospitals,
         ),
+        num_rounds=settings.rounds,
+        config=federation.run_train_config(settings, test.class_names),
         min_hospitals=settings.min_hospitals,
         timeout=server.round_timeout,
         on_reply=journal.on_reply,
@@ -191,17 +136,15 @@ class Journal:
 
     Parameters
     ----------
+    settings : of the run.
     test : the central test set, of patients of no hospital.
     folder : where to keep the progress and the last good model; None for nowhere.
     """
 
     def __init__(self, settings: RunSettings, test: MedicalImages, folder: Path | None) -> None:
-        from fedtutor.model import create_model
-
         self._settings, self._test, self._folder = settings, test, folder
         self._start = time.monotonic()
-        self._rounds: list[dict] = []
-        self._left_out: list[dict] = []
+        self._log = federation.RoundLog(self._score)
         self.model = create_model(
             test.image_shape,
             len(test.class_names),
@@ -210,46 +153,30 @@ class Journal:
         )
 
     def tell(self, line: str) -> None:
+        """Print a line and note it."""
         self.note("waiting", text=line)
         print(line, flush=True)
 
     def on_reply(self, server_round: int, hospital: str, metrics: dict) -> None:
+        """Note a hospital's sound update."""
         self.note("reply", round=server_round, hospital=hospital, metrics=metrics)
 
-    def on_round(self, server_round: int, weights, grid) -> dict[str, float]:
+    def on_round(
+        self, server_round: int, weights: Weights, grid: federation.GuardedGrid
+    ) -> dict[str, float]:
         """Judge the new global model, keep it, and say a line."""
-        from fedtutor.evaluation import evaluate
-        from fedtutor.model import predict
-        from fedtutor.report.page import save_model
-
-        self.model.set_weights(weights)
-        scores = evaluate(predict(self.model, self._test.images), self._test.labels)
-        traffic = grid.traffic.get(server_round, federation.Traffic())
+        metrics = self._log.on_round(server_round, weights, grid)
         if self._folder and server_round:
             save_model(self.model, self._folder / LAST_GOOD)
-        self._left_out = [vars(out) for out in grid.left_out]
-        row = {
-            "round": server_round,
-            "auc": scores.auc,
-            "accuracy": scores.accuracy,
-            "loss": scores.loss,
-            "bytes_down": traffic.bytes_down,
-            "bytes_up": traffic.bytes_up,
-            "hospitals": len(traffic.hospitals),
-        }
-        self._rounds.append(row)
-        missed = [out for out in self._left_out if out["round"] == server_round]
+        row, traffic = self._log.rounds[-1], grid.traffic.get(server_round, federation.Traffic())
+        missed = [out for out in self._log.left_out if out["round"] == server_round]
         self.note("round", **row, names=traffic.hospitals, left_out=missed)
         if server_round:
             print(say_round(row, missed, self._settings.rounds), flush=True)
-        return {"auc": scores.auc, "loss": scores.loss}
+        return metrics
 
     def end(self) -> None:
         """Score the last global model in full; the last line of the journal."""
-        from fedtutor.evaluation import bootstrap_aucs, evaluate, interval
-        from fedtutor.images import patients_of
-        from fedtutor.model import predict
-
         probabilities = predict(self.model, self._test.images)
         scores = evaluate(probabilities, self._test.labels)
         samples = bootstrap_aucs(
@@ -260,29 +187,31 @@ class Journal:
         )
         self.note(
             "end",
-            auc={"fedavg": scores.auc},
-            accuracy={"fedavg": scores.accuracy},
-            class_auc={"fedavg": scores.class_aucs},
-            auc_interval={"fedavg": interval(samples)},
-            rounds=self._rounds,
-            left_out=self._left_out,
+            auc={"federated": scores.auc},
+            accuracy={"federated": scores.accuracy},
+            class_auc={"federated": scores.class_aucs},
+            auc_interval={"federated": interval(samples)},
+            rounds=self._log.rounds,
+            left_out=self._log.left_out,
         )
 
-    def note(self, event: str, **values) -> None:
+    def note(self, event: str, **values: Any) -> None:
         """Add a line to the journal's file, with the seconds since its start."""
         if self._folder is None:
             return
-        from fedtutor.summary import plain
-
         seconds = round(time.monotonic() - self._start, 3)
         line = json.dumps(plain({"event": event, "seconds": seconds, **values}), allow_nan=False)
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / PROGRESS).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
+    def _score(self, weights: Weights) -> Evaluation:
+        self.model.set_weights(weights)
+        return evaluate(predict(self.model, self._test.images), self._test.labels)
+
 
 def say_round(row: dict, missed: list[dict], num_rounds: int) -> str:
-    """One line on a round: how good the model is, who trained, who was left out and why."""
+    """Say one line on a round: how good the model is, who trained, who was left out and why."""
     text = (
         f"round {row['round']} of {num_rounds}: AUC {row['auc']:.3f}, "
         f"{row['hospitals']} hospitals trained"

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fedtutor.deployment.app import LAST_GOOD, PROGRESS, ServerSettings, run_config, say_round
+from fedtutor.cohort import Cohort, build_cohort
+from fedtutor.deployment.app import PROGRESS, say_round
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.running import Running
 from fedtutor.errors import FederationError, FedtutorError
-from fedtutor.experiment import Cohort, RunSettings, build_cohort
+from fedtutor.output import LAST_GOOD
+from fedtutor.settings import RunSettings, ServerSettings, run_config
 from fedtutor.summary import describe, plain, versions
 
 ROUND_TIMEOUT = 180.0

@@ -165,7 +165,8 @@ class GuardedGrid(WrappedGrid):
 
     def _in_model_dtypes(self, messages: list[Message]) -> ArrayRecord:
         """Put the model's own dtypes into the messages: some strategies compute in float64, and
-        sending that would double the traffic for nothing."""
+        sending that would double the traffic for nothing.
+        """
         sent = messages[0].content["arrays"]
         if [a.dtype for a in sent.values()] != [str(a.dtype) for a in self._like]:
             sent = to_record(like_model(to_weights(sent), self._like))

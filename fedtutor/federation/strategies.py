@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid, strategy
 
 from fedtutor.aggregation import RunningAverage
-from fedtutor.errors import FederationError
+from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.records import to_record, to_weights
+from fedtutor.settings import FEDPROX_MU, RunSettings
 
 
 class StreamingFedAvg(strategy.FedAvg):
@@ -24,12 +26,14 @@ class StreamingFedAvg(strategy.FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
+        """Remember the model that is sent, and send it."""
         self._like = to_weights(arrays)
         return super().configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Average the updates as they come in; (None, None) if none did."""
         average, metrics = RunningAverage(self._like), []
         for reply in replies:
             if reply.has_error():
@@ -48,36 +52,33 @@ class StreamingFedAvg(strategy.FedAvg):
         )
 
 
-def _krum(num_hospitals: int, **kwargs) -> strategy.Strategy:
+def _plain(cls: type, **fixed: Any) -> Callable[..., strategy.Strategy]:
+    return lambda num_hospitals, **kwargs: cls(**fixed | kwargs)
+
+
+def _tolerated(num_hospitals: int, factor: int) -> int:
+    """Return the most attackers f with n >= factor * f + 3, the bound of both papers."""
+    return max(0, (num_hospitals - 3) // factor)
+
+
+def _krum(num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
     return strategy.Krum(num_malicious_nodes=_tolerated(num_hospitals, 2), **kwargs)
 
 
-def _multi_krum(num_hospitals: int, **kwargs) -> strategy.Strategy:
+def _multi_krum(num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
     bad = _tolerated(num_hospitals, 2)
     return strategy.MultiKrum(
         num_malicious_nodes=bad, num_nodes_to_select=max(1, num_hospitals - bad), **kwargs
     )
 
 
-def _bulyan(num_hospitals: int, **kwargs) -> strategy.Strategy:
+def _bulyan(num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
     return strategy.Bulyan(num_malicious_nodes=_tolerated(num_hospitals, 4), **kwargs)
-
-
-def _tolerated(num_hospitals: int, factor: int) -> int:
-    """The most attackers f for which n >= factor * f + 3 holds, the bound of both papers."""
-    return max(0, (num_hospitals - 3) // factor)
-
-
-def _plain(cls: type, **fixed) -> Callable[..., strategy.Strategy]:
-    def build(num_hospitals: int, **kwargs) -> strategy.Strategy:
-        return cls(**{**fixed, **kwargs})
-
-    return build
 
 
 STRATEGIES: dict[str, Callable[..., strategy.Strategy]] = {
     "fedavg": _plain(StreamingFedAvg),
-    "fedprox": _plain(strategy.FedProx, proximal_mu=0.01),
+    "fedprox": _plain(strategy.FedProx, proximal_mu=FEDPROX_MU),
     "fedavgm": _plain(strategy.FedAvgM, server_learning_rate=1.0, server_momentum=0.5),
     "fedadam": _plain(strategy.FedAdam, eta=3e-3, tau=1e-3),
     "fedyogi": _plain(strategy.FedYogi, eta=3e-3, tau=1e-3),
@@ -91,8 +92,8 @@ STRATEGIES: dict[str, Callable[..., strategy.Strategy]] = {
 """By name; all but the first are Flower's own, unchanged."""
 
 
-def make_strategy(name: str, num_hospitals: int, **kwargs) -> strategy.Strategy:
-    """A strategy by name for a federation in which every hospital trains in every round.
+def make_strategy(name: str, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
+    """Return a strategy by name; every hospital trains in every round.
 
     Parameters
     ----------
@@ -116,3 +117,20 @@ def make_strategy(name: str, num_hospitals: int, **kwargs) -> strategy.Strategy:
         "min_available_nodes": num_hospitals,
     }
     return STRATEGIES[name](num_hospitals, **{**defaults, **kwargs})
+
+
+def strategy_for(settings: RunSettings, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
+    """Return the strategy that a run asks for; ``kwargs`` as for :func:`make_strategy`.
+
+    Raises
+    ------
+    DataError
+        If the run wants updates of more hospitals than there are.
+    """
+    if settings.min_hospitals > num_hospitals:
+        raise DataError(
+            f"min hospitals is {settings.min_hospitals} but there are only {num_hospitals}."
+        )
+    if settings.strategy == "fedprox":
+        kwargs["proximal_mu"] = settings.training.proximal_mu
+    return make_strategy(settings.strategy, num_hospitals, **kwargs)

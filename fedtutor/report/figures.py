@@ -107,7 +107,7 @@ def headline(summary: dict) -> Picture:
     bars = (
         ("one hospital alone\n(mean)", "local_mean", ORANGE),
         ("the best hospital\nalone", "local_best", ORANGE),
-        (f"federated\n({summary['strategy']})", "fedavg", BLUE),
+        (f"federated\n({summary['strategy']})", "federated", BLUE),
         ("pooled\n(reference)", "pooled", GREY),
     )
     figure = Figure(figsize=(8, 3.6))
@@ -293,7 +293,7 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     for key, label, colour, marker in (
         ("local_mean", "alone (mean)", ORANGE, "D"),
         ("pooled", "pooled", GREY, "|"),
-        ("fedavg", "federated", BLUE, "o"),
+        ("federated", "federated", BLUE, "o"),
     ):
         values = [np.nan if value is None else value for value in auc[key]]
         left.plot(
@@ -316,7 +316,7 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     figure.tight_layout()
     said = [
         f"{name} none, as all or no test images have it" if value is None else f"{name} {value:.3f}"
-        for name, value in zip(names, auc["fedavg"], strict=True)
+        for name, value in zip(names, auc["federated"], strict=True)
     ]
     return Picture(
         figure,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -14,12 +13,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedtutor.errors import FedtutorError
 from fedtutor.report import figures
 
 if TYPE_CHECKING:
-    import keras
-
     from fedtutor.experiment import Outcome
 
 STYLE = """
@@ -36,43 +32,18 @@ th:first-child, td:first-child { text-align: left; }
 """
 
 
-def check_writable(folder: Path) -> None:
-    """Make ``folder`` and raise :class:`FedtutorError` if nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise FedtutorError(
-            f"cannot write to {folder} ({error.strerror}); choose another folder with --out."
-        ) from error
-
-
-def write(outcome: Outcome, model: keras.Model, folder: Path) -> None:
-    """Write the three files of a finished run; all of them appear, or none.
-
-    ``model`` must hold the global weights.
-    """
+def write(outcome: Outcome, folder: Path) -> None:
+    """Write the three files of a finished run; all of them appear, or none."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         staged = Path(temporary)
         text = json.dumps(outcome.summary, indent=2, allow_nan=False)
         (staged / "summary.json").write_text(text + "\n", encoding="utf-8")
         (staged / "report.html").write_text(render(outcome), encoding="utf-8")
-        model.save(staged / "model.keras")
+        outcome.model.save(staged / "model.keras")
         with _no_interrupt():
             for path in sorted(staged.iterdir()):
                 os.replace(path, folder / path.name)
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Save a model so that the file is whole or not there."""
-    temporary = path.with_name(f".unfinished-{os.getpid()}.keras")
-    try:
-        model.save(temporary)
-        shutil.move(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -97,7 +68,7 @@ def render(outcome: Outcome) -> str:
         _section(
             "What federation bought",
             figures.headline(summary),
-            verdict(summary) + _if_several(summary, "AUCs are the mean over the findings."),
+            conclusion(summary) + _if_several(summary, "AUCs are the mean over the findings."),
         ),
         _section(
             "Who has what",
@@ -145,23 +116,27 @@ def render(outcome: Outcome) -> str:
     )
 
 
-def verdict(summary: dict) -> str:
+def conclusion(summary: dict) -> str:
     """The result in two sentences, intervals included, whichever way it went."""
     auc, gain = summary["auc"], summary["auc_gain"]
     parts = []
     for text, key, difference in (
-        ("the mean hospital alone", "fedavg_over_local_mean", auc["fedavg"] - auc["local_mean"]),
-        ("training on pooled images", "pooled_over_fedavg", auc["fedavg"] - auc["pooled"]),
+        (
+            "the mean hospital alone",
+            "federated_over_local_mean",
+            auc["federated"] - auc["local_mean"],
+        ),
+        ("training on pooled images", "pooled_over_federated", auc["federated"] - auc["pooled"]),
     ):
         low, high = gain[key]
         if low is None:
             parts.append(f"Against {text} nothing can be said")
             continue
-        if key == "pooled_over_fedavg":
+        if key == "pooled_over_federated":
             low, high = -high, -low
         word = "above" if low > 0 else "below" if high < 0 else "not clearly different from"
         parts.append(
-            f"The federated model's AUC of {auc['fedavg']:.3f} is {word} that of {text} "
+            f"The federated model's AUC of {auc['federated']:.3f} is {word} that of {text} "
             f"(difference {difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
         )
     return ". ".join(parts) + "."
@@ -181,7 +156,7 @@ def _if_several(summary: dict, text: str) -> str:
 
 def _right_and_wrong(outcome: Outcome) -> str:
     summary, test = outcome.summary, outcome.cohort.test
-    said = outcome.probabilities["fedavg"]
+    said = outcome.probabilities["federated"]
     if not summary["multi_label"]:
         return _section(
             "Right and wrong",
@@ -239,7 +214,7 @@ def _hospitals(summary: dict) -> str:
             str(row["num_examples"]),
             *map(str, row["class_counts"]),
             _number(row["auc_local"]),
-            _number(row["auc_fedavg"]),
+            _number(row["auc_federated"]),
         ]
         for row in summary["hospitals"]
     ]
@@ -251,11 +226,11 @@ def _findings(summary: dict) -> str:
     auc, counts = summary["class_auc"], summary["test_class_counts"]
     body = [
         [escape(name), str(counts[k])]
-        + [_number(auc[key][k]) for key in ("local_mean", "fedavg", "pooled")]
+        + [_number(auc[key][k]) for key in ("local_mean", "federated", "pooled")]
         for k, name in enumerate(summary["classes"])
     ]
     note = "–: all or none of the test images have it, so there is no AUC."
-    return _table(head, body) + (f"<p>{note}</p>" if None in auc["fedavg"] else "")
+    return _table(head, body) + (f"<p>{note}</p>" if None in auc["federated"] else "")
 
 
 def _table(head: list[str], body: list[list[str]]) -> str:
@@ -279,11 +254,12 @@ def _left_out(summary: dict) -> str:
 
 def _small_print(summary: dict) -> str:
     training = summary["training"]
+    pull = f", FedProx's μ {training['proximal_mu']:g}" if training["proximal_mu"] else ""
     return (
-        f"<h2>How</h2><p>Seed {summary['seed']}; {summary['num_rounds']} rounds of "
+        f"<h2>How</h2><p>Strategy {escape(summary['strategy'])}; seed {summary['seed']}; {summary['num_rounds']} rounds of "
         f"{summary['local_epochs']} local epochs; {training['optimizer']}, learning rate "
         f"{training['learning_rate']:g} ({training['schedule']}), batches of "
-        f"{training['batch_size']}. Each training image was seen "
+        f"{training['batch_size']}{pull}. Each training image was seen "
         f"{summary['num_rounds'] * summary['local_epochs']} times in each of the three "
         f"ways to train. {sum(summary['seconds'].values()):.0f} s in all. "
         + ", ".join(f"{escape(k)} {escape(v)}" for k, v in summary["versions"].items())

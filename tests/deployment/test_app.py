@@ -14,15 +14,15 @@ from flwr.app import Context, RecordDict
 
 import fedtutor
 from fedtutor import federation
+from fedtutor.cohort import build_cohort
 from fedtutor.datasets import load
 from fedtutor.deployment import app
 from fedtutor.deployment.hospital_file import read_images, write_images
 from fedtutor.errors import DataError, FederationError
-from fedtutor.experiment import RunSettings, build_cohort
 from fedtutor.federation.in_process import SUPERLINK_NODE_ID, InProcessGrid
 from fedtutor.federation.records import to_weights
 from fedtutor.model import load_keras
-from fedtutor.training import TrainingSettings
+from fedtutor.settings import RunSettings, ServerSettings, TrainingSettings, run_config, settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -41,9 +41,9 @@ def test_flower_and_python_are_told_the_same_version():
 
 def test_the_project_lists_every_key_of_the_run_config_with_a_value_that_works():
     config = PROJECT["tool"]["flwr"]["app"]["config"]
-    settings, server = app.settings_of(config)
-    assert app.run_config(settings, server) == config
-    assert server == app.ServerSettings()
+    settings, server = settings_of(config)
+    assert run_config(settings, server) == config
+    assert server == ServerSettings()
 
 
 def test_settings_survive_the_way_through_a_run_config():
@@ -59,10 +59,10 @@ def test_settings_survive_the_way_through_a_run_config():
         min_hospitals=2,
         training=TrainingSettings("momentum", 0.5, 4, schedule="cosine"),
     )
-    server = app.ServerSettings(test_data="a/b.npz", out="there", round_timeout=5.0)
-    assert app.settings_of(app.run_config(settings, server)) == (settings, server)
+    server = ServerSettings(test_data="a/b.npz", out="there", round_timeout=5.0)
+    assert settings_of(run_config(settings, server)) == (settings, server)
     nothing = RunSettings()
-    assert app.settings_of(app.run_config(nothing, server))[0] == nothing
+    assert settings_of(run_config(nothing, server))[0] == nothing
 
 
 def test_what_flwr_run_takes_along_is_the_package_and_nothing_else():
@@ -70,15 +70,15 @@ def test_what_flwr_run_takes_along_is_the_package_and_nothing_else():
 
     bundle = build_fab_from_disk(ROOT)
     names = zipfile.ZipFile(io.BytesIO(bundle)).namelist()
-    assert "fedtutor/app.py" in names
-    assert "fedtutor/federation/apps.py" in names
+    assert "fedtutor/deployment/app.py" in names
+    assert "fedtutor/federation/client.py" in names
     strange = [name for name in names if not (name.startswith("fedtutor/") and name[-3:] == ".py")]
     assert sorted(strange) == [".info/CONTENT", "pyproject.toml"]
     assert len(bundle) < 2_000_000  # Flower takes 10 MB
 
 
 def test_in_a_simulation_a_node_has_its_share_of_the_data_set():
-    config = app.run_config(SMALL, app.ServerSettings())
+    config = run_config(SMALL, ServerSettings())
     cohort = build_cohort(SMALL)
     for k in range(2):
         node = context(config, **{"partition-id": k, "num-partitions": 2})
@@ -87,14 +87,14 @@ def test_in_a_simulation_a_node_has_its_share_of_the_data_set():
 
 
 def test_nodes_and_hospitals_of_different_number_are_refused_with_the_command_that_helps():
-    config = app.run_config(SMALL, app.ServerSettings())
+    config = run_config(SMALL, ServerSettings())
     node = context(config, **{"partition-id": 0, "num-partitions": 5})
     with pytest.raises(FederationError, match=r'2 hospitals .* 5 nodes.*"num-supernodes=2"'):
         app.images_of(node)
 
 
 def test_in_a_deployment_a_hospital_reads_its_own_file_and_no_other(tmp_path, make_images):
-    config = app.run_config(RunSettings(dataset="not-there"), app.ServerSettings())
+    config = run_config(RunSettings(dataset="not-there"), ServerSettings())
     own = make_images(12, size=16, seed=3)
     write_images(own, tmp_path / "images.npz")
     node = context(config, data=str(tmp_path / "images.npz"), name="Harbour")
@@ -153,7 +153,7 @@ def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_im
 
 def run_here(settings, **server):
     """The module's own two apps, in this process; the server's context."""
-    config = app.run_config(settings, app.ServerSettings(**server))
+    config = run_config(settings, ServerSettings(**server))
     cohort = build_cohort(settings)
     server_context = context(config)
     grid = InProcessGrid(app.client_app, cohort.partition.names, config)
@@ -167,9 +167,9 @@ def test_the_app_keeps_a_journal_and_the_last_good_model(tmp_path, capsys):
     kinds = [line["event"] for line in lines]
     assert kinds == ["round", *["reply", "reply", "round"] * 2, "end"]
     assert lines[1]["hospital"] == build_cohort(SMALL).partition.names[0]
-    assert lines[-1]["auc"]["fedavg"] == lines[-2]["auc"]
-    low, high = lines[-1]["auc_interval"]["fedavg"]
-    assert low <= lines[-1]["auc"]["fedavg"] <= high
+    assert lines[-1]["auc"]["federated"] == lines[-2]["auc"]
+    low, high = lines[-1]["auc_interval"]["federated"]
+    assert low <= lines[-1]["auc"]["federated"] <= high
     kept = load_keras().models.load_model(tmp_path / app.LAST_GOOD)
     for ours, theirs in zip(kept.get_weights(), final, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -180,16 +180,16 @@ def test_the_app_s_result_is_that_of_the_main_job():
     from fedtutor.experiment import run_experiment
 
     here = to_weights(run_here(SMALL).state["arrays"])
-    job = run_experiment(SMALL).global_weights
+    job = run_experiment(SMALL).model.get_weights()
     for ours, theirs in zip(here, job, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_a_run_that_cannot_go_on_says_why_in_its_journal(tmp_path):
     with pytest.raises(FederationError, match="2 of 5 hospitals"):
-        config = app.run_config(
+        config = run_config(
             RunSettings(hospitals=5, size=28, min_hospitals=3),
-            app.ServerSettings(out=str(tmp_path), patience=0.05),
+            ServerSettings(out=str(tmp_path), patience=0.05),
         )
         app.server_app(InProcessGrid(app.client_app, ["a", "b"], config), context(config))
     last = json.loads((tmp_path / app.PROGRESS).read_text().splitlines()[-1])

@@ -42,8 +42,8 @@ def test_deploy_writes_a_summary_like_that_of_run(deployed):
     assert [row["hospitals"] for row in summary["rounds"]] == [0, 2, 2]
     assert summary["left_out"] == []
     assert summary["synthetic"] is True
-    low, high = summary["auc_interval"]["fedavg"]
-    assert 0 < low <= summary["auc"]["fedavg"] <= high <= 1
+    low, high = summary["auc_interval"]["federated"]
+    assert 0 < low <= summary["auc"]["federated"] <= high <= 1
     assert summary["versions"]["flwr"].startswith("1.41")
     assert sum(row["num_examples"] for row in summary["hospitals"]) == summary["num_train"]
     assert "round 2 of 2: AUC" in said
@@ -62,14 +62,14 @@ def test_deploy_leaves_nothing_running_and_nothing_outside_its_folder(deployed):
 def test_one_process_ray_and_tls_give_the_same_weights(deployed, tmp_path):
     """The same seed, the same hospitals, three engines."""
     from fedtutor.deployment import app
-    from fedtutor.experiment import RunSettings, run_experiment
+    from fedtutor.experiment import run_experiment
     from fedtutor.model import load_keras
-    from fedtutor.training import TrainingSettings
+    from fedtutor.settings import RunSettings, TrainingSettings
 
     settings = RunSettings(
         hospitals=2, rounds=2, size=28, training=TrainingSettings(learning_rate=1e-3, batch_size=32)
     )
-    here = run_experiment(settings).global_weights
+    here = run_experiment(settings).model.get_weights()
     config = app.run_config(settings, app.ServerSettings(out=str(tmp_path)))
     with LocalSimulation(2) as simulation:
         running = simulation.run(write_app(tmp_path / "app", config), tmp_path / app.PROGRESS)

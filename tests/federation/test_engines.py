@@ -13,7 +13,8 @@ from fedtutor.aggregation import weighted_average
 from fedtutor.compiled_training import Trainer
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import create_model, predict
-from fedtutor.training import TrainingSettings, epoch_order, fit_keras
+from fedtutor.settings import TrainingSettings
+from fedtutor.training import epoch_order, fit_keras
 
 SETTINGS = TrainingSettings("sgd", 0.05, 8)
 SHAPE = (12, 12, 1)

@@ -12,7 +12,7 @@ from fedtutor.report.figures import BLUE, CLASS_COLOURS, GREY, HATCHES, ORANGE, 
 
 WAYS = (
     ("one hospital alone\n(mean)", "local_mean", ORANGE, "D"),
-    ("federated", "fedavg", BLUE, "o"),
+    ("federated", "federated", BLUE, "o"),
     ("pooled\n(not allowed)", "pooled", GREY, "s"),
 )
 

@@ -1,0 +1,117 @@
+"""The hospital's half of the Flower app: train, evaluate, and say one's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedtutor.compiled_training import Trainer, trainer_for
+from fedtutor.errors import DataError
+from fedtutor.evaluation import evaluate
+from fedtutor.federation.records import to_record, to_weights
+from fedtutor.images import MedicalImages
+from fedtutor.settings import TrainingSettings, from_config
+from fedtutor.training import learning_rate_at
+
+
+def make_client_app(
+    images_of: Callable[[Context], MedicalImages],
+    *,
+    name_of: Callable[[Context], str] | None = None,
+    mods: Sequence[Callable] = (),
+    trainer_for: Callable[..., Any] = trainer_for,
+) -> ClientApp:
+    """Return the ClientApp of the course, which every engine runs.
+
+    Parameters
+    ----------
+    images_of : from the node's ``Context`` to its own images; called on every message, so it
+        should cache what is slow to load. ``context.node_config["partition-id"]`` is the
+        hospital's number.
+    name_of : from the node's ``Context`` to the hospital's name; by default what its
+        ``node_config`` says, or "Hospital 1" and so on.
+    mods : Flower mods, functions of (message, context, call_next) around the whole of it.
+    trainer_for : what trains, from (image shape, number of classes, settings) to a
+        :class:`~fedtutor.compiled_training.Trainer`. The hospitals of one process share what it
+        returns; by default that is the process's trainer for such images.
+    """
+    app = ClientApp(mods=list(mods))
+
+    def trainer_of(message: Message, images: MedicalImages) -> Trainer:
+        config = message.content["config"]
+        _check_classes(images, config)
+        return trainer_for(
+            images.image_shape,
+            len(images.class_names),
+            from_config(TrainingSettings, config),
+            multi_label=images.multi_label,
+        )
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        images = images_of(context)
+        number = context.node_config["partition-id"]
+        return reply_to_train(message, images, trainer_of(message, images), number)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        images = images_of(context)
+        return reply_to_evaluate(message, images, trainer_of(message, images))
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        name = ConfigRecord({"name": (name_of or hospital_name)(context)})
+        return Message(RecordDict({"hospital": name}), reply_to=message)
+
+    return app
+
+
+def reply_to_train(
+    message: Message, images: MedicalImages, trainer: Trainer, number: int
+) -> Message:
+    """Train the global model on the hospital's images; reply with its weights.
+
+    The reply has "arrays", the new weights, and "metrics": "num-examples", how many images were
+    trained on, and "loss", the mean of the last epoch. ``number`` is the hospital's.
+    """
+    config = message.content["config"]
+    server_round, num_rounds = int(config["server-round"]), int(config["num-rounds"])
+    weights, loss = trainer.train(
+        to_weights(message.content["arrays"]),
+        images,
+        epochs=int(config["local-epochs"]),
+        # Hospitals and rounds differ in the order of images, engines do not.
+        seed=(config["seed"], server_round, number),
+        learning_rate=learning_rate_at(
+            from_config(TrainingSettings, config), server_round, num_rounds
+        ),
+    )
+    metrics = MetricRecord({"num-examples": len(images), "loss": loss})
+    content = RecordDict({"arrays": to_record(weights), "metrics": metrics})
+    return Message(content, reply_to=message)
+
+
+def reply_to_evaluate(message: Message, images: MedicalImages, trainer: Trainer) -> Message:
+    """Score the global model on the hospital's images; reply with "num-examples", "accuracy"."""
+    trainer.start(to_weights(message.content["arrays"]))
+    scores = evaluate(trainer.predict(images.images), images.labels)
+    metrics = MetricRecord({"num-examples": len(images), "accuracy": scores.accuracy})
+    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+
+def hospital_name(context: Context) -> str:
+    """Return the hospital's name as its node's config has it, or "Hospital 1" and so on."""
+    number = int(context.node_config.get("partition-id", 0)) + 1
+    return str(context.node_config.get("name", f"Hospital {number}"))
+
+
+def _check_classes(images: MedicalImages, config: ConfigRecord) -> None:
+    wanted = config.get("class-names")
+    if wanted is not None and list(wanted) != list(images.class_names):
+        raise DataError(
+            f"the server's labels are {', '.join(wanted)}, and this hospital's "
+            f"{', '.join(images.class_names)}; agree on the classes and their order."
+        )
