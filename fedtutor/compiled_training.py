@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedtutor.images import MedicalImages
+from fedtutor.images import Images, MedicalImages
 from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label, predict
 from fedtutor.settings import TrainingSettings
 from fedtutor.training import check_head, epoch_order, loss_function
@@ -79,7 +79,7 @@ class Trainer:
         seed: int | tuple[int, ...] = 0,
         learning_rate: float | None = None,
     ) -> float:
-        """Go on training from where it stands; returns the last epoch's mean loss."""
+        """Train on from where it stands; return the last epoch's mean loss."""
         import tensorflow as tf
 
         check_head(self.model, data)
@@ -90,15 +90,15 @@ class Trainer:
         return float(self._epochs(*map(tf.convert_to_tensor, arrays)))
 
     def weights(self) -> Weights:
-        """The model's present weights, as arrays that can be read but not written.
+        """Return the model's present weights, as arrays that can be read but not written.
 
         They are views on TensorFlow's memory; TensorFlow leaves that memory alone as long as
         somebody looks at it, so that they never change.
         """
         return [np.asarray(variable.read_value()) for variable in self._variables]
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities by the present weights, see :func:`fedtutor.model.predict`."""
+    def predict(self, images: Images) -> np.ndarray:
+        """Return probabilities by the present weights, see :func:`fedtutor.model.predict`."""
         return predict(self.model, images, forward=self._forward)
 
     @cached_property
@@ -127,7 +127,7 @@ class Trainer:
         return start.get_concrete_function()
 
     def _compile_epochs(self):
-        """The loop of :func:`~fedtutor.training.fit_step_by_step` as one TensorFlow graph."""
+        """Compile :func:`~fedtutor.training.fit_step_by_step` into one TensorFlow graph."""
         import tensorflow as tf
 
         model, variables, batch_size = self.model, self._trained, self.settings.batch_size
@@ -219,7 +219,7 @@ class FusedOptimizer:
         for variable, gradient, slots in zip(self._variables, gradients, self._slots, strict=True):
             self._apply_one(variable, gradient, *slots)
 
-    def _adam(self, variable, gradient, mean, variance) -> None:
+    def _adam(self, variable: Any, gradient: Any, mean: Any, variance: Any) -> None:
         """Kingma & Ba 2015, algorithm 1, with the step size of its section 2."""
         import tensorflow as tf
 
@@ -236,7 +236,7 @@ class FusedOptimizer:
             grad=gradient,
         )
 
-    def _momentum(self, variable, gradient, velocity) -> None:
+    def _momentum(self, variable: Any, gradient: Any, velocity: Any) -> None:
         import tensorflow as tf
 
         tf.raw_ops.ResourceApplyKerasMomentum(
@@ -247,7 +247,7 @@ class FusedOptimizer:
             momentum=0.9,
         )
 
-    def _sgd(self, variable, gradient) -> None:
+    def _sgd(self, variable: Any, gradient: Any) -> None:
         import tensorflow as tf
 
         tf.raw_ops.ResourceApplyGradientDescent(
@@ -263,5 +263,5 @@ def trainer_for(
     *,
     multi_label: bool = False,
 ) -> Trainer:
-    """The process's trainer for such images; made on the first call, reused ever after."""
+    """Return the process's trainer for such images, made on the first call and then reused."""
     return Trainer(create_model(input_shape, num_classes, multi_label=multi_label), settings)

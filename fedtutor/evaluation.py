@@ -132,7 +132,7 @@ def _mean_auc(aucs: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _counted(labels: np.ndarray, num_classes: int) -> slice:
-    """The classes whose AUCs are averaged; of two that exclude each other the second says all."""
+    """Return the classes whose AUCs are averaged; of two exclusive ones the second says all."""
     return slice(1, 2) if labels.ndim == 1 and num_classes == 2 else slice(None)
 
 
@@ -162,7 +162,7 @@ def bootstrap_aucs(
 
 
 def interval(samples: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of bootstrap samples; (NaN, NaN) if none is a number."""
+    """Return the 95 % percentile interval of bootstrap samples; (NaN, NaN) if none is a number."""
     samples = samples[np.isfinite(samples)]
     if not len(samples):
         return (math.nan, math.nan)

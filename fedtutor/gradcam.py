@@ -14,6 +14,7 @@ against it in another; there HiResCAM is the faithful one. Both are offered, by 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,7 +93,7 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> float:
 
 
 def pointing_game_random(masks: np.ndarray) -> float:
-    """What a random point scores in :func:`pointing_game`: the lesions' mean share of the image."""
+    """Return what a random point scores in :func:`pointing_game`: the lesions' mean share."""
     return float(masks.mean()) if len(masks) else float("nan")
 
 
@@ -119,8 +120,10 @@ def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
     return last[-1]
 
 
-def _compiled(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool):
-    """The model's explain function, traced once for each layer, method and form of the map."""
+def _compiled(
+    model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool
+) -> Callable:
+    """Return the model's explain function, traced once for each layer, method and map."""
     functions = _COMPILED.setdefault(model, {})
     key = (layer.name, method, enlarge)
     if key not in functions:
@@ -128,7 +131,7 @@ def _compiled(model: keras.Model, layer: keras.layers.Layer, method: str, enlarg
     return functions[key]
 
 
-def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool):
+def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool) -> Callable:
     import tensorflow as tf
 
     keras = load_keras()
@@ -164,7 +167,7 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge
 def _maps_and_features(
     model: keras.Model, layer: keras.layers.Layer, before_last: bool
 ) -> keras.Model:
-    """The same network with two outputs: the layer's maps, and what enters (or leaves) the end."""
+    """Build the same network with two outputs: the layer's maps, and what ends it."""
     keras = load_keras()
     last = model.layers[-1]
     if not isinstance(model, keras.Sequential):
@@ -179,8 +182,8 @@ def _maps_and_features(
     return keras.Model(inputs, [maps, tensor])
 
 
-def _placer(model: keras.Model, layer: keras.layers.Layer):
-    """A function that lays heat of the layer's shape (n, h, w, 1) over the image it belongs to.
+def _placer(model: keras.Model, layer: keras.layers.Layer) -> Callable:
+    """Return a function that lays the layer's heat (n, h, w, 1) over its image.
 
     Convolutions without padding lose a margin. Stretched over the whole image the map would be
     off by up to that margin, so it is stretched over what its cells really look at, and the

@@ -10,6 +10,9 @@ import pandas as pd
 from fedtutor.errors import DataError
 from fedtutor.rows import Rows
 
+Images = np.ndarray | Rows
+"""uint8 (n, height, width, 1), in memory or read from a file when asked for."""
+
 SPLIT_NAMES = ("train", "val", "test")
 NO_FINDING = "no finding"
 
@@ -34,7 +37,7 @@ class MedicalImages:
     masks : bool array of shape (n, height, width), True on the lesion, or None if unknown.
     """
 
-    images: np.ndarray | Rows
+    images: Images
     labels: np.ndarray
     class_names: tuple[str, ...]
     table: pd.DataFrame
@@ -84,10 +87,11 @@ class MedicalImages:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, 1), the input shape of a model for these images."""
-        return self.images.shape[1:]
+        _, height, width, channels = self.images.shape
+        return height, width, channels
 
     def take(self, indices: np.ndarray) -> MedicalImages:
-        """The images at ``indices`` (int array of shape (m,)), in that order.
+        """Return the images at ``indices`` (int array of shape (m,)), in that order.
 
         Images on disk stay there, see :class:`fedtutor.rows.Rows`.
         """
@@ -114,7 +118,7 @@ class MedicalImages:
         return found
 
     def class_counts(self) -> np.ndarray:
-        """Number of images of each class, or with each finding, int64 of shape (num_classes,)."""
+        """Count the images of each class, or with each finding: int64 (num_classes,)."""
         return count_classes(self.labels, len(self.class_names))
 
     @property

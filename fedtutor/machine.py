@@ -70,7 +70,7 @@ def _package(name: str) -> Finding:
 
 
 def _wanted_version(name: str) -> str | None:
-    """The version in ``requirements.lock``, where the course is run from its own folder."""
+    """Return the version in ``requirements.lock``, if the course runs from its own folder."""
     lock = Path(__file__).parents[1] / "requirements.lock"
     if not lock.is_file():
         return None

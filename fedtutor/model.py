@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedtutor.errors import DataError
+from fedtutor.images import Images
+from fedtutor.keras_import import load_keras
 
 if TYPE_CHECKING:
     import keras
 
 Weights = list[np.ndarray]
 """A model's weights as Keras orders them: float32 arrays, kernel before bias, input to output."""
-
-MIN_SIZE = 10
-"""Below this many pixels a side nothing is left after two convolutions and two poolings."""
-
-MIN_DEVIATION = 1.0
-"""Grey levels; keeps an empty image from being blown up into noise."""
-
-
-def load_keras():
-    """Import Keras on TensorFlow; this is the only door to it, and it takes seconds."""
-    if "keras" not in sys.modules:
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with _held_stderr():
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-    import keras
-
-    return keras
-
-
-@contextmanager
-def _held_stderr() -> Iterator[None]:
-    """Hold back what is written to stderr, and show it only if something goes wrong.
-
-    TensorFlow announces missing GPUs from C++, before its own log level is in force.
-    """
-    sys.stderr.flush()
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(before, held.read())
-            raise
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
 
 
 def create_model(
@@ -91,6 +48,34 @@ def create_model(
         If an image is too small for two poolings, or there are fewer than two classes (with
         ``multi_label`` fewer than one).
     """
+    _check_shape(input_shape, num_classes, multi_label)
+    keras = load_keras()
+    layers = keras.layers
+    seeds = np.random.SeedSequence(seed).generate_state(4)
+    glorot = [keras.initializers.GlorotUniform(seed=int(one)) for one in seeds]
+    head = "sigmoid" if multi_label else "softmax"
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            layers.Conv2D(32, (3, 3), activation="relu", kernel_initializer=glorot[0]),
+            layers.MaxPooling2D((2, 2)),
+            layers.Conv2D(64, (3, 3), activation="relu", kernel_initializer=glorot[1]),
+            layers.MaxPooling2D((2, 2)),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu", kernel_initializer=glorot[2]),
+            layers.Dense(num_classes, activation=head, kernel_initializer=glorot[3]),
+        ]
+    )
+
+
+MIN_SIZE = 10
+"""Below this many pixels a side nothing is left after two convolutions and two poolings."""
+
+MIN_DEVIATION = 1.0
+"""Grey levels; keeps an empty image from being blown up into noise."""
+
+
+def _check_shape(input_shape: tuple[int, int, int], num_classes: int, multi_label: bool) -> None:
     height, width, _ = input_shape
     if min(height, width) < MIN_SIZE:
         raise DataError(
@@ -100,35 +85,15 @@ def create_model(
     fewest = 1 if multi_label else 2
     if num_classes < fewest:
         raise DataError(f"num_classes must be at least {fewest}; got {num_classes}.")
-    keras = load_keras()
-    layers = keras.layers
-    head = "sigmoid" if multi_label else "softmax"
-    seeds = iter(np.random.SeedSequence(seed).generate_state(4))
-
-    def glorot():
-        return keras.initializers.GlorotUniform(seed=int(next(seeds)))
-
-    return keras.Sequential(
-        [
-            keras.Input(input_shape),
-            layers.Conv2D(32, (3, 3), activation="relu", kernel_initializer=glorot()),
-            layers.MaxPooling2D((2, 2)),
-            layers.Conv2D(64, (3, 3), activation="relu", kernel_initializer=glorot()),
-            layers.MaxPooling2D((2, 2)),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu", kernel_initializer=glorot()),
-            layers.Dense(num_classes, activation=head, kernel_initializer=glorot()),
-        ]
-    )
 
 
 def is_multi_label(model: keras.Model) -> bool:
-    """Whether the model ends in a sigmoid for each finding, not in one softmax over classes."""
+    """Tell whether the model ends in a sigmoid for each finding, not in one softmax."""
     return getattr(model.layers[-1], "activation", None) is load_keras().activations.sigmoid
 
 
 def standardise(images: np.ndarray) -> np.ndarray:
-    """uint8 images (n, h, w, 1) to what the model takes: float32, each of mean 0 and deviation 1.
+    """Standardise uint8 images (n, h, w, 1) to float32, each of mean 0 and deviation 1.
 
     Scanners differ in brightness and contrast; taking both out of every image by itself leaves
     the hospitals less to disagree about, and needs no number that would have to be shared.
@@ -141,12 +106,12 @@ def standardise(images: np.ndarray) -> np.ndarray:
 
 def predict(
     model: keras.Model,
-    images: np.ndarray,
+    images: Images,
     *,
     batch_size: int = 256,
     forward: Callable | None = None,
 ) -> np.ndarray:
-    """Class probabilities, float32 of shape (n, num_classes), of uint8 images (n, h, w, 1).
+    """Return class probabilities, float32 (n, num_classes), of uint8 images (n, h, w, 1).
 
     Works in blocks of ``batch_size``, so that a large test set is never held as float. ``forward``
     is the model's own pass, if somebody has compiled it.

@@ -36,7 +36,7 @@ class Partition:
         return len(self.indices)
 
     def hospitals(self, data: MedicalImages) -> list[MedicalImages]:
-        """The images of each hospital."""
+        """Return the images of each hospital."""
         return [data.take(own) for own in self.indices]
 
     def class_counts(self, data: MedicalImages) -> np.ndarray:
@@ -57,7 +57,7 @@ class Partition:
         )
 
     def summary(self, data: MedicalImages) -> pd.DataFrame:
-        """A table, one row a hospital: images, patients, images of each class or finding."""
+        """Return a table, one row a hospital: images, patients, images of each class or finding."""
         table = pd.DataFrame(
             self.class_counts(data), columns=list(data.class_names), index=list(self.names)
         )
@@ -133,8 +133,10 @@ def dirichlet(
 def shards(
     data: MedicalImages, num_hospitals: int, *, shards_per_hospital: int = 2, seed: int = 0
 ) -> Partition:
-    """Pathological skew: sort by class (of several findings the rarest), cut into shards, give
-    each hospital a few (McMahan et al. 2017, section 3)."""
+    """Deal with pathological skew: sort by class, cut into shards, give each hospital a few.
+
+    Of several findings an image is sorted by its rarest one (McMahan et al. 2017, section 3).
+    """
     if shards_per_hospital < 1:
         raise PartitionError(f"shards_per_hospital must be at least 1; got {shards_per_hospital}.")
     patients = _Patients.of(data, num_hospitals)
@@ -281,7 +283,7 @@ def _fill_empty(hospital_of: np.ndarray, num_hospitals: int) -> np.ndarray:
 
 
 def _column_values(data: MedicalImages, column: str) -> np.ndarray:
-    """The column as strings, ages in bands, gaps as "unknown"."""
+    """Return the column as strings, ages in bands, gaps as "unknown"."""
     values = pd.Series(data.column(column))
     if column == "age":
         values = _age_bands(values, data.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -18,10 +20,11 @@ class Rows:
     """
 
     def __init__(self, array: np.ndarray | Rows, indices: np.ndarray) -> None:
-        if isinstance(array, Rows):
-            array, indices = array._array, array._indices[indices]
-        self._array = array
-        self._indices = np.arange(len(array))[indices]  # refuses what is out of range
+        rows, below = (array._array, array._indices) if isinstance(array, Rows) else (array, None)
+        if below is not None:
+            indices = below[indices]
+        self._array: np.ndarray = rows
+        self._indices: np.ndarray = np.arange(len(rows))[indices]  # refuses what is out of range
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,11 +41,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, key) -> np.ndarray:
+    def __getitem__(self, key: Any) -> np.ndarray:
         first, *rest = key if isinstance(key, tuple) else (key,)
         chosen = self._indices[first]
         rows = np.asarray(self._array[chosen])
         return rows[tuple(rest)] if chosen.ndim == 0 else rows[(slice(None), *rest)]
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)

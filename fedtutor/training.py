@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def create_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
-    """A fresh Keras optimiser."""
+    """Return a fresh Keras optimiser."""
     optimizers = load_keras().optimizers
     if settings.optimizer == "adam":
         return optimizers.Adam(settings.learning_rate)
@@ -32,7 +32,7 @@ def create_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
 
 
 def loss_function(model: keras.Model) -> Callable:
-    """The loss that fits the model's head, from (labels, outputs) to one number an image.
+    """Return the loss of the model's head, from (labels, outputs) to one number an image.
 
     After a softmax the cross-entropy of the class; after sigmoids the binary cross-entropy, the
     mean over the findings.
@@ -54,7 +54,7 @@ def check_head(model: keras.Model, data: MedicalImages) -> None:
 
 
 def learning_rate_at(settings: TrainingSettings, server_round: int, num_rounds: int) -> float:
-    """The step size in a round, 1..num_rounds.
+    """Return the step size in a round, 1..num_rounds.
 
     Half a cosine from ``learning_rate`` towards 0 (Loshchilov & Hutter 2017, eq. 5): large steps
     while the hospitals still agree on the direction, small ones when they would only pull the
@@ -66,7 +66,7 @@ def learning_rate_at(settings: TrainingSettings, server_round: int, num_rounds: 
 
 
 def epoch_order(num_images: int, epochs: int, *, seed: int | tuple[int, ...]) -> np.ndarray:
-    """In which order the images are visited: int32 (epochs, num_images), a permutation a row."""
+    """Draw the order of the images: int32 (epochs, num_images), a permutation a row."""
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(num_images) for _ in range(epochs)]).astype(np.int32)
 

@@ -42,7 +42,7 @@ def _own_images(path: str, size: int | None) -> MedicalImages:
 
 
 def images_of(context: Context) -> MedicalImages:
-    """Return a hospital's images: its own file, or its share of the data set that all can deal out."""
+    """Return a hospital's images: its own file, or its share of a data set that all have."""
     settings, _ = settings_of(context.run_config)
     if "data" in context.node_config:
         return _own_images(str(context.node_config["data"]), settings.size)

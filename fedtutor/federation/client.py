@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 from fedtutor.compiled_training import Trainer, trainer_for
 from fedtutor.errors import DataError
 from fedtutor.evaluation import evaluate
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import arrays_in, config_in, to_record, to_weights
 from fedtutor.images import MedicalImages
 from fedtutor.settings import TrainingSettings, from_config
 from fedtutor.training import learning_rate_at
@@ -41,7 +41,7 @@ def make_client_app(
     app = ClientApp(mods=list(mods))
 
     def trainer_of(message: Message, images: MedicalImages) -> Trainer:
-        config = message.content["config"]
+        config = config_in(message)
         _check_classes(images, config)
         return trainer_for(
             images.image_shape,
@@ -53,7 +53,7 @@ def make_client_app(
     @app.train()
     def train(message: Message, context: Context) -> Message:
         images = images_of(context)
-        number = context.node_config["partition-id"]
+        number = int(context.node_config["partition-id"])
         return reply_to_train(message, images, trainer_of(message, images), number)
 
     @app.evaluate()
@@ -77,17 +77,18 @@ def reply_to_train(
     The reply has "arrays", the new weights, and "metrics": "num-examples", how many images were
     trained on, and "loss", the mean of the last epoch. ``number`` is the hospital's.
     """
-    config = message.content["config"]
-    server_round, num_rounds = int(config["server-round"]), int(config["num-rounds"])
+    config = config_in(message)
+    settings = from_config(TrainingSettings, config)
+    server_round, num_rounds, epochs, seed = (
+        int(str(config[key])) for key in ("server-round", "num-rounds", "local-epochs", "seed")
+    )
     weights, loss = trainer.train(
-        to_weights(message.content["arrays"]),
+        to_weights(arrays_in(message)),
         images,
-        epochs=int(config["local-epochs"]),
+        epochs=epochs,
         # Hospitals and rounds differ in the order of images, engines do not.
-        seed=(config["seed"], server_round, number),
-        learning_rate=learning_rate_at(
-            from_config(TrainingSettings, config), server_round, num_rounds
-        ),
+        seed=(seed, server_round, number),
+        learning_rate=learning_rate_at(settings, server_round, num_rounds),
     )
     metrics = MetricRecord({"num-examples": len(images), "loss": loss})
     content = RecordDict({"arrays": to_record(weights), "metrics": metrics})
@@ -96,7 +97,7 @@ def reply_to_train(
 
 def reply_to_evaluate(message: Message, images: MedicalImages, trainer: Trainer) -> Message:
     """Score the global model on the hospital's images; reply with "num-examples", "accuracy"."""
-    trainer.start(to_weights(message.content["arrays"]))
+    trainer.start(to_weights(arrays_in(message)))
     scores = evaluate(trainer.predict(images.images), images.labels)
     metrics = MetricRecord({"num-examples": len(images), "accuracy": scores.accuracy})
     return Message(RecordDict({"metrics": metrics}), reply_to=message)
@@ -109,8 +110,8 @@ def hospital_name(context: Context) -> str:
 
 
 def _check_classes(images: MedicalImages, config: ConfigRecord) -> None:
-    wanted = config.get("class-names")
-    if wanted is not None and list(wanted) != list(images.class_names):
+    wanted: Any = config.get("class-names", images.class_names)
+    if list(wanted) != list(images.class_names):
         raise DataError(
             f"the server's labels are {', '.join(wanted)}, and this hospital's "
             f"{', '.join(images.class_names)}; agree on the classes and their order."

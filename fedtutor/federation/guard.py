@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
@@ -12,7 +13,13 @@ from flwr.serverapp import Grid
 from fedtutor.aggregation import check_num_examples, check_update
 from fedtutor.errors import FederationError, UpdateError
 from fedtutor.federation.in_process import WrappedGrid
-from fedtutor.federation.records import num_bytes, to_record, to_weights
+from fedtutor.federation.records import (
+    arrays_in,
+    config_in,
+    num_bytes,
+    to_record,
+    to_weights,
+)
 from fedtutor.federation.roll import Roll
 from fedtutor.model import Weights
 
@@ -99,30 +106,33 @@ class GuardedGrid(WrappedGrid):
         if queries:
             for reply in self._grid.send_and_receive(queries, timeout=timeout):
                 if reply.has_content() and "hospital" in reply.content:
-                    name = reply.content["hospital"]["name"]
+                    name = reply.content.config_records["hospital"]["name"]
                     self._names[reply.metadata.src_node_id] = str(name)
 
     def _train_replies(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
-        """The sound replies only; raises at the end if there were too few."""
-        server_round = int(messages[0].content["config"]["server-round"])
+        """Yield the sound replies only; raise at the end if there were too few."""
+        server_round = int(str(config_in(messages[0])["server-round"]))
         sent = self._in_model_dtypes(messages)
         traffic = self.traffic[server_round] = Traffic(bytes_down=num_bytes(sent) * len(messages))
         self._note_absent(server_round)
         replies = self._sound_replies(server_round, messages, timeout)
         if self._max_ratio is not None:
-            replies = self._of_usual_length(server_round, list(replies), to_weights(sent))
+            near = self._of_usual_length(
+                server_round, list(replies), to_weights(sent), self._max_ratio
+            )
+            replies = near
         for name, reply in replies:
-            traffic.bytes_up += num_bytes(reply.content["arrays"])
+            traffic.bytes_up += num_bytes(arrays_in(reply))
             traffic.hospitals.append(name)
             if self._on_reply:
-                self._on_reply(server_round, name, dict(reply.content["metrics"]))
+                self._on_reply(server_round, name, dict(reply.content.metric_records["metrics"]))
             yield reply
         self._check_enough(server_round, len(traffic.hospitals), len(messages))
 
     def _sound_replies(
         self, server_round: int, messages: list[Message], timeout: float | None
     ) -> Iterator[tuple[str, Message]]:
-        """(hospital, reply) as they come in; the others are noted with the reason."""
+        """Yield (hospital, reply) as they come in; note the others with the reason."""
         silent = {message.metadata.dst_node_id for message in messages}
         for reply in self._grid.send_and_receive(messages, timeout=timeout):
             node_id = _sender(reply, messages)
@@ -137,26 +147,30 @@ class GuardedGrid(WrappedGrid):
             self.left_out.append(LeftOut(server_round, self._names[node_id], reason))
 
     def _of_usual_length(
-        self, server_round: int, replies: list[tuple[str, Message]], sent: Weights
+        self,
+        server_round: int,
+        replies: list[tuple[str, Message]],
+        sent: Weights,
+        max_ratio: float,
     ) -> Iterator[tuple[str, Message]]:
-        """The replies but those that are far longer than the median one.
+        """Yield the replies but those that are far longer than the median one.
 
         Of an even number the lower median, so that the longer of two is the suspect.
         """
-        lengths = [distance(to_weights(reply.content["arrays"]), sent) for _, reply in replies]
+        lengths = [distance(to_weights(arrays_in(reply)), sent) for _, reply in replies]
         usual = sorted(lengths)[(len(lengths) - 1) // 2] if lengths else 0.0
         for (name, reply), length in zip(replies, lengths, strict=True):
-            if usual and length > self._max_ratio * usual:
+            if usual and length > max_ratio * usual:
                 reason = (
                     f"its update is {length / usual:.3g} times as long as the median one; at most "
-                    f"{self._max_ratio:g} times is let in."
+                    f"{max_ratio:g} times is let in."
                 )
                 self.left_out.append(LeftOut(server_round, name, reason))
             else:
                 yield name, reply
 
     def _note_absent(self, server_round: int) -> None:
-        """Who took part before and is not connected now."""
+        """Note who took part before and is not connected now."""
         if self._roll is None:
             return
         here = set(self._grid.get_node_ids())
@@ -164,10 +178,11 @@ class GuardedGrid(WrappedGrid):
             self.left_out.append(LeftOut(server_round, self._names[node_id], "is not connected"))
 
     def _in_model_dtypes(self, messages: list[Message]) -> ArrayRecord:
-        """Put the model's own dtypes into the messages: some strategies compute in float64, and
-        sending that would double the traffic for nothing.
+        """Put the model's own dtypes into the messages, and return what is sent.
+
+        Some strategies compute in float64; sending that would double the traffic for nothing.
         """
-        sent = messages[0].content["arrays"]
+        sent = arrays_in(messages[0])
         if [a.dtype for a in sent.values()] != [str(a.dtype) for a in self._like]:
             sent = to_record(like_model(to_weights(sent), self._like))
             for message in messages:
@@ -188,18 +203,18 @@ class GuardedGrid(WrappedGrid):
 
 
 def like_model(weights: Weights, like: Weights) -> Weights:
-    """The weights in the dtypes of ``like``, without a copy where they have them already."""
+    """Return the weights in the dtypes of ``like``, copied only where they have others."""
     return [a.astype(b.dtype, copy=False) for a, b in zip(weights, like, strict=True)]
 
 
 def distance(one: Weights, other: Weights) -> float:
-    """The Euclidean distance of two models, all their numbers taken together, in float64."""
+    """Return the Euclidean distance of two models, all numbers taken together, in float64."""
     squares = (np.square(a - b, dtype=np.float64).sum() for a, b in zip(one, other, strict=True))
     return float(np.sqrt(sum(squares)))
 
 
 def _sender(reply: Message, messages: list[Message]) -> int:
-    """The hospital that a reply is of; Flower signs some error messages itself."""
+    """Return the node that a reply is of; Flower signs some error messages itself."""
     asked = {message.metadata.dst_node_id for message in messages}
     if reply.metadata.src_node_id in asked:
         return reply.metadata.src_node_id
@@ -208,15 +223,16 @@ def _sender(reply: Message, messages: list[Message]) -> int:
 
 
 def _what_is_wrong(reply: Message, like: Weights, hospital: str) -> str | None:
-    """Why a training reply must not be used, or None."""
+    """Say why a training reply must not be used; None if it may."""
     if reply.has_error():
         return (reply.error.reason or f"error {reply.error.code}").strip().splitlines()[-1]
     content = reply.content
     if set(content.array_records) != {"arrays"} or set(content.metric_records) != {"metrics"}:
         return f"{hospital} replied with {sorted(content)} in place of arrays and metrics."
     try:
-        check_num_examples(content["metrics"].get("num-examples", float("nan")), hospital=hospital)
-        check_update(to_weights(content["arrays"]), like, hospital=hospital)
+        count: Any = content.metric_records["metrics"].get("num-examples", float("nan"))
+        check_num_examples(count, hospital=hospital)
+        check_update(to_weights(content.array_records["arrays"]), like, hospital=hospital)
     except (UpdateError, ValueError, TypeError) as error:  # also bytes that are no array
         return str(error)
     return None

@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -104,7 +105,7 @@ class InProcessGrid(Grid):
                 return
 
     def _reply(self, message: Message) -> Message:
-        """The hospital's answer; like Flower's own engines, an error message if its app raises."""
+        """Return the hospital's answer; as in Flower's own engines an error if its app raises."""
         node_id = message.metadata.dst_node_id
         context = self._contexts.get(node_id)
         if context is None:
@@ -130,7 +131,7 @@ class WrappedGrid(Grid):
     def run(self) -> Run:
         return self._grid.run
 
-    def create_message(self, *args, **kwargs) -> Message:
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
         return self._grid.create_message(*args, **kwargs)
 
     def get_node_ids(self) -> Iterable[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message
 
 from fedtutor.errors import UpdateError
 from fedtutor.model import Weights
@@ -18,6 +18,8 @@ class ArrayView(Array):
     is an ordinary ``Array``.
     """
 
+    _ndarray: np.ndarray
+
     def __init__(self, ndarray: np.ndarray) -> None:
         view = ndarray.view()
         view.flags.writeable = False  # all hospitals are sent the same one
@@ -26,18 +28,21 @@ class ArrayView(Array):
         )
 
     @property
-    def data(self) -> bytes:
+    def data(self) -> bytes:  # type: ignore[override]  # a field in Flower, read only here
+        """The bytes, made now."""
         return Array(self._ndarray).data
 
     def numpy(self) -> np.ndarray:
+        """Return the array itself."""
         return self._ndarray
 
     def deflate(self) -> bytes:
+        """Return the record as Flower sends it."""
         return Array(self._ndarray).deflate()
 
 
 def to_record(weights: Weights) -> ArrayRecord:
-    """Weights as Flower sends them, under the keys "0", "1", ... ; do not change them after."""
+    """Return weights as Flower sends them, under the keys "0", "1", ...; do not change them."""
     record = ArrayRecord()
     for position, array in enumerate(weights):
         record[str(position)] = ArrayView(np.asarray(array))
@@ -45,7 +50,7 @@ def to_record(weights: Weights) -> ArrayRecord:
 
 
 def to_weights(record: ArrayRecord) -> Weights:
-    """The arrays of a record by their names, "0", "1", ...; read-only where they are shared.
+    """Return the arrays of a record by their names, "0", "1", ...; read-only where shared.
 
     Raises
     ------
@@ -59,5 +64,15 @@ def to_weights(record: ArrayRecord) -> Weights:
 
 
 def num_bytes(record: ArrayRecord) -> int:
-    """Bytes of the arrays themselves, without the hundred or so of each one's header."""
+    """Return the bytes of the arrays, without the hundred or so of each one's header."""
     return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in record.values())
+
+
+def arrays_in(message: Message) -> ArrayRecord:
+    """Return the weights in a message of training."""
+    return message.content.array_records["arrays"]
+
+
+def config_in(message: Message) -> ConfigRecord:
+    """Return what the server says in a message of training."""
+    return message.content.config_records["config"]

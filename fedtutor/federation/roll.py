@@ -46,7 +46,7 @@ class Roll:
         self._tell = tell
 
     def call(self, node_ids: Callable[[], Iterable[int]]) -> list[int]:
-        """The nodes that are there once all are, or when the patience is at its end.
+        """Return the nodes once all are there, or when the patience is at its end.
 
         Raises
         ------

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid, strategy
 
 from fedtutor.aggregation import RunningAverage
 from fedtutor.errors import DataError, FederationError
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import arrays_in, to_record, to_weights
 from fedtutor.settings import FEDPROX_MU, RunSettings
 
 
@@ -38,9 +38,9 @@ class StreamingFedAvg(strategy.FedAvg):
         for reply in replies:
             if reply.has_error():
                 continue
-            weight = reply.content["metrics"][self.weighted_by_key]
+            weight: Any = reply.content.metric_records["metrics"][self.weighted_by_key]
             node = f"node {reply.metadata.src_node_id}"
-            weights = to_weights(reply.content["arrays"])
+            weights = to_weights(arrays_in(reply))
             average.add(weights, weight, hospital=node, known_finite=True)
             # Only the few numbers are kept; the model that came with them may go.
             del reply.content["arrays"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ Rounding = Callable[[float], str]
 
 
 def digest(figure: Figure, *, step: float | None = None) -> str:
-    """The figure in lines of text.
+    """Describe the figure in lines of text.
 
     Parameters
     ----------
@@ -68,12 +69,12 @@ def _axes_lines(axes: Axes, rounded: Rounding) -> Iterator[str]:
         yield _collection(collection, rounded)
     for image in axes.images:
         yield f"image: {_array(image.get_array(), rounded)}"
-    for text in axes.texts:
-        if text.get_text():
-            yield f"text: {_round_in(text.get_text(), rounded)}"
+    for note in axes.texts:
+        if note.get_text():
+            yield f"text: {_round_in(note.get_text(), rounded)}"
 
 
-def _collection(collection, rounded: Rounding) -> str:
+def _collection(collection: Any, rounded: Rounding) -> str:
     if isinstance(collection, QuadMesh):
         return f"cells: {_array(collection.get_array(), rounded)}"
     if isinstance(collection, PathCollection):
@@ -82,7 +83,7 @@ def _collection(collection, rounded: Rounding) -> str:
     return f"{type(collection).__name__}{_label(collection)}"
 
 
-def _points(x, y, rounded: Rounding) -> str:
+def _points(x: Any, y: Any, rounded: Rounding) -> str:
     x, y = np.asarray(x), np.asarray(y)
     return f"{len(y)} points, x {_values(x, rounded)}; y {_values(y, rounded)}"
 
@@ -95,7 +96,7 @@ def _bars(container: BarContainer, rounded: Rounding) -> str:
     return f"{len(lengths)}, {_values(np.asarray(lengths), rounded)}"
 
 
-def _array(array, rounded: Rounding) -> str:
+def _array(array: Any, rounded: Rounding) -> str:
     array = np.ma.getdata(array)
     values = f", {_values(array.ravel(), rounded)}" if array.size <= MOST_VALUES else ""
     return f"{'x'.join(map(str, array.shape))}, mean {rounded(float(np.nanmean(array)))}{values}"
@@ -116,16 +117,16 @@ def _whole(value: float) -> str:
 
 
 def _tick_names(axis: Axis) -> list[str]:
-    """The ticks' labels if somebody wrote them; numbers set by matplotlib say nothing new."""
+    """Return the ticks' labels if somebody wrote them; matplotlib's own say nothing new."""
     formatter = axis.get_major_formatter()
     if isinstance(formatter, StrCategoryFormatter):
         return [str(name) for name in axis.units._mapping]
     if isinstance(formatter, (FixedFormatter, FuncFormatter)):
-        return [text for text in formatter.format_ticks(axis.get_majorticklocs()) if text]
+        return [text for text in formatter.format_ticks(list(axis.get_majorticklocs())) if text]
     return []
 
 
-def _label(artist) -> str:
+def _label(artist: Any) -> str:
     label = str(artist.get_label())
     return "" if label.startswith("_") or not label else f" {label!r}"
 
@@ -144,6 +145,6 @@ def _rounding(step: float | None) -> Rounding:
 
 
 def _round_in(text: str, rounded: Rounding) -> str:
-    """The text on one line, its decimal numbers rounded as the data are."""
+    """Put the text on one line, its decimal numbers rounded as the data are."""
     flat = " ".join(text.split())
     return re.sub(r"-?\d+\.\d+", lambda match: rounded(float(match.group())), flat)

@@ -11,6 +11,7 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,17 +43,18 @@ class Picture:
     """What the digest rounds to; coarse for whatever comes out of training, see ``digest``."""
 
     def to_png(self, dpi: int = 110) -> bytes:
+        """Return the figure as a PNG file."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
         return buffer.getvalue()
 
     def to_html(self, dpi: int = 110) -> str:
-        """An ``<img>`` element that needs no other file."""
+        """Return an ``<img>`` element that needs no other file."""
         data = base64.b64encode(self.to_png(dpi)).decode("ascii")
         return f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt)}">'
 
     def rounded(self, step: float) -> Picture:
-        """The same picture, its digest rounded to ``step``."""
+        """Return the same picture with its digest rounded to ``step``."""
         return replace(self, step=step)
 
     def __repr__(self) -> str:
@@ -69,7 +71,7 @@ class Picture:
 
 
 def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str]) -> Picture:
-    """Stacked bars: images of each class, (hospitals, classes), in each hospital.
+    """Draw stacked bars: images of each class, (hospitals, classes), in each hospital.
 
     The bars are as long as a hospital has images if ``counts`` has each image once, as
     ``Partition.strata_counts`` has.
@@ -102,7 +104,7 @@ def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str
 
 
 def headline(summary: dict) -> Picture:
-    """The answer in one figure: AUC of each hospital alone, federated and pooled."""
+    """Draw the answer: AUC of each hospital alone, federated and pooled."""
     auc, bounds = summary["auc"], summary["auc_interval"]
     bars = (
         ("one hospital alone\n(mean)", "local_mean", ORANGE),
@@ -137,7 +139,7 @@ def headline(summary: dict) -> Picture:
 
 
 def rounds(summary: dict) -> Picture:
-    """Global AUC after each round, between the hospital alone and the pooled model."""
+    """Draw the global AUC after each round, between the hospital alone and the pooled model."""
     rows = summary["rounds"]
     x, y = [row["round"] for row in rows], [row["auc"] for row in rows]
     figure = Figure(figsize=(8, 3.4))
@@ -153,7 +155,7 @@ def rounds(summary: dict) -> Picture:
         )
     axes.set_xlabel("round")
     axes.set_ylabel("AUC of the global model")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     tidy(axes, grid="y")
     by_round = ", ".join(f"{r}: {a:.3f}" for r, a in zip(x, y, strict=True))
     return Picture(
@@ -164,7 +166,7 @@ def rounds(summary: dict) -> Picture:
 
 
 def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
-    """A row of images for each class, from as many hospitals as there are.
+    """Draw a row of images for each class, from as many hospitals as there are.
 
     Multi-label: for each of the commonest findings, and for the images without any.
     """
@@ -195,7 +197,7 @@ def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
 
 
 def _examples_of(data: MedicalImages, most: int = 5) -> dict[str, np.ndarray]:
-    """The positions of the images of each class, or of the commonest findings and of none."""
+    """Return the positions of the images of each class, or of the commonest findings and none."""
     if not data.multi_label:
         return {name: np.flatnonzero(data.labels == k) for k, name in enumerate(data.class_names)}
     commonest = np.argsort(-data.class_counts(), kind="stable")[:most]
@@ -211,7 +213,7 @@ def heat_maps(
     classes: np.ndarray | None = None,
     opacity: float = 0.8,
 ) -> Picture:
-    """Images in a row, each under its heat maps; the true lesion, where known, is outlined.
+    """Draw images in a row, each under its heat maps, known lesions outlined.
 
     ``maps`` is from a name to float (len(indices), h, w) in 0..1; ``classes``, int
     (len(indices),), is what they ask for, by default the image's own class or rarest finding;
@@ -246,7 +248,7 @@ def heat_maps(
 
 
 def mistakes(probabilities: np.ndarray, labels: np.ndarray, class_names: list[str]) -> Picture:
-    """Confusion matrix and reliability curve, side by side."""
+    """Draw a confusion matrix beside a reliability curve."""
     import seaborn  # here, as it takes a second to import
 
     matrix, curve = confusion(probabilities, labels), calibration(probabilities, labels)
@@ -285,7 +287,7 @@ def mistakes(probabilities: np.ndarray, labels: np.ndarray, class_names: list[st
 
 
 def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Picture:
-    """Multi-label: AUC of each finding in three ways to train, and the reliability curve."""
+    """Draw the AUC of each finding in three ways to train, and the reliability curve."""
     names, auc = summary["classes"], summary["class_auc"]
     curve = calibration(probabilities, labels)
     figure = Figure(figsize=(9, max(3.6, 1.2 + 0.3 * len(names))))
@@ -325,7 +327,7 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     )
 
 
-def _reliability(axes, curve: Calibration, said: str, was: str) -> None:
+def _reliability(axes: Axes, curve: Calibration, said: str, was: str) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
     axes.plot(curve.confidence, curve.accuracy, "o-", color=BLUE)
     axes.set_xlabel(said)
@@ -334,7 +336,7 @@ def _reliability(axes, curve: Calibration, said: str, was: str) -> None:
     tidy(axes, grid="both")
 
 
-def tidy(axes: Axes, grid: str | None = None) -> None:
+def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
     """Take the frame's upper and right side away, and draw a faint grid ("x", "y" or "both")."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

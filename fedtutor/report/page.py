@@ -60,7 +60,7 @@ def _no_interrupt() -> Iterator[None]:
 
 
 def render(outcome: Outcome) -> str:
-    """The report as one HTML page that needs no other file."""
+    """Return the report as one HTML page that needs no other file."""
     summary, cohort = outcome.summary, outcome.cohort
     test, explained = cohort.test, outcome.explained
     names = list(cohort.partition.names)
@@ -117,7 +117,7 @@ def render(outcome: Outcome) -> str:
 
 
 def conclusion(summary: dict) -> str:
-    """The result in two sentences, intervals included, whichever way it went."""
+    """Say the result in two sentences, intervals included, whichever way it went."""
     auc, gain = summary["auc"], summary["auc_gain"]
     parts = []
     for text, key, difference in (
@@ -150,7 +150,7 @@ def _section(title: str, picture: figures.Picture, caption: str) -> str:
 
 
 def _if_several(summary: dict, text: str) -> str:
-    """The sentence, for multi-label data only."""
+    """Return the sentence, for multi-label data only."""
     return f" {text}" if summary["multi_label"] else ""
 
 
@@ -234,7 +234,7 @@ def _findings(summary: dict) -> str:
 
 
 def _table(head: list[str], body: list[list[str]]) -> str:
-    """An HTML table; the cells of ``body`` are HTML already."""
+    """Return an HTML table; the cells of ``body`` are HTML already."""
     cells = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in body)
     return (
         f"<table><thead><tr>{''.join(f'<th scope=col>{escape(cell)}</th>' for cell in head)}</tr>"
@@ -256,9 +256,9 @@ def _small_print(summary: dict) -> str:
     training = summary["training"]
     pull = f", FedProx's μ {training['proximal_mu']:g}" if training["proximal_mu"] else ""
     return (
-        f"<h2>How</h2><p>Strategy {escape(summary['strategy'])}; seed {summary['seed']}; {summary['num_rounds']} rounds of "
-        f"{summary['local_epochs']} local epochs; {training['optimizer']}, learning rate "
-        f"{training['learning_rate']:g} ({training['schedule']}), batches of "
+        f"<h2>How</h2><p>Strategy {escape(summary['strategy'])}; seed {summary['seed']}; "
+        f"{summary['num_rounds']} rounds of {summary['local_epochs']} local epochs; "
+        f"{training['optimizer']}, learning rate {training['learning_rate']:g} ({training['schedule']}), batches of "
         f"{training['batch_size']}{pull}. Each training image was seen "
         f"{summary['num_rounds'] * summary['local_epochs']} times in each of the three "
         f"ways to train. {sum(summary['seconds'].values()):.0f} s in all. "
