@@ -187,9 +187,9 @@ def _add_mirror(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor import report
     from fedtutor.console import LiveProgress, print_table
     from fedtutor.experiment import Experiment
-    from fedtutor.report import page
 
     settings = _settings(arguments)
     check_writable(arguments.out)
@@ -198,7 +198,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         try:
             outcome = experiment.run()
             progress.stage("writing the report")
-            page.write(outcome, arguments.out)
+            report.write(outcome, arguments.out)
         except (FederationError, KeyboardInterrupt) as error:
             last_good = experiment.last_good
             if isinstance(error, FederationError) and not last_good:
@@ -206,7 +206,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             progress.close()
             return _say_stopped(error, last_good, arguments.out)
     print_table(outcome.summary, console)
-    console.print(page.conclusion(outcome.summary))
+    console.print(report.conclusion(outcome.summary))
     for name in ("report.html", "summary.json", "model.keras"):
         console.print(f"  {arguments.out / name}", soft_wrap=True, highlight=False)
     return 0

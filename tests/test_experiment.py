@@ -103,7 +103,7 @@ def test_the_report_needs_no_other_file_and_describes_its_figures(finished):
     assert "synthetic" in page
     assert "does not diagnose" in page
     for row in summary["hospitals"]:
-        assert row["name"].replace("'", "&#x27;") in page
+        assert row["name"].replace("'", "&#39;") in page
 
 
 def test_no_test_patient_is_in_any_hospital():

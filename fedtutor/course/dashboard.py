@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from fedtutor.course.figures import STYLES
 from fedtutor.course.panels import Panel
+from fedtutor.figures.picture import BLUE, GREY, Picture
 from fedtutor.model import Weights
-from fedtutor.report.figures import BLUE, GREY, Picture
 
 if TYPE_CHECKING:
     from fedtutor.federation import GuardedGrid, LeftOut

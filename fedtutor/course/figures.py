@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fedtutor.images import MedicalImages
-from fedtutor.report.figures import (
+from fedtutor.figures.picture import (
     BLUE,
     CLASS_COLOURS,
     GREEN,
@@ -23,16 +22,19 @@ from fedtutor.report.figures import (
     PURPLE,
     RED,
     Picture,
+    join_some,
+    tidy,
+)
+from fedtutor.figures.results import (
     examples,
     findings,
     headline,
     heat_maps,
-    join_some,
     mistakes,
     rounds,
-    tidy,
     who_has_what,
 )
+from fedtutor.images import MedicalImages
 
 __all__ = [
     "Picture",
@@ -79,7 +81,7 @@ def lines(
     curves, dots : from a name to (x values, y values).
     x, y : the axes' labels.
     step : of the numbers in digest and alt text, such as 0.01 for what comes out of training;
-        see :func:`fedtutor.report.digest.digest`.
+        see :func:`fedtutor.figures.digest.digest`.
     """
     figure = Figure(figsize=size)
     axes = figure.add_subplot()

@@ -19,7 +19,7 @@ from functools import cached_property
 import ipywidgets
 import pandas as pd
 
-from fedtutor.report.figures import Picture
+from fedtutor.figures.picture import Picture
 
 Shown = Picture | pd.DataFrame
 SCREEN_DPI = 80

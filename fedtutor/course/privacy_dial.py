@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedtutor.evaluation import evaluate
+from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture
 from fedtutor.images import MedicalImages
 from fedtutor.model import predict, standardise
-from fedtutor.report.figures import BLUE, GREY, ORANGE, Picture
 from fedtutor.topics.privacy.differential import PrivateTrainer, add_noise, epsilon
 from fedtutor.topics.privacy.membership import judge_attack, loss_score
 from fedtutor.topics.privacy.reconstruction import (

@@ -22,9 +22,9 @@ from fedtutor.datasets import load
 from fedtutor.datasets.phantoms.chest import chest_phantoms
 from fedtutor.datasets.phantoms.oct import oct_phantoms
 from fedtutor.evaluation import interval
+from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import Partition
-from fedtutor.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture
 
 # Hospitals of phantoms that differ in one way only
 

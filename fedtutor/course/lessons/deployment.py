@@ -29,7 +29,7 @@ from fedtutor.deployment import LocalFederation, LocalSimulation, Running, write
 from fedtutor.deployment.processes import free_port
 from fedtutor.federation.in_process import FIRST_NODE_ID, InProcessGrid
 from fedtutor.federation.records import to_record, to_weights
-from fedtutor.report.figures import BLUE, GREEN, GREY, ORANGE, Picture
+from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture
 
 
 def who_talks(hospitals: Sequence[str]) -> Picture:

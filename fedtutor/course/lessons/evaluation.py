@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.datasets import load
+from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import partition
-from fedtutor.report.figures import BLUE, GREY, ORANGE, Picture
 
 MOST_IMAGES = 2000
 HEALTHY = ("normal", "no finding")

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.federation.in_process import FIRST_NODE_ID, WrappedGrid
 from fedtutor.federation.records import to_record, to_weights
-from fedtutor.report.figures import BLUE, GREY, RED, Picture
+from fedtutor.figures.picture import BLUE, GREY, RED, Picture
 
 
 def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence[float]) -> Picture:

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture
 from fedtutor.model import Weights
-from fedtutor.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture
 from fedtutor.topics.privacy import secure_sum
 from fedtutor.topics.privacy.differential import epsilon
 from fedtutor.topics.privacy.membership import roc

@@ -14,8 +14,8 @@ import fedtutor
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.datasets import load
 from fedtutor.errors import DataError
+from fedtutor.figures.picture import BLUE, ORANGE, Picture
 from fedtutor.images import MedicalImages, patients_of
-from fedtutor.report.figures import BLUE, ORANGE, Picture
 
 FEWEST_PATIENTS = 20
 

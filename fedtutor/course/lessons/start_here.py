@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.experiment import Outcome
+from fedtutor.figures.picture import BLUE, CLASS_COLOURS, GREY, HATCHES, ORANGE, Picture
 from fedtutor.images import MedicalImages
-from fedtutor.report.figures import BLUE, CLASS_COLOURS, GREY, HATCHES, ORANGE, Picture
 
 WAYS = (
     ("one hospital alone\n(mean)", "local_mean", ORANGE, "D"),

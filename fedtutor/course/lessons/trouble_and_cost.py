@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_weights
+from fedtutor.figures.picture import BLUE, GREY, RED, Picture
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.model import Weights
 from fedtutor.partition import partition
-from fedtutor.report.figures import BLUE, GREY, RED, Picture
 from fedtutor.topics.robustness import norm
 
 __all__ = [

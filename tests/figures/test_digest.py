@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fedtutor.course import figures
-from fedtutor.report.digest import digest
+from fedtutor.figures.digest import digest
 
 
 def figure(ys=(0.5, 0.7, 0.8), label="FedAvg", title="Rounds"):

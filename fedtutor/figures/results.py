@@ -1,73 +1,29 @@
-"""Figures, each with a text that says what it shows.
+"""The figures of a run: who has what, how good each model is, and where it looks.
 
-Every function returns a :class:`Picture`; its ``alt`` is made from the same data as the figure.
-Colours are Okabe and Ito's, told apart by colour-blind people, and never carry meaning alone.
+Every function returns a :class:`~fedtutor.figures.picture.Picture`; its ``alt`` is made from the
+same data as the figure.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedtutor.evaluation import Calibration, calibration, confusion
-from fedtutor.images import NO_FINDING, MedicalImages
-from fedtutor.report.digest import digest
-
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#777777",
+from fedtutor.figures.picture import (
+    BLUE,
+    CLASS_COLOURS,
+    GREY,
+    HATCHES,
+    ORANGE,
+    Picture,
+    join_some,
+    tidy,
 )
-CLASS_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, "#56B4E9", "#F0E442", GREY)
-HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A matplotlib figure and what to say to somebody who cannot see it."""
-
-    figure: Figure
-    alt: str
-    step: float | None = None
-    """What the digest rounds to; coarse for whatever comes out of training, see ``digest``."""
-
-    def to_png(self, dpi: int = 110) -> bytes:
-        """Return the figure as a PNG file."""
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
-        return buffer.getvalue()
-
-    def to_html(self, dpi: int = 110) -> str:
-        """Return an ``<img>`` element that needs no other file."""
-        data = base64.b64encode(self.to_png(dpi)).decode("ascii")
-        return f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt)}">'
-
-    def rounded(self, step: float) -> Picture:
-        """Return the same picture with its digest rounded to ``step``."""
-        return replace(self, step=step)
-
-    def __repr__(self) -> str:
-        return digest(self.figure, step=self.step)
-
-    def _repr_html_(self) -> str:
-        # JupyterLab shows a PNG output without any alt text, hence an element of our own; the
-        # digest below it is for whoever wants the numbers or cannot see the picture.
-        words = html.escape(repr(self))
-        return (
-            f"{self.to_html()}<details><summary>The figure in words and numbers</summary>"
-            f"<p>{html.escape(self.alt)}</p><pre>{words}</pre></details>"
-        )
+from fedtutor.images import NO_FINDING, MedicalImages
 
 
 def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str]) -> Picture:
@@ -336,19 +292,5 @@ def _reliability(axes: Axes, curve: Calibration, said: str, was: str) -> None:
     tidy(axes, grid="both")
 
 
-def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
-    """Take the frame's upper and right side away, and draw a faint grid ("x", "y" or "both")."""
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    if grid:
-        axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
-        axes.set_axisbelow(True)
-
-
 def _bounds(bounds: list) -> str:
     return "" if bounds[0] is None else f" (95 % interval {bounds[0]:.3f} to {bounds[1]:.3f})"
-
-
-def join_some(rows: list[str], most: int = 12) -> str:
-    """Join the first ``most`` phrases by semicolons, and say how many more there are."""
-    return "; ".join(rows[:most]) + (f"; and {len(rows) - most} more" if len(rows) > most else "")

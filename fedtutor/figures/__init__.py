@@ -1,0 +1,23 @@
+"""Figures: pictures that say in words what they show, in one style, for reports and lessons."""
+
+from fedtutor.figures.picture import Picture
+from fedtutor.figures.results import (
+    examples,
+    findings,
+    headline,
+    heat_maps,
+    mistakes,
+    rounds,
+    who_has_what,
+)
+
+__all__ = [
+    "Picture",
+    "examples",
+    "findings",
+    "headline",
+    "heat_maps",
+    "mistakes",
+    "rounds",
+    "who_has_what",
+]
