@@ -202,17 +202,13 @@ def check_form(weights: Weights, like: Weights, *, hospital: str) -> None:
     """Raise :class:`UpdateError` unless number, shapes and dtypes are those of ``like``."""
     if len(weights) != len(like):
         raise UpdateError(f"{hospital} sent {len(weights)} arrays; the model has {len(like)}.")
-    for position, (array, expected) in enumerate(zip(weights, like, strict=True)):
-        if array.shape != expected.shape:
-            raise UpdateError(
-                f"{hospital} sent an array {position} of shape {array.shape}; "
-                f"the model's has {expected.shape}."
-            )
-        if array.dtype != expected.dtype:
-            raise UpdateError(
-                f"{hospital} sent an array {position} of dtype {array.dtype}; "
-                f"the model's has {expected.dtype}."
-            )
+    for position, (array, model) in enumerate(zip(weights, like, strict=True)):
+        for what in ("shape", "dtype"):
+            if (came := getattr(array, what)) != (expected := getattr(model, what)):
+                raise UpdateError(
+                    f"{hospital} sent an array {position} of {what} {came}; "
+                    f"the model's has {expected}."
+                )
 
 
 def check_finite(weights: Weights, *, hospital: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -189,7 +189,7 @@ class FusedOptimizer:
 
     Parameters
     ----------
-    name : one of :data:`fedtutor.training.OPTIMIZERS`.
+    name : one of :data:`fedtutor.settings.OPTIMIZERS`.
     variables : what it trains.
     learning_rate : a scalar variable.
     """
@@ -199,12 +199,10 @@ class FusedOptimizer:
     ) -> None:
         import tensorflow as tf
 
-        self._variables = variables
-        self._learning_rate = learning_rate
+        self._name, self._variables, self._learning_rate = name, variables, learning_rate
         self._steps = tf.Variable(0.0)
         num_slots = {"adam": 2, "momentum": 1, "sgd": 0}[name]
         self._slots = [[tf.Variable(tf.zeros_like(v)) for _ in range(num_slots)] for v in variables]
-        self._apply_one: Callable = getattr(self, f"_{name}")
 
     def wipe(self) -> None:
         """Forget all former gradients."""
@@ -214,45 +212,26 @@ class FusedOptimizer:
             variable.assign(tf.zeros_like(variable))
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One step along the gradients, in the order of the variables."""
+        """Take one step along the gradients, which come in the order of the variables."""
+        import tensorflow as tf
+
+        ops, rate = tf.raw_ops, self._learning_rate
         self._steps.assign_add(1.0)
         for variable, gradient, slots in zip(self._variables, gradients, self._slots, strict=True):
-            self._apply_one(variable, gradient, *slots)
-
-    def _adam(self, variable: Any, gradient: Any, mean: Any, variance: Any) -> None:
-        """Kingma & Ba 2015, algorithm 1, with the step size of its section 2."""
-        import tensorflow as tf
-
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=mean.handle,
-            v=variance.handle,
-            beta1_power=0.9**self._steps,
-            beta2_power=0.999**self._steps,
-            lr=self._learning_rate,
-            beta1=0.9,
-            beta2=0.999,
-            epsilon=1e-7,
-            grad=gradient,
-        )
-
-    def _momentum(self, variable: Any, gradient: Any, velocity: Any) -> None:
-        import tensorflow as tf
-
-        tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,
-            accum=velocity.handle,
-            lr=self._learning_rate,
-            grad=gradient,
-            momentum=0.9,
-        )
-
-    def _sgd(self, variable: Any, gradient: Any) -> None:
-        import tensorflow as tf
-
-        tf.raw_ops.ResourceApplyGradientDescent(
-            var=variable.handle, alpha=self._learning_rate, delta=gradient
-        )
+            handle, memory = variable.handle, [slot.handle for slot in slots]
+            if self._name == "adam":  # Kingma & Ba 2015, algorithm 1, with section 2's step size
+                ops.ResourceApplyAdam(
+                    **{"var": handle, "m": memory[0], "v": memory[1], "lr": rate, "grad": gradient},
+                    **{"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7},
+                    beta1_power=0.9**self._steps,
+                    beta2_power=0.999**self._steps,
+                )
+            elif self._name == "momentum":
+                ops.ResourceApplyKerasMomentum(
+                    var=handle, accum=memory[0], lr=rate, grad=gradient, momentum=0.9
+                )
+            else:
+                ops.ResourceApplyGradientDescent(var=handle, alpha=rate, delta=gradient)
 
 
 @lru_cache(maxsize=4)

@@ -91,19 +91,16 @@ def partition(
     count = 5 if num_hospitals is None else num_hospitals
     if scheme.startswith("by:"):
         return by_column(data, num_hospitals, column=scheme[3:], seed=seed)
-    if scheme == "iid":
-        return iid(data, count, seed=seed)
-    if scheme == "dirichlet":
-        return dirichlet(data, count, alpha=alpha, seed=seed)
-    if scheme == "shards":
-        return shards(data, count, seed=seed)
-    if scheme == "quantity":
-        return quantity(data, count, alpha=alpha, seed=seed)
+    if scheme in ("iid", "shards"):
+        return {"iid": iid, "shards": shards}[scheme](data, count, seed=seed)
+    if scheme in ("dirichlet", "quantity"):
+        deal = dirichlet if scheme == "dirichlet" else quantity
+        return deal(data, count, alpha=alpha, seed=seed)
     raise PartitionError(f"unknown partition {scheme!r}; known: {', '.join(SCHEMES)}.")
 
 
 def iid(data: MedicalImages, num_hospitals: int, *, seed: int = 0) -> Partition:
-    """Patients drawn at random, as many for each hospital: the easy case, met nowhere."""
+    """Deal patients out at random, as many to each hospital: the easy case, met nowhere."""
     patients = _Patients.of(data, num_hospitals)
     order = np.random.default_rng(seed).permutation(len(patients))
     hospital_of = np.empty(len(patients), dtype=np.int64)
@@ -114,7 +111,7 @@ def iid(data: MedicalImages, num_hospitals: int, *, seed: int = 0) -> Partition:
 def dirichlet(
     data: MedicalImages, num_hospitals: int, *, alpha: float = 0.5, seed: int = 0
 ) -> Partition:
-    """Label skew: each class is shared out in proportions drawn from Dirichlet(alpha).
+    """Deal with label skew: each class in proportions drawn from Dirichlet(alpha).
 
     At alpha = 0.1 most hospitals see one or two classes, at 100 nearly the same mixture
     (Hsu, Qi & Brown 2019). Of several findings an image is dealt out by its rarest one.
@@ -155,7 +152,7 @@ def shards(
 def quantity(
     data: MedicalImages, num_hospitals: int, *, alpha: float = 0.5, seed: int = 0
 ) -> Partition:
-    """Quantity skew: the same mixture everywhere, sizes drawn from Dirichlet(alpha)."""
+    """Deal with quantity skew: the same mixture everywhere, sizes from Dirichlet(alpha)."""
     check_alpha(alpha)
     patients = _Patients.of(data, num_hospitals)
     rng = np.random.default_rng(seed)

@@ -28,14 +28,17 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """As of the plain array."""
         return (len(self._indices), *self._array.shape[1:])
 
     @property
     def dtype(self) -> np.dtype:
+        """As of the plain array."""
         return self._array.dtype
 
     @property
     def ndim(self) -> int:
+        """As of the plain array."""
         return self._array.ndim
 
     def __len__(self) -> int:

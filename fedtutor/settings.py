@@ -79,33 +79,30 @@ class Checked:
 
 @dataclass(frozen=True)
 class TrainingSettings(Checked):
-    """How a hospital trains.
+    """How a hospital trains; each setting's own text says what it is."""
 
-    Attributes
-    ----------
-    optimizer : "adam" (Kingma & Ba 2015), "sgd" or "momentum" (SGD with momentum 0.9).
-    learning_rate : step size, > 0.
-    batch_size : images in a gradient step, >= 1; the last batch of an epoch may be smaller.
-    proximal_mu : weight of FedProx's pull towards the weights the hospital was sent
-        (Li et al. 2020, eq. 2); 0 is plain training.
-    schedule : "constant", or "cosine" to lower the step size from round to round, see
-        :func:`fedtutor.training.learning_rate_at`.
-    """
-
-    optimizer: str = setting("adam", "adam, sgd or momentum", "NAME", known=OPTIMIZERS)
+    optimizer: str = setting(
+        "adam", "adam (Kingma & Ba 2015), sgd, or momentum (0.9)", "NAME", known=OPTIMIZERS
+    )
     learning_rate: float = setting(1e-3, "step size", "X", above=0)
     batch_size: int = setting(8, "images in a gradient step", least=1)
     proximal_mu: float = setting(
-        0.0, f"pull towards the global model; with fedprox {FEDPROX_MU} where it is 0", "X", least=0
+        0.0,
+        f"FedProx's pull (Li et al. 2020, eq. 2); with fedprox {FEDPROX_MU} where it is 0",
+        "X",
+        least=0,
     )
     schedule: str = setting(
-        "constant", "step size over the rounds: constant or cosine", "NAME", known=SCHEDULES
+        "constant",
+        "step size over the rounds: constant, or cosine to lower it",
+        "NAME",
+        known=SCHEDULES,
     )
 
 
 @dataclass(frozen=True)
 class RunSettings(Checked):
-    """What one run of the main job is asked for; :meth:`TrainingSettings` is a part of it.
+    """What one run of the main job is asked for; :class:`TrainingSettings` is a part of it.
 
     With ``strategy="fedprox"`` and no ``proximal_mu`` the hospitals train with
     :data:`FEDPROX_MU`, and ``training`` says so.
@@ -163,24 +160,19 @@ class RunSettings(Checked):
 
 @dataclass(frozen=True)
 class ServerSettings(Checked):
-    """The part of the run config that is about a server in a network, not about the experiment.
+    """The part of the run config that is about a server in a network, not the experiment."""
 
-    Attributes
-    ----------
-    test_data : the file of the central test set; "" to deal the data set out here, too.
-    out : an absolute folder for the progress and the last good model; "" for none.
-    round_timeout : seconds a round waits for replies.
-    patience : seconds it waits for hospitals that are not connected.
-    max_update_ratio : an update longer than so many times the round's median one is left out.
-    """
-
-    test_data: str = setting("", "file of the central test set", "FILE")
-    out: str = setting("", "folder for the progress", "DIR")
+    test_data: str = setting(
+        "", "file of the central test set; deal out the data set here if ''", "FILE"
+    )
+    out: str = setting("", "absolute folder for the progress and the last good model", "DIR")
     round_timeout: float = setting(600.0, "how long a round waits for updates", "SECONDS", above=0)
     patience: float = setting(
         120.0, "how long it waits for hospitals not connected", "SECONDS", least=0
     )
-    max_update_ratio: float = setting(10.0, "times the median length", "X", above=1)
+    max_update_ratio: float = setting(
+        10.0, "leave out an update so many times as long as the median", "X", above=1
+    )
 
 
 def check_alpha(alpha: float) -> None:

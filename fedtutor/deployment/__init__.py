@@ -4,21 +4,27 @@ For learning and for rehearsing: what is started here is Flower's own SuperLink 
 in real hospitals, and no second implementation of anything.
 """
 
-from fedtutor.deployment.appfolder import write_app
-from fedtutor.deployment.certificates import TlsFiles, write_key_pair, write_tls_files
-from fedtutor.deployment.federation import LocalFederation
-from fedtutor.deployment.proxy import RecordingProxy
-from fedtutor.deployment.running import Running
-from fedtutor.deployment.superlink import LocalSimulation, SuperLink
+from __future__ import annotations
 
-__all__ = [
-    "LocalFederation",
-    "LocalSimulation",
-    "RecordingProxy",
-    "Running",
-    "SuperLink",
-    "TlsFiles",
-    "write_app",
-    "write_key_pair",
-    "write_tls_files",
-]
+import importlib
+from typing import Any
+
+_HOME = {
+    "LocalFederation": "federation",
+    "LocalSimulation": "superlink",
+    "RecordingProxy": "proxy",
+    "Running": "running",
+    "SuperLink": "superlink",
+    "TlsFiles": "certificates",
+    "write_app": "appfolder",
+    "write_key_pair": "certificates",
+    "write_tls_files": "certificates",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:  # the command line's help need not wait for Flower
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from flwr.serverapp import Grid, ServerApp
 from fedtutor import federation
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment.hospital_file import read_images
+from fedtutor.deployment.network_guard import NetworkGuard
+from fedtutor.deployment.roll import Roll
 from fedtutor.errors import DataError, FederationError
 from fedtutor.evaluation import Evaluation, bootstrap_aucs, evaluate, interval
 from fedtutor.images import MedicalImages, patients_of
@@ -106,12 +108,15 @@ def main(grid: Grid, context: Context) -> None:
         timeout=server.round_timeout,
         on_reply=journal.on_reply,
         on_round=journal.on_round,
-        max_ratio=server.max_update_ratio,
-        roll=federation.Roll(
-            count,
-            minimum=settings.min_hospitals,
-            patience=server.patience,
-            tell=journal.tell,
+        guard=partial(
+            NetworkGuard,
+            max_ratio=server.max_update_ratio,
+            roll=Roll(
+                count,
+                minimum=settings.min_hospitals,
+                patience=server.patience,
+                tell=journal.tell,
+            ),
         ),
     )
     try:

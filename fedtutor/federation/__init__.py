@@ -3,7 +3,6 @@
 from fedtutor.federation.client import make_client_app
 from fedtutor.federation.guard import GuardedGrid, LeftOut, Traffic
 from fedtutor.federation.in_process import InProcessGrid, run_in_process
-from fedtutor.federation.roll import Roll
 from fedtutor.federation.server import RoundLog, make_server_app, run_train_config, train_config
 from fedtutor.federation.strategies import (
     STRATEGIES,
@@ -17,7 +16,6 @@ __all__ = [
     "GuardedGrid",
     "InProcessGrid",
     "LeftOut",
-    "Roll",
     "RoundLog",
     "StreamingFedAvg",
     "Traffic",

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
@@ -20,7 +19,6 @@ from fedtutor.federation.records import (
     to_record,
     to_weights,
 )
-from fedtutor.federation.roll import Roll
 from fedtutor.model import Weights
 
 
@@ -54,10 +52,12 @@ class GuardedGrid(WrappedGrid):
     like : the model's weights; every update must have their number, shapes and dtypes.
     min_hospitals : with fewer sound updates than this the round fails.
     on_reply : called after each sound update with (round, hospital, metrics).
-    max_ratio : leave out an update more than so many times as long as the round's median one,
-        length being the Euclidean distance from the model that was sent. For that the updates of
-        a round are held together; by default they are not looked at, and pass one by one.
-    roll : whom a round waits for; by default for nobody, as one process has all its hospitals.
+
+    Attributes
+    ----------
+    left_out : who was left out of which round, and why.
+    traffic : by round, what training moved and who replied.
+    names : by node id, what the hospitals met so far are called.
     """
 
     def __init__(
@@ -67,25 +67,14 @@ class GuardedGrid(WrappedGrid):
         *,
         min_hospitals: int = 1,
         on_reply: Callable[[int, str, dict], None] | None = None,
-        max_ratio: float | None = None,
-        roll: Roll | None = None,
     ) -> None:
-        if max_ratio is not None and not max_ratio > 1:
-            raise FederationError(f"max_ratio must be above 1, such as 10; got {max_ratio}.")
         super().__init__(grid)
         self._like = like
         self._min_hospitals = min_hospitals
         self._on_reply = on_reply
-        self._max_ratio = max_ratio
-        self._roll = roll
-        self._names: dict[int, str] = {}
+        self.names: dict[int, str] = {}
         self.left_out: list[LeftOut] = []
         self.traffic: dict[int, Traffic] = {}
-
-    def get_node_ids(self) -> Iterable[int]:
-        if self._roll is None:
-            return super().get_node_ids()
-        return self._roll.call(super().get_node_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -98,29 +87,23 @@ class GuardedGrid(WrappedGrid):
 
     def _learn_names(self, messages: list[Message], timeout: float | None) -> None:
         """Ask the nodes met for the first time what they are called (a Flower query)."""
-        new = [
-            m.metadata.dst_node_id for m in messages if m.metadata.dst_node_id not in self._names
-        ]
+        new = [m.metadata.dst_node_id for m in messages if m.metadata.dst_node_id not in self.names]
         queries = [Message(RecordDict(), node_id, MessageType.QUERY) for node_id in new]
-        self._names |= {node_id: f"node {node_id}" for node_id in new}
+        self.names |= {node_id: f"node {node_id}" for node_id in new}
         if queries:
             for reply in self._grid.send_and_receive(queries, timeout=timeout):
                 if reply.has_content() and "hospital" in reply.content:
                     name = reply.content.config_records["hospital"]["name"]
-                    self._names[reply.metadata.src_node_id] = str(name)
+                    self.names[reply.metadata.src_node_id] = str(name)
 
     def _train_replies(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
         """Yield the sound replies only; raise at the end if there were too few."""
         server_round = int(str(config_in(messages[0])["server-round"]))
         sent = self._in_model_dtypes(messages)
         traffic = self.traffic[server_round] = Traffic(bytes_down=num_bytes(sent) * len(messages))
-        self._note_absent(server_round)
-        replies = self._sound_replies(server_round, messages, timeout)
-        if self._max_ratio is not None:
-            near = self._of_usual_length(
-                server_round, list(replies), to_weights(sent), self._max_ratio
-            )
-            replies = near
+        replies = self.choose(
+            server_round, self._sound_replies(server_round, messages, timeout), sent
+        )
         for name, reply in replies:
             traffic.bytes_up += num_bytes(arrays_in(reply))
             traffic.hospitals.append(name)
@@ -137,45 +120,27 @@ class GuardedGrid(WrappedGrid):
         for reply in self._grid.send_and_receive(messages, timeout=timeout):
             node_id = _sender(reply, messages)
             silent.discard(node_id)
-            name = self._names[node_id]
+            name = self.names[node_id]
             if reason := _what_is_wrong(reply, self._like, name):
-                self.left_out.append(LeftOut(server_round, name, reason))
+                self.leave_out(server_round, name, reason)
             else:
                 yield name, reply
         for node_id in sorted(silent):
             reason = f"did not reply within {timeout:g} s"
-            self.left_out.append(LeftOut(server_round, self._names[node_id], reason))
+            self.leave_out(server_round, self.names[node_id], reason)
 
-    def _of_usual_length(
-        self,
-        server_round: int,
-        replies: list[tuple[str, Message]],
-        sent: Weights,
-        max_ratio: float,
+    def choose(
+        self, server_round: int, replies: Iterator[tuple[str, Message]], sent: ArrayRecord
     ) -> Iterator[tuple[str, Message]]:
-        """Yield the replies but those that are far longer than the median one.
+        """Yield those of the sound (hospital, reply) pairs that may enter the round: here all.
 
-        Of an even number the lower median, so that the longer of two is the suspect.
+        ``sent`` is the global model that the hospitals began with.
         """
-        lengths = [distance(to_weights(arrays_in(reply)), sent) for _, reply in replies]
-        usual = sorted(lengths)[(len(lengths) - 1) // 2] if lengths else 0.0
-        for (name, reply), length in zip(replies, lengths, strict=True):
-            if usual and length > max_ratio * usual:
-                reason = (
-                    f"its update is {length / usual:.3g} times as long as the median one; at most "
-                    f"{max_ratio:g} times is let in."
-                )
-                self.left_out.append(LeftOut(server_round, name, reason))
-            else:
-                yield name, reply
+        return replies
 
-    def _note_absent(self, server_round: int) -> None:
-        """Note who took part before and is not connected now."""
-        if self._roll is None:
-            return
-        here = set(self._grid.get_node_ids())
-        for node_id in sorted(set(self._names) - here):
-            self.left_out.append(LeftOut(server_round, self._names[node_id], "is not connected"))
+    def leave_out(self, server_round: int, hospital: str, reason: str) -> None:
+        """Note that a hospital's reply does not enter a round."""
+        self.left_out.append(LeftOut(server_round, hospital, reason))
 
     def _in_model_dtypes(self, messages: list[Message]) -> ArrayRecord:
         """Put the model's own dtypes into the messages, and return what is sent.
@@ -205,12 +170,6 @@ class GuardedGrid(WrappedGrid):
 def like_model(weights: Weights, like: Weights) -> Weights:
     """Return the weights in the dtypes of ``like``, copied only where they have others."""
     return [a.astype(b.dtype, copy=False) for a, b in zip(weights, like, strict=True)]
-
-
-def distance(one: Weights, other: Weights) -> float:
-    """Return the Euclidean distance of two models, all numbers taken together, in float64."""
-    squares = (np.square(a - b, dtype=np.float64).sum() for a, b in zip(one, other, strict=True))
-    return float(np.sqrt(sum(squares)))
 
 
 def _sender(reply: Message, messages: list[Message]) -> int:

@@ -14,7 +14,6 @@ from fedtutor.errors import FederationError
 from fedtutor.evaluation import Evaluation
 from fedtutor.federation.guard import GuardedGrid, Traffic, like_model
 from fedtutor.federation.records import to_record, to_weights
-from fedtutor.federation.roll import Roll
 from fedtutor.model import Weights
 from fedtutor.settings import RunSettings, TrainingSettings, to_config
 
@@ -32,8 +31,7 @@ def make_server_app(
     timeout: float = 3600.0,
     on_reply: Callable[[int, str, dict], None] | None = None,
     on_round: OnRound | None = None,
-    max_ratio: float | None = None,
-    roll: Roll | None = None,
+    guard: Callable[..., GuardedGrid] = GuardedGrid,
 ) -> ServerApp:
     """Return the ServerApp of the course: ``num_rounds`` rounds of a strategy on a guarded grid.
 
@@ -48,8 +46,8 @@ def make_server_app(
     timeout : seconds a round waits for the hospitals.
     on_reply : called after each sound update with (round, hospital, metrics).
     on_round : see :data:`OnRound`; called before the first round, as round 0, and after each.
-    max_ratio, roll : see :class:`~fedtutor.federation.GuardedGrid`; over a network both are
-        wanted, and the strategy's ``min_available_nodes`` must not be above the roll's minimum.
+    guard : what is put around the engine's grid, by default a
+        :class:`~fedtutor.federation.GuardedGrid`; ``fedtutor.deployment`` has one for networks.
 
     The final weights are left in ``context.state["arrays"]``.
     """
@@ -59,14 +57,7 @@ def make_server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        guarded = GuardedGrid(
-            grid,
-            initial_weights,
-            min_hospitals=min_hospitals,
-            on_reply=on_reply,
-            max_ratio=max_ratio,
-            roll=roll,
-        )
+        guarded = guard(grid, initial_weights, min_hospitals=min_hospitals, on_reply=on_reply)
 
         def see_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
             weights = like_model(to_weights(arrays), initial_weights)

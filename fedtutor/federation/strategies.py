@@ -52,44 +52,36 @@ class StreamingFedAvg(strategy.FedAvg):
         )
 
 
-def _plain(cls: type, **fixed: Any) -> Callable[..., strategy.Strategy]:
-    return lambda num_hospitals, **kwargs: cls(**fixed | kwargs)
-
-
 def _tolerated(num_hospitals: int, factor: int) -> int:
     """Return the most attackers f with n >= factor * f + 3, the bound of both papers."""
     return max(0, (num_hospitals - 3) // factor)
 
 
-def _krum(num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
-    return strategy.Krum(num_malicious_nodes=_tolerated(num_hospitals, 2), **kwargs)
+def _liars(num_hospitals: int, factor: int) -> dict[str, int]:
+    return {"num_malicious_nodes": _tolerated(num_hospitals, factor)}
 
 
-def _multi_krum(num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
-    bad = _tolerated(num_hospitals, 2)
-    return strategy.MultiKrum(
-        num_malicious_nodes=bad, num_nodes_to_select=max(1, num_hospitals - bad), **kwargs
-    )
+def _believed(num_hospitals: int) -> dict[str, int]:
+    return {"num_nodes_to_select": max(1, num_hospitals - _tolerated(num_hospitals, 2))}
 
 
-def _bulyan(num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
-    return strategy.Bulyan(num_malicious_nodes=_tolerated(num_hospitals, 4), **kwargs)
-
-
-STRATEGIES: dict[str, Callable[..., strategy.Strategy]] = {
-    "fedavg": _plain(StreamingFedAvg),
-    "fedprox": _plain(strategy.FedProx, proximal_mu=FEDPROX_MU),
-    "fedavgm": _plain(strategy.FedAvgM, server_learning_rate=1.0, server_momentum=0.5),
-    "fedadam": _plain(strategy.FedAdam, eta=3e-3, tau=1e-3),
-    "fedyogi": _plain(strategy.FedYogi, eta=3e-3, tau=1e-3),
-    "fedadagrad": _plain(strategy.FedAdagrad, eta=1e-2, tau=1e-3),
-    "fedmedian": _plain(strategy.FedMedian),
-    "fedtrimmedavg": _plain(strategy.FedTrimmedAvg, beta=0.2),
-    "krum": _krum,
-    "multikrum": _multi_krum,
-    "bulyan": _bulyan,
+STRATEGIES: dict[str, tuple[type[strategy.Strategy], Callable[[int], dict[str, Any]]]] = {
+    "fedavg": (StreamingFedAvg, lambda n: {}),
+    "fedprox": (strategy.FedProx, lambda n: {"proximal_mu": FEDPROX_MU}),
+    "fedavgm": (
+        strategy.FedAvgM,
+        lambda n: {"server_learning_rate": 1.0, "server_momentum": 0.5},
+    ),
+    "fedadam": (strategy.FedAdam, lambda n: {"eta": 3e-3, "tau": 1e-3}),
+    "fedyogi": (strategy.FedYogi, lambda n: {"eta": 3e-3, "tau": 1e-3}),
+    "fedadagrad": (strategy.FedAdagrad, lambda n: {"eta": 1e-2, "tau": 1e-3}),
+    "fedmedian": (strategy.FedMedian, lambda n: {}),
+    "fedtrimmedavg": (strategy.FedTrimmedAvg, lambda n: {"beta": 0.2}),
+    "krum": (strategy.Krum, lambda n: _liars(n, 2)),
+    "multikrum": (strategy.MultiKrum, lambda n: _liars(n, 2) | _believed(n)),
+    "bulyan": (strategy.Bulyan, lambda n: _liars(n, 4)),
 }
-"""By name; all but the first are Flower's own, unchanged."""
+"""By name, with its settings for n hospitals; all but the first are Flower's, unchanged."""
 
 
 def make_strategy(name: str, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
@@ -116,7 +108,8 @@ def make_strategy(name: str, num_hospitals: int, **kwargs: Any) -> strategy.Stra
         "min_train_nodes": num_hospitals,
         "min_available_nodes": num_hospitals,
     }
-    return STRATEGIES[name](num_hospitals, **{**defaults, **kwargs})
+    cls, settings = STRATEGIES[name]
+    return cls(**defaults | settings(num_hospitals) | kwargs)
 
 
 def strategy_for(settings: RunSettings, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:

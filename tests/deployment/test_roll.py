@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedtutor import federation
+from fedtutor.deployment.network_guard import NetworkGuard
+from fedtutor.deployment.roll import Roll
 from fedtutor.errors import FederationError
 from fedtutor.federation.records import to_record, to_weights
 
@@ -17,7 +21,7 @@ START = [np.ones((2, 3), np.float32)]
 
 def roll(expected=3, minimum=1, patience=0.05):
     said = []
-    return federation.Roll(expected, minimum=minimum, patience=patience, tell=said.append), said
+    return Roll(expected, minimum=minimum, patience=patience, tell=said.append), said
 
 
 def test_all_there_means_no_wait_and_no_words():
@@ -60,7 +64,7 @@ def test_too_few_are_an_error_and_not_an_endless_wait():
 @pytest.mark.parametrize("minimum", [0, 4])
 def test_a_minimum_that_cannot_be_is_refused(minimum):
     with pytest.raises(FederationError, match="1..the number of hospitals"):
-        federation.Roll(3, minimum=minimum)
+        Roll(3, minimum=minimum)
 
 
 class Leaving(federation.InProcessGrid):
@@ -120,7 +124,7 @@ def run(here, *, rounds=4, minimum=1, strategy="fedavg"):
         config=ConfigRecord({"seed": 0}),
         min_hospitals=minimum,
         on_round=on_round,
-        roll=calling,
+        guard=partial(NetworkGuard, roll=calling),
     )
     run.seen = seen
     app(Leaving(client_app(), NAMES, here=here), grid_context())
@@ -173,7 +177,7 @@ def guarded(update, max_ratio, names=NAMES):
         num_rounds=1,
         config=ConfigRecord({"seed": 0}),
         on_round=lambda r, weights, grid: grids.append((weights, grid)),
-        max_ratio=max_ratio,
+        guard=partial(NetworkGuard, max_ratio=max_ratio),
     )
     federation.run_in_process(app, client_app(update), names)
     return grids[-1]
@@ -190,7 +194,7 @@ def test_an_update_a_hundred_times_too_large_is_left_out_by_name():
 
 def test_one_that_is_only_large_is_let_in_and_by_default_all_are():
     assert guarded(too_large(4), 10)[1].left_out == []
-    weights, grid = guarded(too_large(100), None)
+    weights, grid = guarded(too_large(100), float("inf"))
     assert grid.left_out == []
     np.testing.assert_allclose(weights[0], 1 + (1 + 200 + 3) / 3)
 

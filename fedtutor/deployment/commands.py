@@ -1,0 +1,100 @@
+"""``fedtutor check`` and ``deploy``: their options, and what they say."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fedtutor.errors import FederationError
+from fedtutor.options import INTERRUPTED, STOPPED, add_out, add_settings, settings_from
+from fedtutor.output import LAST_GOOD
+from fedtutor.settings import RunSettings, ServerSettings, TrainingSettings
+
+DEFAULTS = {"hospitals": 3, "rounds": 3, "size": 32, "round_timeout": 180.0, "patience": 10.0}
+"""Other defaults than those of a run: who is gone from one machine will not come back."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``check`` and ``deploy`` to the command line."""
+    check = commands.add_parser(
+        "check",
+        help="tell whether this machine can run the course",
+        description="Look at Python, packages, memory, disk and data; print the fix for whatever "
+        "is missing. Exit code 1 if something needed is missing.",
+    )
+    check.set_defaults(run=_check)
+    deploy = commands.add_parser(
+        "deploy",
+        help="rehearse a deployment: a server and hospitals as processes, over TLS",
+        description="Start a Flower SuperLink and a SuperNode for each hospital on this machine,\n"
+        "with TLS and a key for each hospital, run the course's app on them, end them\n"
+        "all, and write summary.json and global-model.keras. What is written stays in\n"
+        "--out. Nothing but 127.0.0.1 is listened on.",
+        epilog="examples:\n"
+        "  fedtutor deploy                                three hospitals, three rounds\n"
+        "  fedtutor deploy --kill-one                     one loses its power half-way\n"
+        "  fedtutor deploy --dataset ~/xrays --size 64    images of your own\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_settings(deploy, (RunSettings, TrainingSettings), DEFAULTS)
+    add_settings(deploy, (ServerSettings,), DEFAULTS, only=("round_timeout", "patience"))
+    add_out(deploy, "folder for results, logs and keys")
+    deploy.add_argument(
+        "--kill-one",
+        action="store_true",
+        help="kill a hospital while it trains; the others go on",
+    )
+    deploy.set_defaults(run=_deploy)
+
+
+def _deploy(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor.deployment.job import deploy
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    kept = arguments.out / LAST_GOOD
+    try:
+        summary = deploy(
+            settings_from(arguments),
+            arguments.out,
+            kill_one=arguments.kill_one,
+            tell=tell,
+            round_timeout=arguments.round_timeout,
+            patience=arguments.patience,
+        )
+    except (FederationError, KeyboardInterrupt) as error:
+        stopped = isinstance(error, KeyboardInterrupt)
+        print(f"fedtutor: {'stopped.' if stopped else error}", file=sys.stderr)
+        if kept.exists():
+            print(f"The last good global model is {kept}.", file=sys.stderr)
+        return INTERRUPTED if stopped else STOPPED
+    tell(f"AUC {summary['auc']['federated']:.3f} on the central test set")
+    for name in ("summary.json", "global-model.keras"):
+        tell(f"  {arguments.out / name}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor.deployment.machine import check_machine
+
+    findings = check_machine()
+    table = Table(show_header=False, box=None)
+    for finding in findings:
+        word = "ok" if finding.ok else "MISSING" if finding.needed else "note"
+        table.add_row(word, finding.what, finding.found)
+    console.print(table)
+    for finding in findings:
+        if not finding.ok:
+            console.print(f"{finding.what}: {finding.fix}", soft_wrap=True, highlight=False)
+    broken = [finding for finding in findings if finding.needed and not finding.ok]
+    console.print(
+        f"{len(broken)} needed things are missing."
+        if broken
+        else "This machine can run the course."
+    )
+    return 1 if broken else 0
