@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedtutor.aggregation import RunningAverage, plain_mean, weighted_average
+from fedtutor.aggregation import (
+    RunningAverage,
+    fedavg_formula,
+    plain_mean,
+    weighted_average,
+)
 from fedtutor.errors import UpdateError
 
 VALUES = st.integers(-(2**24), 2**24).map(lambda k: k / 2**18)
@@ -132,6 +137,17 @@ def test_one_at_a_time_or_all_at_once_gives_the_same_bits():
     ):
         np.testing.assert_array_equal(one, all_)
         np.testing.assert_allclose(all_, numpy, rtol=1e-6)
+
+
+@given(updates())
+def test_the_fast_averages_are_the_formula_bit_for_bit(drawn):
+    weights, counts = drawn
+    running = RunningAverage(weights[0])
+    for update, count in zip(weights, counts, strict=True):
+        running.add(update, count)
+    formula = bits(fedavg_formula(weights, counts))
+    assert bits(weighted_average(weights, counts)) == formula
+    assert bits(running.result()) == formula
 
 
 def test_updates_may_come_from_a_generator():
