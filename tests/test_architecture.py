@@ -189,8 +189,9 @@ def unencoded(tree: ast.Module) -> Iterator[int]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
             continue
-        name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
-        if name in {"read_text", "write_text"} or (name == "open" and _is_text(node)):
+        method = getattr(node.func, "attr", None)
+        name = method or getattr(node.func, "id", None)
+        if method in {"read_text", "write_text"} or (name == "open" and _is_text(node)):
             yield node.lineno
 
 
