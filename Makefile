@@ -5,7 +5,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-browser refresh lab tff torch bench bench-quick lint lock clean
+.PHONY: help setup run test test-fast test-browser lint format refresh lab tff torch bench \
+  bench-quick lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,11 +24,21 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY) ## train five synthetic hospitals alone, federated and pooled; writes fedtutor-run/
 	$(VENV)/bin/fedtutor run
 
-test: $(READY) ## pass all tests
+lint: $(READY) ## look at style and types; changes nothing
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(READY) ## tidy the code
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+test: lint ## pass all: lint, tests, and every notebook compared with its stored outputs
 	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # much of it waits
 	$(VENV)/bin/python tools/compare.py
+
+test-fast: $(READY) ## the tests for every day, without the slow ones and real processes
+	$(VENV)/bin/python -m pytest -m "not slow and not process" -n 2 tests
 
 test-browser: $(READY) ## run the notebooks in the real JupyterLab, in a browser without a window
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
@@ -75,10 +86,6 @@ bench: $(READY) ## measure everything beside what a user would otherwise pick (a
 bench-quick: $(READY) ## the same but for the notebooks in a few minutes, with less precision
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(VENV)/bin/python -m benchmarks --quick
-
-lint: $(READY) ## tidy the code
-	$(VENV)/bin/ruff check --fix
-	$(VENV)/bin/ruff format
 
 lock: ## resolve pyproject.toml anew into requirements.lock
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv

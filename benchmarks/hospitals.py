@@ -46,7 +46,7 @@ def client():
 
 def resident_mb() -> float:
     """Memory this process has in use now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * resource.getpagesize() / 1e6
 
 

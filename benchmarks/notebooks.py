@@ -51,7 +51,7 @@ def import_tensorflow() -> None:
 
 def compare() -> None:
     """What ``make test`` does: every notebook on a fresh kernel, every output compared."""
-    script = ROOT / "tests" / "notebooks" / "compare.py"
+    script = ROOT / "tools" / "compare.py"
     subprocess.run([sys.executable, script], check=True, capture_output=True, cwd=ROOT)
 
 

@@ -1,8 +1,9 @@
-"""The project's own files: versions in one place, a light import, help that helps."""
+"""The project's own files: versions in one place, documents that hold, a light import, help."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,10 +19,15 @@ import fedtutor
 from fedtutor.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK = dict(
-    line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if line
-)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+PYPROJECT = tomllib.loads(read("pyproject.toml"))
+PROJECT = PYPROJECT["project"]
+LOCK = dict(line.split("==") for line in read("requirements.lock").splitlines() if line)
 
 
 def canonical(name):
@@ -39,6 +45,7 @@ def test_the_lock_holds_what_pyproject_asks_for(requirement):
     assert requirement.specifier.contains(PINNED[canonical(requirement.name)])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the lock is resolved on Linux")
 def test_the_lock_holds_all_that_its_packages_need():
     for name in PINNED:
         for text in importlib.metadata.distribution(name).requires or []:
@@ -47,13 +54,14 @@ def test_the_lock_holds_all_that_its_packages_need():
                 assert needed.specifier.contains(PINNED[canonical(needed.name)], prereleases=True)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the lock names what Windows has not")
 def test_what_is_installed_is_what_is_locked():
     for name, version in PINNED.items():
         assert Version(importlib.metadata.version(name)) == version
 
 
 def test_conda_uses_the_lock_and_a_python_that_fits():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load(read("environment.yml"))
     *packages, pip = environment["dependencies"]
     assert pip == {"pip": ["-r requirements.lock", "-e ."]}
     (python,) = [text for text in packages if text.startswith("python=")]
@@ -61,7 +69,7 @@ def test_conda_uses_the_lock_and_a_python_that_fits():
 
 
 def test_no_file_names_a_package_index():
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = read("requirements.lock")
     assert "://" not in lock
     assert "@" not in lock
 
@@ -70,7 +78,7 @@ def test_every_data_set_has_a_card_that_names_its_licence_and_files():
     from fedtutor.datasets import DATASETS
 
     for info in DATASETS.values():
-        card = (ROOT / "datasets" / info.name / "README.md").read_text()
+        card = read(f"datasets/{info.name}/README.md")
         assert info.licence.split(",")[0] in card
         assert info.source in card or info.synthetic
         files = [file.name for file in info.parts.values()]
@@ -81,6 +89,89 @@ def test_every_data_set_has_a_card_that_names_its_licence_and_files():
         for heading in needed if info.synthetic else (*needed, "Cite:", "Labels:", "By hand:"):
             assert heading in card
         assert ("(synthetic)" in card) == info.synthetic
+
+
+def test_the_list_of_data_sets_links_to_every_card():
+    from fedtutor.datasets import DATASETS
+
+    links = re.findall(r"\]\(([\w-]+)/README\.md\)", read("datasets/README.md"))
+    assert sorted(links) == sorted(DATASETS)
+
+
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *(
+        path
+        for folder in ("docs", "notebooks", "benchmarks")
+        for path in ROOT.glob(f"{folder}/**/*.md")
+    ),
+    *ROOT.glob("datasets/README.md"),
+    *ROOT.glob("datasets/*/README.md"),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_links_to_is_there(document):
+    text = document.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        target, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        file = document.parent / target if target else document
+        assert file.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_make_target_that_a_document_names_exists(document):
+    targets = re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.M)
+    blocks = re.findall(r"```sh\n(.*?)```|`([^`\n]+)`", document.read_text("utf-8"), flags=re.S)
+    code = "\n".join(block or span for block, span in blocks)
+    assert set(re.findall(r"^make ([a-z-]+)", code, flags=re.M)) <= set(targets)
+
+
+def test_the_front_page_is_read_in_a_few_minutes():
+    assert len(read("README.md").splitlines()) <= 150
+
+
+def test_licence_and_versions_agree():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert PROJECT["license"] == citation["license"] == "Apache-2.0"
+    assert "Apache License\n                           Version 2.0" in read("LICENSE")
+    assert fedtutor.__version__ == PROJECT["version"] == citation["version"]
+    assert f"## [{fedtutor.__version__}]" in read("CHANGELOG.md")
+    assert PROJECT["urls"]["Homepage"] == citation["repository-code"]
+
+
+def test_the_wheel_says_that_the_package_is_typed():
+    assert (ROOT / "fedtutor" / "py.typed").is_file()
+    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["fedtutor"]
+
+
+def test_the_workflow_runs_every_python_on_three_systems_and_may_write_nothing():
+    workflow = yaml.safe_load(read(".github/workflows/test.yml"))
+    assert workflow["permissions"] == {"contents": "read"}
+    strategy = workflow["jobs"]["quick"]["strategy"]
+    assert strategy["fail-fast"] is False
+    assert {name.split("-")[0] for name in strategy["matrix"]["os"]} == {
+        "ubuntu",
+        "macos",
+        "windows",
+    }
+    known = [text.split(" :: ")[-1] for text in PROJECT["classifiers"] if "Python :: 3." in text]
+    assert strategy["matrix"]["python"] == known
+    assert all(SpecifierSet(PROJECT["requires-python"]).contains(f"{python}.0") for python in known)
+    for job in workflow["jobs"].values():
+        (checkout,) = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
+        assert checkout["with"] == {"persist-credentials": False}
+
+
+def test_pre_commit_tidies_with_the_locked_ruff():
+    hooks = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    (ruff,) = [hook for hook in hooks if hook["repo"].endswith("ruff-pre-commit")]
+    assert ruff["rev"] == f"v{LOCK['ruff']}"
 
 
 def test_importing_fedtutor_loads_nothing_heavy():

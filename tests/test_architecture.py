@@ -1,0 +1,235 @@
+"""How the package is built: who may import whom, how large it may become, what it must not contain.
+
+An import counts wherever it stands: at the top of a file, inside a function, or under
+``if TYPE_CHECKING``. A type that is needed from above belongs further down.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "fedtutor"
+
+# From the ground up: a module imports only from its own layer and from those named before it.
+LAYERS = (
+    "errors",
+    "settings",
+    "rows",
+    "images",
+    "options",
+    "output",
+    "datasets",
+    "partition",
+    "cohort",
+    "keras_import",
+    "model",
+    "training",
+    "compiled_training",
+    "aggregation",
+    "evaluation",
+    "gradcam",
+    "explaining",
+    "federation",
+    "summary",
+    "experiment",
+    "figures",
+    "report",
+    "console",
+    "topics",
+    "deployment",
+    "cli",
+    "__main__",
+    "course",
+)
+AROUND_THE_CORE = {"datasets", "figures", "topics", "deployment", "course"}
+# What only these layers (and the room itself) may import, however high they stand.
+ONLY_FOR = {
+    "topics": {"course"},
+    "deployment": {"cli", "course"},
+    "course": set(),
+}
+# What these rooms may import besides themselves, though more lies below them.
+ONLY_FROM = {
+    "datasets": {"errors", "rows", "images"},
+    "figures": {"errors", "rows", "images", "evaluation", "model"},
+}
+MOST_LINES_CORE, MOST_LINES = 4_000, 17_000
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def layer(module: str) -> str:
+    """Return "report" for ``fedtutor.report.figures``."""
+    return module.split(".")[1]
+
+
+def topic(module: str) -> str | None:
+    """Return "privacy" for ``fedtutor.topics.privacy.models``; None outside the topics."""
+    parts = module.split(".")
+    return parts[2] if parts[1:2] == ["topics"] and len(parts) > 2 else None
+
+
+def imported_names(tree: ast.Module) -> Iterator[str]:
+    """Yield "package.module.name" for ``from package.module import name``, and so on."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "a relative import; write it from fedtutor on"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(tree: ast.Module) -> set[str]:
+    """Return the modules of the package that a file imports, wherever in the file."""
+    found = set()
+    for name in imported_names(tree):
+        if name.split(".")[0] == "fedtutor":
+            found.add(name if name in MODULES else name.rpartition(".")[0] or name)
+    return found
+
+
+IMPORTS = {name: imported_modules(tree) for name, tree in TREES.items()}
+# The root's own names are shortcuts for users, and `fedtutor.__version__`, which anybody may ask.
+EDGES = sorted(
+    (module, other) for module, others in IMPORTS.items() for other in others - {"fedtutor"}
+)
+
+
+def sentence(module: str, other: str) -> str:
+    return f"{module} imports {other}"
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def in_core(module: str) -> bool:
+    return module == "fedtutor" or layer(module) not in AROUND_THE_CORE
+
+
+def test_the_list_of_layers_names_all_there_are():
+    assert {layer(module) for module in MODULES if module != "fedtutor"} == set(LAYERS)
+
+
+def test_nobody_imports_from_a_layer_above():
+    height = {name: number for number, name in enumerate(LAYERS)}
+    upward = [
+        sentence(module, other)
+        for module, other in EDGES
+        if height.get(layer(other), 0) > height.get(layer(module), len(LAYERS))
+    ]
+    assert not upward, "\n".join(upward)
+
+
+def test_the_root_imports_nothing_and_inside_only_its_version_is_asked_for():
+    assert not IMPORTS["fedtutor"]
+    shortcuts = [
+        sentence(module, name)
+        for module, tree in TREES.items()
+        for name in imported_names(tree)
+        if name.startswith("fedtutor.") and name.count(".") == 1 and name not in MODULES
+    ]
+    assert {text.rpartition(" ")[2] for text in shortcuts} <= {"fedtutor.__version__"}, shortcuts
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    try:
+        TopologicalSorter(IMPORTS).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("room", ONLY_FOR)
+def test_some_rooms_are_imported_by_few(room):
+    intruders = [
+        sentence(module, other)
+        for module, other in EDGES
+        if layer(other) == room and layer(module) not in ONLY_FOR[room] | {room}
+    ]
+    assert not intruders, "\n".join(intruders)
+
+
+@pytest.mark.parametrize("room", ONLY_FROM)
+def test_some_rooms_import_few(room):
+    astray = [
+        sentence(module, other)
+        for module, other in EDGES
+        if layer(module) == room and layer(other) not in ONLY_FROM[room] | {room}
+    ]
+    assert not astray, "\n".join(astray)
+
+
+def test_topics_do_not_import_each_other():
+    for module, other in EDGES:
+        if topic(module) and topic(other):
+            assert topic(module) == topic(other), sentence(module, other)
+
+
+def test_the_core_is_read_in_an_afternoon():
+    core = {module: lines_of(path) for module, path in MODULES.items() if in_core(module)}
+    assert sum(core.values()) <= MOST_LINES_CORE, core
+
+
+def test_the_package_stays_small():
+    rooms: dict[str, int] = {}
+    for module, path in MODULES.items():
+        room = "core" if in_core(module) else layer(module)
+        rooms[room] = rooms.get(room, 0) + lines_of(path)
+    assert sum(rooms.values()) <= MOST_LINES, rooms
+
+
+def test_imports_are_sorted_without_exceptions():
+    mark = "isort" + ": split"
+    assert [m for m, p in MODULES.items() if mark in p.read_text(encoding="utf-8")] == []
+
+
+def test_nothing_ends_processes_by_their_name():
+    word = "p" + "kill"  # it hits what others have started
+    folders = (".ci", ".github", "benchmarks", "docs", "fedtutor", "notebooks", "tests", "tools")
+    kinds = {"", ".py", ".md", ".ipynb", ".yml", ".yaml", ".toml", ".cfg", ".cff", ".txt"}
+    files = [path for path in ROOT.iterdir() if path.is_file()]
+    files += [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    texts = (path for path in files if path.suffix in kinds)
+    assert [str(p.relative_to(ROOT)) for p in texts if word in p.read_text("utf-8", "ignore")] == []
+
+
+def unencoded(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines of calls that read or write text in whatever encoding the system has."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or any(k.arg == "encoding" for k in node.keywords):
+            continue
+        method = getattr(node.func, "attr", None)
+        name = method or getattr(node.func, "id", None)
+        if method in {"read_text", "write_text"} or (name == "open" and _is_text(node)):
+            yield node.lineno
+
+
+def _is_text(call: ast.Call) -> bool:
+    """Whether ``open(path, mode)`` or ``path.open(mode)`` is of text.
+
+    With an argument that is no mode, as in ``Image.open(path)``, it is somebody else's ``open``.
+    """
+    builtin = isinstance(call.func, ast.Name)
+    modes = [k.value for k in call.keywords if k.arg == "mode"] or call.args[builtin:][:1]
+    if not modes:
+        return builtin or not call.args
+    mode = getattr(modes[0], "value", None)
+    return isinstance(mode, str) and set(mode) <= set("rwaxt+")
+
+
+def test_text_is_always_read_and_written_in_a_named_encoding():
+    found = [f"{module}:{line}" for module, tree in TREES.items() for line in unencoded(tree)]
+    assert found == []
