@@ -219,74 +219,57 @@ def resample_patients(draw):
     times = np.stack([np.bincount(drawn, minlength=len(PATIENTS)) for drawn in draws])
     first = np.array([np.flatnonzero(name == PATIENTS)[0] for name in who])
     if not (times == times[:, first][:, count]).all():
-        raise Wrong(
-            "Some patients came along with only a part of their images.",
-            hint="draw patients, then take *all* images of each patient you drew.",
-            more="np.flatnonzero(patients == patient) are the positions of one patient's images; "
-            "np.concatenate joins such lists.",
-        )
+        raise Wrong("""Some patients came along with only a part of their images.
+            Hint: draw patients, then take *all* images of each patient you drew.
+            More: np.flatnonzero(patients == patient) are the positions of one patient's images;
+            np.concatenate joins such lists.""")
     of_patient = times[:, first]
     if (of_patient == 1).all():
-        raise Wrong(
-            "Every patient is drawn exactly once each time, so every resample is the test set.",
-            hint="a bootstrap draws with replacement.",
-            more="rng.choice(np.unique(patients), size=...) draws with replacement.",
-        )
+        raise Wrong("""Every patient is drawn exactly once each time, so every resample is the test
+            set.
+            Hint: a bootstrap draws with replacement.
+            More: rng.choice(np.unique(patients), size=...) draws with replacement.""")
     if of_patient.max() == 1:
-        raise Wrong(
-            "No patient is ever in a resample twice.",
-            hint="who is drawn twice must count twice: `np.isin` only knows in or out.",
-            more="go through the drawn patients one by one and join their images with "
-            "np.concatenate.",
-        )
+        raise Wrong("""No patient is ever in a resample twice.
+            Hint: who is drawn twice must count twice: `np.isin` only knows in or out.
+            More: go through the drawn patients one by one and join their images with
+            np.concatenate.""")
     if (of_patient.sum(axis=1) != len(who)).any():
-        raise Wrong(
-            f"There are {len(who)} patients, and you drew {of_patient[0].sum()}.",
-            hint="a resample has as many patients as the test set, not as many as it has images.",
-            more="the size is len(np.unique(patients)).",
-        )
+        raise Wrong(f"""There are {len(who)} patients, and you drew {of_patient[0].sum()}.
+            Hint: a resample has as many patients as the test set, not as many as it has images.
+            More: the size is len(np.unique(patients)).""")
     if (of_patient == of_patient[0]).all():
-        raise Wrong(
-            "All resamples are the same.",
-            hint="a generator made inside the function begins anew at each call.",
-            more="use the `rng` that the function is given.",
-        )
+        raise Wrong("""All resamples are the same.
+            Hint: a generator made inside the function begins anew at each call.
+            More: use the `rng` that the function is given.""")
     if np.abs(of_patient.mean(axis=0) - 1).max() > 0.4:
-        raise Wrong(
-            "A patient with many images is drawn more often than one with a single image.",
-            hint="`patients` names a patient once for each image.",
-            more="draw from np.unique(patients), where each patient is once.",
-        )
+        raise Wrong("""A patient with many images is drawn more often than one with a single image.
+            Hint: `patients` names a patient once for each image.
+            More: draw from np.unique(patients), where each patient is once.""")
 
 
 def _positions(drawn: object) -> np.ndarray:
     """The answer as positions of images."""
     drawn = np.asarray(drawn)
     if drawn.dtype.kind in "USO":
-        raise Wrong(
-            "You give back patients; asked for are the positions of their images.",
-            hint="np.flatnonzero(patients == patient) finds the images of one patient.",
-            more="join them for all drawn patients with np.concatenate.",
-        )
+        raise Wrong("""You give back patients; asked for are the positions of their images.
+            Hint: np.flatnonzero(patients == patient) finds the images of one patient.
+            More: join them for all drawn patients with np.concatenate.""")
     if drawn.dtype.kind == "b":
-        raise Wrong(
-            "You give back True or False for each image, which cannot say that one counts twice.",
-            hint="give back positions: whole numbers, some of them more than once.",
-            more="np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])",
-        )
+        raise Wrong("""You give back True or False for each image, which cannot say that one counts
+            twice.
+            Hint: give back positions: whole numbers, some of them more than once.
+            More: np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])""")
     if drawn.ndim != 1 or drawn.dtype.kind not in "iu":
-        raise Wrong(
-            f"A list of whole numbers is asked for; yours is {drawn.dtype} of shape {drawn.shape}.",
-            hint="np.concatenate joins lists of different lengths to one.",
-            more="np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])",
-        )
+        raise Wrong(f"""A list of whole numbers is asked for; yours is {drawn.dtype} of shape
+            {drawn.shape}.
+            Hint: np.concatenate joins lists of different lengths to one.
+            More: np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])""")
     if len(drawn) and not 0 <= drawn.min() <= drawn.max() < len(PATIENTS):
-        raise Wrong(
-            f"There are {len(PATIENTS)} images, at positions 0 to {len(PATIENTS) - 1}; you also "
-            "give others.",
-            hint="positions of images are asked for, not numbers of patients.",
-            more="np.flatnonzero(patients == patient)",
-        )
+        raise Wrong(f"""There are {len(PATIENTS)} images, at positions 0 to {len(PATIENTS) - 1}; you
+            also give others.
+            Hint: positions of images are asked for, not numbers of patients.
+            More: np.flatnonzero(patients == patient)""")
     return drawn
 
 
@@ -304,64 +287,48 @@ def _rates(matrix, k):
 def rates_of_matrix(rates):
     got = rates(MATRIX.copy(), 1)
     if not isinstance(got, (tuple, list, np.ndarray)) or len(got) != 2:
-        raise Wrong(
-            "Two numbers are asked for.",
-            hint="end with `return sensitivity, specificity`.",
-            more="sensitivity is found / ill, specificity is cleared / not ill.",
-        )
+        raise Wrong("""Two numbers are asked for.
+            Hint: end with `return sensitivity, specificity`.
+            More: sensitivity is found / ill, specificity is cleared / not ill.""")
     got = np.asarray(got, dtype=float)
     sensitivity, specificity = _rates(MATRIX, 1)
     column = MATRIX[1, 1] / MATRIX[:, 1].sum()
     if np.allclose(got, [100 * sensitivity, 100 * specificity]):
-        raise Wrong(
-            "Right, but in per cent.", hint="shares lie between 0 and 1.", more="do not times 100."
-        )
+        raise Wrong("""Right, but in per cent.
+            Hint: shares lie between 0 and 1.
+            More: do not times 100.""")
     if np.allclose(got, [specificity, sensitivity]):
-        raise Wrong(
-            "You have both, in the other order.",
-            hint="sensitivity first: the share of the ill who are found.",
-            more="swap the two in your `return`.",
-        )
+        raise Wrong("""You have both, in the other order.
+            Hint: sensitivity first: the share of the ill who are found.
+            More: swap the two in your `return`.""")
     if np.isclose(got[0], column):
-        raise Wrong(
-            "Your first number is the share of the *calls* that are right (the precision).",
-            hint="sensitivity is about the ill, and the truth is in the rows.",
-            more="divide matrix[k, k] by the sum of row k: matrix[k].sum().",
-        )
+        raise Wrong("""Your first number is the share of the *calls* that are right (the precision).
+            Hint: sensitivity is about the ill, and the truth is in the rows.
+            More: divide matrix[k, k] by the sum of row k: matrix[k].sum().""")
     if not np.isclose(got[0], sensitivity):
-        raise Wrong(
-            f"Of {MATRIX[1].sum()} ill {MATRIX[1, 1]} are found, a sensitivity of "
-            f"{sensitivity:.2f}; you have {got[0]:.2f}.",
-            hint="row k holds the images that truly are of class k.",
-            more="matrix[k, k] / matrix[k].sum()",
-        )
+        raise Wrong(f"""Of {MATRIX[1].sum()} ill {MATRIX[1, 1]} are found, a sensitivity of
+            {sensitivity:.2f}; you have {got[0]:.2f}.
+            Hint: row k holds the images that truly are of class k.
+            More: matrix[k, k] / matrix[k].sum()""")
     diagonal = (np.trace(MATRIX) - MATRIX[1, 1]) / (MATRIX.sum() - MATRIX[1].sum())
     if np.isclose(got[1], diagonal):
-        raise Wrong(
-            "You count somebody well as a mistake if the model takes one *other* class for "
-            "another.",
-            hint="for class k against the rest it only matters whether class k was called.",
-            more="of all outside row k, those outside column k are rightly cleared.",
-        )
+        raise Wrong("""You count somebody well as a mistake if the model takes one *other* class for
+            another.
+            Hint: for class k against the rest it only matters whether class k was called.
+            More: of all outside row k, those outside column k are rightly cleared.""")
     if np.isclose(got[1], 1 - specificity):
-        raise Wrong(
-            "Your second number is the share of false alarms.",
-            hint="specificity is the share *without* a false alarm.",
-            more="1 minus what you have.",
-        )
+        raise Wrong("""Your second number is the share of false alarms.
+            Hint: specificity is the share *without* a false alarm.
+            More: 1 minus what you have.""")
     if not np.isclose(got[1], specificity):
-        raise Wrong(
-            f"Of {MATRIX.sum() - MATRIX[1].sum()} who are not of class 1, 69 are not called so, "
-            f"a specificity of {specificity:.2f}; you have {got[1]:.2f}.",
-            hint="take the whole matrix without row k; of that, leave out column k.",
-            more="false alarms are matrix[:, k].sum() - matrix[k, k].",
-        )
+        raise Wrong(f"""Of {MATRIX.sum() - MATRIX[1].sum()} who are not of class 1, 69 are not
+            called so, a specificity of {specificity:.2f}; you have {got[1]:.2f}.
+            Hint: take the whole matrix without row k; of that, leave out column k.
+            More: false alarms are matrix[:, k].sum() - matrix[k, k].""")
     if not np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)):
-        raise Wrong(
-            "It fits class 1 and no other.",
-            hint="use the argument k, not its value.",
-            more="matrix[k, k], matrix[k].sum(), matrix[:, k].sum()",
-        )
+        raise Wrong("""It fits class 1 and no other.
+            Hint: use the argument k, not its value.
+            More: matrix[k, k], matrix[k].sum(), matrix[:, k].sum()""")
 
 
 @exercise("06.3", "the threshold for a specificity")
@@ -373,42 +340,31 @@ def threshold_for_specificity(choose):
     for wanted in (0.9, 0.75):
         got = choose(scores.copy(), ill.copy(), wanted)
         if np.ndim(got) != 0:
-            raise Wrong(
-                "One threshold is asked for, a single number.",
-                hint="np.quantile of one list and one share is one number.",
-                more="np.quantile(scores[...], specificity)",
-            )
+            raise Wrong("""One threshold is asked for, a single number.
+                Hint: np.quantile of one list and one share is one number.
+                More: np.quantile(scores[...], specificity)""")
         got = float(got)
         specificity = (well < got).mean()
         if abs(specificity - wanted) <= 2 / len(well):
             continue
         if np.isclose(got, wanted):
-            raise Wrong(
-                "A specificity is a share of patients, a threshold is a probability.",
-                hint="look at the scores of the patients who do not have it.",
-                more="np.quantile(scores[~ill], ...)",
-            )
+            raise Wrong("""A specificity is a share of patients, a threshold is a probability.
+                Hint: look at the scores of the patients who do not have it.
+                More: np.quantile(scores[~ill], ...)""")
         if abs(specificity - (1 - wanted)) <= 2 / len(well):
-            raise Wrong(
-                f"With your threshold {100 * specificity:.0f} % of the others are cleared, not "
-                f"{100 * wanted:.0f} %.",
-                hint="do 90 % of the others lie below the threshold, or above it?",
-                more="np.quantile(well, specificity), not 1 - specificity.",
-            )
+            raise Wrong(f"""With your threshold {100 * specificity:.0f} % of the others are cleared,
+                not {100 * wanted:.0f} %.
+                Hint: do 90 % of the others lie below the threshold, or above it?
+                More: np.quantile(well, specificity), not 1 - specificity.""")
         if abs((scores < got).mean() - wanted) <= 2 / len(scores):
-            raise Wrong(
-                "You took all patients together, the ill ones too.",
-                hint="specificity is about those who do not have the disease, only.",
-                more="scores[~ill] are theirs.",
-            )
+            raise Wrong("""You took all patients together, the ill ones too.
+                Hint: specificity is about those who do not have the disease, only.
+                More: scores[~ill] are theirs.""")
         if min(abs((sick < got).mean() - share) for share in (wanted, 1 - wanted)) <= 2 / len(sick):
-            raise Wrong(
-                "You looked at the ill patients, which fixes the sensitivity.",
-                hint="specificity is about those who do not have the disease.",
-                more="scores[~ill] are theirs.",
-            )
-        raise Wrong(
-            f"Wanted is a specificity of {wanted:.2f}; your threshold gives {specificity:.2f}.",
-            hint="sort the scores of those who do not have it: where do 90 % of them lie below?",
-            more="np.quantile(scores[~ill], specificity)",
-        )
+            raise Wrong("""You looked at the ill patients, which fixes the sensitivity.
+                Hint: specificity is about those who do not have the disease.
+                More: scores[~ill] are theirs.""")
+        raise Wrong(f"""Wanted is a specificity of {wanted:.2f}; your threshold gives
+            {specificity:.2f}.
+            Hint: sort the scores of those who do not have it: where do 90 % of them lie below?
+            More: np.quantile(scores[~ill], specificity)""")

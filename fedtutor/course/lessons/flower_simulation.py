@@ -137,11 +137,9 @@ START = [np.zeros((2, 3), np.float32), np.ones(3, np.float32)]
 
 def _train_a_little(weights, images):
     if isinstance(weights, ArrayRecord):
-        raise Wrong(
-            "`train` was given an ArrayRecord; it works on a list of NumPy arrays.",
-            hint="a record can turn itself into such a list.",
-            more="message.content['arrays'].to_numpy_ndarrays()",
-        )
+        raise Wrong("""`train` was given an ArrayRecord; it works on a list of NumPy arrays.
+            Hint: a record can turn itself into such a list.
+            More: message.content['arrays'].to_numpy_ndarrays()""")
     return [array + np.float32(images.mean()) for array in weights]
 
 
@@ -164,85 +162,66 @@ def reply(my_train):
     images = np.full((30, 4, 4, 1), 2, np.uint8)
     message, got = _ask(my_train, images)
     if not isinstance(got, Message):
-        raise Wrong(
-            f"A hospital answers a message with a message; yours is a {type(got).__name__}.",
-            hint="put the records into a RecordDict, and the RecordDict into a Message.",
-            more="return Message(content, reply_to=message)",
-        )
+        raise Wrong(f"""A hospital answers a message with a message; yours is a
+            {type(got).__name__}.
+            Hint: put the records into a RecordDict, and the RecordDict into a Message.
+            More: return Message(content, reply_to=message)""")
     if got.metadata.reply_to_message_id != message.metadata.message_id:
-        raise Wrong(
-            "That is a message, but not a reply: the server could not tell what it answers.",
-            hint="a Message can be told which other message it answers.",
-            more="Message(content, reply_to=message)",
-        )
+        raise Wrong("""That is a message, but not a reply: the server could not tell what it
+            answers.
+            Hint: a Message can be told which other message it answers.
+            More: Message(content, reply_to=message)""")
     if set(got.content.array_records) != {"arrays"} or set(got.content.metric_records) != {
         "metrics"
     }:
-        raise Wrong(
-            'Flower\'s strategies look for two records, "arrays" and "metrics"; '
-            f"yours holds: {', '.join(sorted(got.content)) or 'nothing'}.",
-            hint='RecordDict({"arrays": ..., "metrics": ...})',
-            more="an ArrayRecord with the weights and a MetricRecord with the number of examples.",
-        )
+        raise Wrong(f"""Flower's strategies look for two records, "arrays" and "metrics"; yours
+            holds: {", ".join(sorted(got.content)) or "nothing"}.
+            Hint: RecordDict({{"arrays": ..., "metrics": ...}})
+            More: an ArrayRecord with the weights and a MetricRecord with the number of examples.""")
     _check_weights(got.content["arrays"])
     _check_count(dict(got.content["metrics"]), images)
     _, second = _ask(my_train, images[:7])
     if second.content["metrics"]["num-examples"] != 7:
-        raise Wrong(
-            "A second hospital, with 7 images, claims as many examples as the first.",
-            hint="is a number written out in your code?",
-            more='{"num-examples": len(images)}',
-        )
+        raise Wrong("""A second hospital, with 7 images, claims as many examples as the first.
+            Hint: is a number written out in your code?
+            More: {"num-examples": len(images)}""")
 
 
 def _check_weights(record: ArrayRecord) -> None:
     got = record.to_numpy_ndarrays()
     if _same(got, START):
-        raise Wrong(
-            "The weights that come back are those that were sent.",
-            hint="what does `train` give back?",
-            more="weights = train(weights, images), and that goes into the ArrayRecord.",
-        )
+        raise Wrong("""The weights that come back are those that were sent.
+            Hint: what does `train` give back?
+            More: weights = train(weights, images), and that goes into the ArrayRecord.""")
     if not _same(got, [array + 2 for array in START]):
-        raise Wrong(
-            "The weights that come back are not those that `train` gave.",
-            hint="train once, and send all arrays, in their order.",
-            more="ArrayRecord(train(weights, images))",
-        )
+        raise Wrong("""The weights that come back are not those that `train` gave.
+            Hint: train once, and send all arrays, in their order.
+            More: ArrayRecord(train(weights, images))""")
 
 
 def _check_count(metrics: dict, images: np.ndarray) -> None:
     if "num-examples" not in metrics:
-        raise Wrong(
-            f'FedAvg looks for "num-examples"; your metrics have: {", ".join(metrics) or "none"}.',
-            hint="with a hyphen, and spelled just so.",
-            more='MetricRecord({"num-examples": len(images)})',
-        )
+        raise Wrong(f"""FedAvg looks for "num-examples"; your metrics have:
+            {", ".join(metrics) or "none"}.
+            Hint: with a hyphen, and spelled just so.
+            More: MetricRecord({{"num-examples": len(images)}})""")
     count = metrics["num-examples"]
     if count == images.size:
-        raise Wrong(
-            "Your hospital counts pixels.",
-            hint="`images.size` is the number of all numbers in the array.",
-            more="len(images) is the number of images.",
-        )
+        raise Wrong("""Your hospital counts pixels.
+            Hint: `images.size` is the number of all numbers in the array.
+            More: len(images) is the number of images.""")
     if count == 1:
-        raise Wrong(
-            "Every hospital says 1, so that FedAvg becomes the plain mean.",
-            hint="the server weights by this number.",
-            more="len(images)",
-        )
+        raise Wrong("""Every hospital says 1, so that FedAvg becomes the plain mean.
+            Hint: the server weights by this number.
+            More: len(images)""")
     if count in (3, 4):
-        raise Wrong(
-            "Your hospital counts batches.",
-            hint="the server weights by images, not by gradient steps.",
-            more="len(images)",
-        )
+        raise Wrong("""Your hospital counts batches.
+            Hint: the server weights by images, not by gradient steps.
+            More: len(images)""")
     if count != len(images):
-        raise Wrong(
-            f"The hospital has {len(images)} images and claims {count:g} examples.",
-            hint="how many images were trained on?",
-            more="len(images)",
-        )
+        raise Wrong(f"""The hospital has {len(images)} images and claims {count:g} examples.
+            Hint: how many images were trained on?
+            More: len(images)""")
 
 
 class _CallingGrid(federation.InProcessGrid):
@@ -253,12 +232,11 @@ class _CallingGrid(federation.InProcessGrid):
     def get_node_ids(self) -> list[int]:
         self.asked += 1
         if self.asked > 3:
-            raise Wrong(
-                "Your strategy waits for more hospitals than there are, and would wait for ever.",
-                hint="a fraction lies between 0 and 1, and a minimum must not exceed the number "
-                "of hospitals.",
-                more="fraction_train=0.5, with the other numbers left as they are.",
-            )
+            raise Wrong("""Your strategy waits for more hospitals than there are, and would wait for
+                ever.
+                Hint: a fraction lies between 0 and 1, and a minimum must not exceed the number of
+                hospitals.
+                More: fraction_train=0.5, with the other numbers left as they are.""")
         return super().get_node_ids()
 
 
@@ -288,40 +266,30 @@ def half(my_strategy):
 def _check_half(my_strategy) -> None:
     strategy = my_strategy(8)
     if not isinstance(strategy, Strategy):
-        raise Wrong(
-            f"A Flower strategy is asked for; yours is a {type(strategy).__name__}.",
-            hint="return FedAvg(...), with some number changed.",
-            more="FedAvg(fraction_train=...)",
-        )
+        raise Wrong(f"""A Flower strategy is asked for; yours is a {type(strategy).__name__}.
+            Hint: return FedAvg(...), with some number changed.
+            More: FedAvg(fraction_train=...)""")
     rounds = _drawn(strategy, 8, rounds=10)
     sizes = {len(nodes) for nodes in rounds}
     if sizes == {8}:
         raise Wrong("All 8 hospitals train in every round.", **_why_all(strategy))
     if sizes == {0}:
-        raise Wrong(
-            "Nobody trains.",
-            hint="0 turns training off altogether.",
-            more="fraction_train=0.5",
-        )
+        raise Wrong("""Nobody trains.
+            Hint: 0 turns training off altogether.
+            More: fraction_train=0.5""")
     if sizes != {4}:
-        raise Wrong(
-            f"Of 8 hospitals 4 should train in a round; with yours it is {_either(sizes)}.",
-            hint="a fraction of 1.0 means all.",
-            more="fraction_train=0.5",
-        )
+        raise Wrong(f"""Of 8 hospitals 4 should train in a round; with yours it is {_either(sizes)}.
+            Hint: a fraction of 1.0 means all.
+            More: fraction_train=0.5""")
     if len(set(rounds)) == 1:
-        raise Wrong(
-            "It is always the same half; the other hospitals' patients never count.",
-            hint="Flower's own strategies draw anew in each round: let them.",
-            more="return FedAvg(fraction_train=0.5), without a class of your own.",
-        )
+        raise Wrong("""It is always the same half; the other hospitals' patients never count.
+            Hint: Flower's own strategies draw anew in each round: let them.
+            More: return FedAvg(fraction_train=0.5), without a class of your own.""")
     sizes = {len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)}
     if sizes != {6}:
-        raise Wrong(
-            f"With 8 hospitals it is half; with 12 hospitals {_either(sizes)} train.",
-            hint="use a fraction, or the argument num_hospitals, and no fixed number.",
-            more="fraction_train=0.5",
-        )
+        raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals {_either(sizes)} train.
+            Hint: use a fraction, or the argument num_hospitals, and no fixed number.
+            More: fraction_train=0.5""")
 
 
 def _why_all(strategy: Strategy) -> dict[str, str]:
@@ -405,18 +373,14 @@ def left_out(prediction):
     except TypeError:
         said = set()
     if isinstance(prediction, str) or not said <= set(STORY):
-        raise Wrong(
-            f"A set of names is asked for, out of: {', '.join(STORY)}.",
-            hint='such as {"Alder", "Birch"}.',
-            more="quotation marks around each name, commas between them, braces around all.",
-        )
+        raise Wrong(f"""A set of names is asked for, out of: {", ".join(STORY)}.
+            Hint: such as {{"Alder", "Birch"}}.
+            More: quotation marks around each name, commas between them, braces around all.""")
     truth = {out.hospital for out in play()}
     if said == set(STORY) - truth:
-        raise Wrong(
-            "Those are the hospitals that stay in.",
-            hint="the others, please.",
-            more=f"{len(truth)} of the {len(STORY)} are left out.",
-        )
+        raise Wrong(f"""Those are the hospitals that stay in.
+            Hint: the others, please.
+            More: {len(truth)} of the {len(STORY)} are left out.""")
     for name, (sentence, hint, more) in TOO_MANY.items():
         if name in said - truth:
             raise Wrong(sentence, hint=hint, more=more)

@@ -198,41 +198,29 @@ def shared_patients(count):
     test = np.array(["B", "B", "C", "D", "B", "C", "F"])
     got = count(train.copy(), test.copy())
     if isinstance(got, (set, frozenset, list, tuple, np.ndarray)):
-        raise Wrong(
-            "You give back the patients themselves; asked for is how many they are.",
-            hint="`len` counts what is in a set or a list.",
-            more="return len(...)",
-        )
+        raise Wrong("""You give back the patients themselves; asked for is how many they are.
+            Hint: `len` counts what is in a set or a list.
+            More: return len(...)""")
     if isinstance(got, (bool, np.bool_)) or not isinstance(got, (int, float, np.number)):
-        raise Wrong(
-            f"A number of patients is asked for; yours is a {type(got).__name__}.",
-            hint="count them, and return the count.",
-            more="return len(set(train_patients) & ...)",
-        )
+        raise Wrong(f"""A number of patients is asked for; yours is a {type(got).__name__}.
+            Hint: count them, and return the count.
+            More: return len(set(train_patients) & ...)""")
     if got == 6:
-        raise Wrong(
-            "Those are all patients; asked for are those who are on both sides.",
-            hint="for sets, `|` means in one or the other. What means in both?",
-            more="set(train_patients) & set(test_patients)",
-        )
+        raise Wrong("""Those are all patients; asked for are those who are on both sides.
+            Hint: for sets, `|` means in one or the other. What means in both?
+            More: set(train_patients) & set(test_patients)""")
     if got in (3, 5):
-        raise Wrong(
-            "You count images, so somebody with two images counts twice.",
-            hint="each patient once: that is what a `set` is for.",
-            more="len(set(train_patients) & set(test_patients))",
-        )
+        raise Wrong("""You count images, so somebody with two images counts twice.
+            Hint: each patient once: that is what a `set` is for.
+            More: len(set(train_patients) & set(test_patients))""")
     if got != 2:
-        raise Wrong(
-            f"Here two patients, B and C, have images on both sides; you count {got}.",
-            hint="make a set of each side's patients, and look at what the two have in common.",
-            more="len(set(train_patients) & set(test_patients))",
-        )
+        raise Wrong(f"""Here two patients, B and C, have images on both sides; you count {got}.
+            Hint: make a set of each side's patients, and look at what the two have in common.
+            More: len(set(train_patients) & set(test_patients))""")
     if count(np.array(["A", "B"]), np.array(["C"])) != 0:
-        raise Wrong(
-            "It finds a shared patient where there is none.",
-            hint="use the two arguments, not their values.",
-            more="len(set(train_patients) & set(test_patients))",
-        )
+        raise Wrong("""It finds a shared patient where there is none.
+            Hint: use the two arguments, not their values.
+            More: len(set(train_patients) & set(test_patients))""")
 
 
 @exercise("01.2", "a split by patient")
@@ -240,46 +228,34 @@ def split_by_patient(split):
     patients = np.random.default_rng(12).permutation(np.repeat(_names(40), [1, 2, 3, 4] * 10))
     got = _mask(split(patients.copy(), 0.25, 0), patients)
     if not got.any() or got.all():
-        raise Wrong(
-            "One of the two sides is empty.",
-            hint="True means: this image goes into the test set.",
-            more="np.isin(patients, drawn) is True for the images of the drawn patients.",
-        )
+        raise Wrong("""One of the two sides is empty.
+            Hint: True means: this image goes into the test set.
+            More: np.isin(patients, drawn) is True for the images of the drawn patients.""")
     torn = set(patients[got]) & set(patients[~got])
     if torn:
-        raise Wrong(
-            f"{len(torn)} patients have images on both sides; your `shared_patients` would find "
-            "them.",
-            hint="draw among the *patients*, each once, and not among the images.",
-            more="names = np.unique(patients); draw from `names`; then np.isin(patients, drawn).",
-        )
+        raise Wrong(f"""{len(torn)} patients have images on both sides; your `shared_patients` would
+            find them.
+            Hint: draw among the *patients*, each once, and not among the images.
+            More: names = np.unique(patients); draw from `names`; then np.isin(patients, drawn).""")
     share = len(set(patients[got])) / 40
     if abs(share - 0.75) < 0.06:
-        raise Wrong(
-            "Three quarters of the patients are in your test set; a quarter was asked for.",
-            hint="True means test.",
-            more="perhaps a `~` too many, or one too few.",
-        )
+        raise Wrong("""Three quarters of the patients are in your test set; a quarter was asked for.
+            Hint: True means test.
+            More: perhaps a `~` too many, or one too few.""")
     half = _mask(split(patients.copy(), 0.5, 0), patients)
     if abs(share - 0.25) > 0.06 or abs(len(set(patients[half])) / 40 - 0.5) > 0.06:
-        raise Wrong(
-            "The share of patients in the test set is not `test_fraction`.",
-            hint="how many patients are there, and how many of them are to be drawn?",
-            more="count = round(test_fraction * len(names))",
-        )
+        raise Wrong("""The share of patients in the test set is not `test_fraction`.
+            Hint: how many patients are there, and how many of them are to be drawn?
+            More: count = round(test_fraction * len(names))""")
     if not (got == _mask(split(patients.copy(), 0.25, 0), patients)).all():
-        raise Wrong(
-            "Called twice with the same seed, it gives two different splits.",
-            hint="make your random numbers from the seed.",
-            more="rng = np.random.default_rng(seed)",
-        )
+        raise Wrong("""Called twice with the same seed, it gives two different splits.
+            Hint: make your random numbers from the seed.
+            More: rng = np.random.default_rng(seed)""")
     if all((got == _mask(split(patients.copy(), 0.25, k), patients)).all() for k in (1, 2, 3)):
-        raise Wrong(
-            "With any seed it draws the same patients: those that come first.",
-            hint="patients are often sorted by hospital or by date, so the first are not like the "
-            "rest.",
-            more="np.random.default_rng(seed).permutation(names) puts them in random order.",
-        )
+        raise Wrong("""With any seed it draws the same patients: those that come first.
+            Hint: patients are often sorted by hospital or by date, so the first are not like the
+            rest.
+            More: np.random.default_rng(seed).permutation(names) puts them in random order.""")
 
 
 def _names(count: int) -> np.ndarray:
@@ -289,16 +265,12 @@ def _names(count: int) -> np.ndarray:
 def _mask(got: object, patients: np.ndarray) -> np.ndarray:
     got = np.asarray(got)
     if got.shape != patients.shape:
-        raise Wrong(
-            f"One True or False for each of the {len(patients)} images is asked for; yours has the "
-            f"shape {got.shape}.",
-            hint="having drawn the test patients, ask of each image whether its patient is drawn.",
-            more="return np.isin(patients, drawn)",
-        )
+        raise Wrong(f"""One True or False for each of the {len(patients)} images is asked for; yours
+            has the shape {got.shape}.
+            Hint: having drawn the test patients, ask of each image whether its patient is drawn.
+            More: return np.isin(patients, drawn)""")
     if got.dtype != bool:
-        raise Wrong(
-            f"The answer is to hold True and False; yours holds {got.dtype}.",
-            hint="a comparison, or np.isin, gives True and False.",
-            more="return np.isin(patients, drawn)",
-        )
+        raise Wrong(f"""The answer is to hold True and False; yours holds {got.dtype}.
+            Hint: a comparison, or np.isin, gives True and False.
+            More: return np.isin(patients, drawn)""")
     return got

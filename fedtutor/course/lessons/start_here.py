@@ -110,80 +110,59 @@ def _three_ways(axes, summary: dict) -> None:
 def images_that_travel(answer):
     got = answer() if callable(answer) else answer
     if isinstance(got, bool) or not isinstance(got, (int, float, np.number)):
-        raise Wrong(
-            f"A number of images is asked for; yours is a {type(got).__name__}.",
-            hint="write a plain number, such as `my_answer = 12`.",
-            more="the number is in the last column of the table above.",
-        )
+        raise Wrong(f"""A number of images is asked for; yours is a {type(got).__name__}.
+            Hint: write a plain number, such as `my_answer = 12`.
+            More: the number is in the last column of the table above.""")
     if got < 0:
-        raise Wrong(
-            "There cannot be fewer than no images.",
-            hint="count images that leave the hospital they belong to.",
-            more="what is the smallest number of images there can be?",
-        )
+        raise Wrong("""There cannot be fewer than no images.
+            Hint: count images that leave the hospital they belong to.
+            More: what is the smallest number of images there can be?""")
     if got == 5:
-        raise Wrong(
-            "Five is the number of hospitals; each sends something, but not an image.",
-            hint="what does a hospital send after it has trained: images, or what it has learned?",
-            more="weights travel, and nothing else but a few counts. How many images, then?",
-        )
+        raise Wrong("""Five is the number of hospitals; each sends something, but not an image.
+            Hint: what does a hospital send after it has trained: images, or what it has learned?
+            More: weights travel, and nothing else but a few counts. How many images, then?""")
     if got != 0:
-        raise Wrong(
-            f"You let {got:,} images leave their hospital; that would be pooling.",
-            hint="look at the row `federated` of the table, last column.",
-            more="in federated learning the model travels, and the images stay. All of them.",
-        )
+        raise Wrong(f"""You let {got:,} images leave their hospital; that would be pooling.
+            Hint: look at the row `federated` of the table, last column.
+            More: in federated learning the model travels, and the images stay. All of them.""")
 
 
 @exercise("00.2", "the share of the gap that federation closes")
 def gap_closed(share):
     got = share(0.60, 0.90, 1.00)
     if not isinstance(got, (int, float, np.number)):
-        raise Wrong(
-            f"One number is asked for; yours is a {type(got).__name__}.",
-            hint="return a fraction of two differences.",
-            more="return (federated - alone) / (...)",
-        )
+        raise Wrong(f"""One number is asked for; yours is a {type(got).__name__}.
+            Hint: return a fraction of two differences.
+            More: return (federated - alone) / (...)""")
     got = float(got)
     if np.isclose(got, 0.30):
-        raise Wrong(
-            "That is the gain itself; the question is what share of the possible gain it is.",
-            hint="how much could have been gained at most?",
-            more="divide by pooled - alone.",
-        )
+        raise Wrong("""That is the gain itself; the question is what share of the possible gain it
+            is.
+            Hint: how much could have been gained at most?
+            More: divide by pooled - alone.""")
     if np.isclose(got, 0.90) or np.isclose(got, 0.90 - 0.5):
-        raise Wrong(
-            "That compares federated with pooled and forgets where one hospital alone stands.",
-            hint="the gap begins at `alone`, not at zero.",
-            more="subtract `alone` above and below the line.",
-        )
+        raise Wrong("""That compares federated with pooled and forgets where one hospital alone
+            stands.
+            Hint: the gap begins at `alone`, not at zero.
+            More: subtract `alone` above and below the line.""")
     if np.isclose(got, 0.25):
-        raise Wrong(
-            "That is the share of the gap that is still open.",
-            hint="it should be 1 when federated is as good as pooled.",
-            more="above the line goes federated - alone.",
-        )
+        raise Wrong("""That is the share of the gap that is still open.
+            Hint: it should be 1 when federated is as good as pooled.
+            More: above the line goes federated - alone.""")
     if np.isclose(got, 75):
-        raise Wrong(
-            "Right, but in per cent; asked for is a share.",
-            hint="1 stands for the whole gap.",
-            more="leave out the factor of 100.",
-        )
+        raise Wrong("""Right, but in per cent; asked for is a share.
+            Hint: 1 stands for the whole gap.
+            More: leave out the factor of 100.""")
     if not np.isclose(got, 0.75):
-        raise Wrong(
-            f"From 0.60 alone to 1.00 pooled, 0.90 closes 0.75 of the gap; yours says {got:.3g}.",
-            hint="draw a line from `alone` to `pooled`; how far along it is `federated`?",
-            more="(federated - alone) / (pooled - alone)",
-        )
+        raise Wrong(f"""From 0.60 alone to 1.00 pooled, 0.90 closes 0.75 of the gap; yours says
+            {got:.3g}.
+            Hint: draw a line from `alone` to `pooled`; how far along it is `federated`?
+            More: (federated - alone) / (pooled - alone)""")
     if not np.isclose(float(share(0.50, 0.60, 0.90)), 0.25):
-        raise Wrong(
-            "It fits one set of numbers, and no others.",
-            hint="use the three arguments, not their values.",
-            more="(federated - alone) / (pooled - alone)",
-        )
+        raise Wrong("""It fits one set of numbers, and no others.
+            Hint: use the three arguments, not their values.
+            More: (federated - alone) / (pooled - alone)""")
     if not np.isclose(float(share(0.80, 0.75, 0.90)), -0.5):
-        raise Wrong(
-            "Here federation is worse than a hospital alone, and your share hides that.",
-            hint="a loss is a negative share; let it be negative.",
-            more="leave out max, min, abs and clip.",
-        )
+        raise Wrong("""Here federation is worse than a hospital alone, and your share hides that.
+            Hint: a loss is a negative share; let it be negative.
+            More: leave out max, min, abs and clip.""")
