@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
 from fedtutor.partition import label_divergence
 
 CLASSES, HOSPITALS = 3, 4
 
 
 def _people(seed: int = 0, patients: int = 1500) -> tuple[np.ndarray, np.ndarray]:
-    """(patient, class) of each image; a patient has one to three images, all of one class."""
+    """Draw (patient, class) of each image; a patient has one to three images, all of one class."""
     rng = np.random.default_rng(seed)
     number = np.repeat(np.arange(patients), rng.integers(1, 4, patients))
     classes = rng.choice(CLASSES, size=patients, p=[0.5, 0.3, 0.2])
@@ -26,14 +28,19 @@ def _counts(hospital_of: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return counts
 
 
-@exercise("03.1", "a Dirichlet partition by patient")
-def deal(dealt):
+@exercise(
+    "03.1",
+    "a Dirichlet partition by patient",
+    more="shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.",
+)
+def dirichlet_partition(deal: Answer) -> None:
     patients, labels = _people()
 
-    def run(alpha, seed):
-        return dealt(patients, labels, HOSPITALS, alpha, np.random.default_rng(seed))
+    def dealt(alpha: float, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return _hospital_numbers(deal(patients, labels, HOSPITALS, alpha, rng), patients)
 
-    hospital_of = _checked(run(0.3, 0), patients)
+    hospital_of = dealt(0.3, 0)
     together = np.array([len(np.unique(hospital_of[patients == p])) for p in np.unique(patients)])
     if (together > 1).any():
         raise Wrong(f"""{(together > 1).sum()} patients have images in more than one hospital.
@@ -41,21 +48,18 @@ def deal(dealt):
             More: np.unique(patients, return_index=True, return_inverse=True) gives the patients,
             where an image of each stands, and for each image the number of its patient.""")
     uneven, even = (
-        [_counts(_checked(run(alpha, seed), patients), labels) for seed in range(12)]
-        for alpha in (0.1, 1000.0)
+        [_counts(dealt(alpha, seed), labels) for seed in range(12)] for alpha in (0.1, 1000.0)
     )
     if all(np.array_equal(uneven[0], other) for other in uneven[1:]):
         raise Wrong("""Whatever the random generator, the deal is the same.
-            Hint: draw with the generator you are given, and only with that one.
-            More: rng.dirichlet(...), rng.permutation(...)""")
+            Hint: draw with the generator you are given, and only with that one.""")
     skew, rest = (np.mean([_divergence(c) for c in many]) for many in (uneven, even))
     if skew < 0.15:
         _say_why_even(uneven)
     if rest > 0.1:
         raise Wrong("""At alpha = 1000 every hospital should get nearly the same mixture; in yours
             the mixtures differ much.
-            Hint: where does alpha enter? Large values give even shares.
-            More: rng.dirichlet(np.full(num_hospitals, alpha))""")
+            Hint: where does alpha enter? Large values give even shares.""")
     sizes = np.mean([c.sum(axis=1) for c in even], axis=0)
     if sizes.max() > 1.3 * sizes.min():
         raise Wrong(f"""At alpha = 1000 all hospitals should be of nearly one size; one of yours
@@ -64,8 +68,8 @@ def deal(dealt):
             More: np.cumsum(shares) * len(members), rounded, is where each hospital's part ends.""")
 
 
-def _checked(got, patients: np.ndarray) -> np.ndarray:
-    got = np.asarray(got)
+def _hospital_numbers(answer: object, patients: np.ndarray) -> np.ndarray:
+    got = np.asarray(answer)
     if got.shape != patients.shape or got.dtype.kind not in "iu":
         raise Wrong(f"""One hospital number for each of the {len(patients)} images is asked for;
             yours is {got.dtype} of shape {got.shape}.
@@ -91,8 +95,7 @@ def _say_why_even(uneven: list[np.ndarray]) -> None:
             More: draw from rng.dirichlet anew for each class, inside the loop over the classes.""")
     raise Wrong("""At alpha = 0.1 most hospitals should lack a class; in yours all have nearly the
         same.
-        Hint: the shares of a class are drawn from a Dirichlet distribution with alpha.
-        More: shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.""")
+        Hint: the shares of a class are drawn from a Dirichlet distribution with alpha.""")
 
 
 # The hospitals differ in size and in mixture, so that every wrong way gives a number of its own.
@@ -100,33 +103,34 @@ COUNTS = np.array([[60, 20, 0], [4, 4, 2], [6, 1, 3]])
 RIGHT = label_divergence(COUNTS)
 
 
-@exercise("03.2", "the divergence of the hospitals' mixtures")
-def divergence(diverged):
-    got = diverged(COUNTS.copy())
-    if np.ndim(got) != 0 or not np.isfinite(got):
-        raise Wrong("""One number is asked for, over all hospitals together.
-            Hint: first a number for each hospital, then their average.
-            More: np.average(per_hospital, weights=sizes)""")
+@exercise(
+    "03.2",
+    "the divergence of the hospitals' mixtures",
+    more="np.average(per_hospital, weights=class_counts.sum(axis=1))",
+)
+def divergence_of_mixtures(divergence: Answer) -> None:
+    hint = "first a number for each hospital, then their average."
+    got = one_number(divergence(COUNTS.copy()), hint)
     mixtures = COUNTS / COUNTS.sum(axis=1, keepdims=True)
     common, sizes = COUNTS.sum(axis=0) / COUNTS.sum(), COUNTS.sum(axis=1)
-    away = np.abs(mixtures - common).sum(axis=1)
+
+    def away_from(middle: Any) -> np.ndarray:
+        return 0.5 * np.abs(mixtures - middle).sum(axis=1)
+
     if np.isclose(got, 2 * RIGHT):
         raise Wrong("""That is twice as much: what one class has too much, the others have too
             little.
             Hint: every difference is counted on both sides.
             More: 0.5 * np.abs(mixtures - common).sum(axis=1)""")
-    if np.isclose(got, 0.5 * away.mean()):
+    if np.isclose(got, away_from(common).mean()):
         raise Wrong("""Your small hospitals count as much as the large one.
-            Hint: average over the hospitals with their images as weights.
-            More: np.average(per_hospital, weights=class_counts.sum(axis=1))""")
-    middle = 0.5 * np.abs(mixtures - mixtures.mean(axis=0)).sum(axis=1)
-    if np.isclose(got, np.average(middle, weights=sizes)) or np.isclose(got, middle.mean()):
+            Hint: average over the hospitals with their images as weights.""")
+    if np.isclose(got, np.average(away_from(mixtures.mean(axis=0)), weights=sizes)):
         raise Wrong("""The common mixture is that of all images together; yours is the mean of the
             hospitals' mixtures.
             Hint: add the hospitals' counts up first, then divide.
             More: common = class_counts.sum(axis=0) / class_counts.sum()""")
-    even = np.average(0.5 * np.abs(mixtures - 1 / 3).sum(axis=1), weights=sizes)
-    if np.isclose(got, even):
+    if np.isclose(got, np.average(away_from(1 / CLASSES), weights=sizes)):
         raise Wrong("""You compare with a mixture in which every class is equally common.
             Hint: if all hospitals have the same mixture, however lopsided, the answer is 0.
             More: compare with common = class_counts.sum(axis=0) / class_counts.sum()""")
@@ -138,10 +142,8 @@ def divergence(diverged):
         raise Wrong(f"""For the hospitals {COUNTS.tolist()} it is {RIGHT:.3f}; yours is {got:.3f}.
             Hint: mixture of each hospital, common mixture, half the sum of the differences.
             More: the first hospital: 0.5 * (|0.75 - 0.7| + |0.25 - 0.25| + |0 - 0.05|) = 0.05.""")
-    if not np.isclose(diverged(np.array([[3, 1], [6, 2], [30, 10]])), 0, atol=1e-9):
-        raise Wrong("""Three hospitals with the same mixture have no divergence; yours is not 0.
-            Hint: is a number of hospitals or classes written out in your code?
-            More: use class_counts.shape, or sums and means over an axis.""")
+    if not np.isclose(divergence(np.array([[3, 1], [6, 2], [30, 10]])), 0, atol=1e-9):
+        raise Wrong(WRITTEN_OUT)
 
 
 DRAWS = 20
@@ -149,7 +151,7 @@ LEAST_DIVERGENCE = 0.05
 
 
 def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
-    """Class counts of Dirichlet deals, int (draws, hospitals, classes), without any images.
+    """Draw the class counts of Dirichlet deals, int (draws, hospitals, classes), without images.
 
     The patients are those of the exercise: 450, 250 and 200 images, one image a patient.
     """
@@ -158,25 +160,21 @@ def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
     return np.diff(ends, prepend=0, axis=2).transpose(0, 2, 1)
 
 
-@exercise("03.3", "an alpha for your study")
-def choose(alpha):
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)):
-        raise Wrong(f"""Alpha is a number; yours is a {type(alpha).__name__}.
-            Hint: write a number such as 0.3 in place of the dots.
-            More: my_alpha = 0.3 is a good place to begin the search.""")
+@exercise("03.3", "an alpha for your study", more="my_alpha = 0.3 is a good place to begin.")
+def choice_of_alpha(answer: object) -> None:
+    alpha = one_number(answer, "write a number such as 0.3 in place of the dots.")
     if not (alpha > 0 and np.isfinite(alpha)):
         raise Wrong(f"""A Dirichlet distribution needs an alpha above 0; yours is {alpha}.
-            Hint: small numbers are uneven, large ones even; 0 itself is not allowed.
-            More: try 0.3, 3 and 30.""")
+            Hint: small numbers are uneven, large ones even; 0 itself is not allowed.""")
     counts = deals(alpha)
     lacking = int((counts == 0).any(axis=(1, 2)).sum())
     if lacking:
         raise Wrong(f"""At alpha = {alpha:g} a hospital lacks a class in {lacking} of {DRAWS} deals.
             Hint: larger is more even.
-            More: go up in steps of a factor of 2 until no deal is left.""")
+            More: double it until no deal is left.""")
     spread = np.mean([label_divergence(deal) for deal in counts])
     if spread < LEAST_DIVERGENCE:
         raise Wrong(f"""No hospital lacks a class, but the mean divergence is only {spread:.3f}: at
             alpha = {alpha:g} there is hardly any skew left to study.
             Hint: look for the smallest alpha that will do, not for a safe one.
-            More: go down in steps of a factor of 2 until a hospital lacks a class, then one back.""")
+            More: halve it until a hospital lacks a class, then go one step back.""")
