@@ -267,12 +267,10 @@ def sensitivity_and_specificity(rates: Answer) -> None:
     column = MATRIX[1, 1] / MATRIX[:, 1].sum()
     if np.allclose(got, [100 * sensitivity, 100 * specificity]):
         raise Wrong("""Right, but in per cent.
-            Hint: shares lie between 0 and 1.
-            More: do not times 100.""")
+            Hint: shares lie between 0 and 1.""")
     if np.allclose(got, [specificity, sensitivity]):
         raise Wrong("""You have both, in the other order.
-            Hint: sensitivity first: the share of the ill who are found.
-            More: swap the two in your `return`.""")
+            Hint: sensitivity first: the share of the ill who are found.""")
     if np.isclose(got[0], column):
         raise Wrong("""Your first number is the share of the *calls* that are right (the precision).
             Hint: sensitivity is about the ill, and the truth is in the rows.""")
@@ -288,8 +286,7 @@ def sensitivity_and_specificity(rates: Answer) -> None:
             More: of all outside row k, those outside column k are rightly cleared.""")
     if np.isclose(got[1], 1 - specificity):
         raise Wrong("""Your second number is the share of false alarms.
-            Hint: specificity is the share *without* a false alarm.
-            More: 1 minus what you have.""")
+            Hint: specificity is the share *without* a false alarm.""")
     if not np.isclose(got[1], specificity):
         raise Wrong(f"""Of {MATRIX.sum() - MATRIX[1].sum()} who are not of class 1, 69 are not
             called so, a specificity of {specificity:.2f}; you have {got[1]:.2f}.

@@ -36,20 +36,17 @@ def average_weighted_by_examples(average: Answer) -> None:
     got = [np.asarray(array) for array in got]
     if any(a.shape != b.shape for a, b in zip(got, SMALL, strict=True)):
         raise Wrong("""The average of arrays of one shape has that shape; yours has another.
-            Hint: do not take the mean over the numbers in an array, only over the hospitals.
-            More: `n * array` works on all numbers of an array at once; add those up and divide.""")
+            Hint: do not take the mean over the numbers in an array, only over the hospitals.""")
     right = weighted_average([SMALL, LARGE], [10, 30])
     if same_arrays(got, weighted_average([SMALL, LARGE], [1, 1])):
         raise Wrong("""Every hospital counts the same in your average, however many examples it has.
             Hint: multiply each hospital's array by its number of examples before adding up.""")
     if same_arrays(got, [40 * array for array in right]):
         raise Wrong("""Your average is far larger than any of the hospitals' numbers.
-            Hint: something is still to be divided by.
-            More: divide the weighted sum by sum(num_examples), which is 40 here.""")
+            Hint: something is still to be divided by.""")
     if same_arrays(got, [20 * array for array in right]):
         raise Wrong("""The weighted sum is right, but it is divided by the number of hospitals.
-            Hint: what do the weights 10 and 30 add up to?
-            More: divide by sum(num_examples), not by len(weights).""")
+            Hint: what do the weights 10 and 30 add up to?""")
     if not same_arrays(got, right):
         raise Wrong(f"""Of 2 from 10 examples and 6 from 30 the average is 5; yours is
             {float(got[0].flat[0]):g}.
@@ -101,20 +98,16 @@ def bytes_in_a_round(count: Answer) -> None:
     got, right = one_number(count(1000, 5)), 2 * 5 * 1000 * 4
     if got in (right / 4, right / 8):
         raise Wrong("""That counts the numbers, not their bytes.
-            Hint: a float32 takes 32 bits.
-            More: 32 bits are 4 bytes.""")
+            Hint: a float32 takes 32 bits.""")
     if got == right / 2:
         raise Wrong("""That is one direction only.
-            Hint: before a hospital can train it must be sent the global model.
-            More: down and up: twice.""")
+            Hint: before a hospital can train it must be sent the global model.""")
     if got == right * 8:
         raise Wrong("""Those are bits.
-            Hint: a byte has eight.
-            More: a float32 has 4 bytes.""")
+            Hint: a byte has eight.""")
     if got == right / 5:
         raise Wrong("""That is one hospital's traffic.
-            Hint: every hospital receives and sends a whole model.
-            More: multiply by num_hospitals.""")
+            Hint: every hospital receives and sends a whole model.""")
     if got != right:
         raise Wrong(f"""For 1,000 parameters and 5 hospitals {right:,} bytes travel; you have
             {got:,}.

@@ -35,20 +35,16 @@ def parameters_of_dense_layer(count: Answer) -> None:
     got = one_number(count(4, 3))
     if got == 12:
         raise Wrong("""Those are the weights; something else in the layer is learned too.
-            Hint: each unit adds a number of its own to its weighted sum.
-            More: there is one bias a unit: add `units`.""")
+            Hint: each unit adds a number of its own to its weighted sum.""")
     if got == 16:
         raise Wrong("""You have given every input a bias.
-            Hint: the bias is added to the weighted sum, and each unit has one such sum.
-            More: add `units`, not `inputs`.""")
+            Hint: the bias is added to the weighted sum, and each unit has one such sum.""")
     if got == 7:
         raise Wrong("""You have added inputs and units, as if each unit saw one input.
-            Hint: in a dense layer every unit is connected with every input.
-            More: that makes inputs * units weights; then come the biases.""")
+            Hint: in a dense layer every unit is connected with every input.""")
     if got != 15:
         raise Wrong(f"""A layer from 4 inputs to 3 units has 15 parameters; you count {got}.
-            Hint: draw the 4 inputs, the 3 units and all lines between them.
-            More: 12 lines, and one bias for each of the 3 units.""")
+            Hint: draw the 4 inputs, the 3 units and all lines between them.""")
     if count(10, 2) != 22:
         raise Wrong(WRITTEN_OUT)
 
@@ -132,7 +128,11 @@ def _by_hand(
     return float(loss), [images.T @ error, error.sum(axis=0)]
 
 
-@exercise("02.3", "whose model travels worst", more="return names[np.argmin(...)]")
+@exercise(
+    "02.3",
+    "whose model travels worst",
+    more="per row (aucs.sum(axis=1) - aucs.diagonal()) / (n - 1), then np.argmin.",
+)
 def travels_worst(worst: Answer) -> None:
     got = worst(AUCS.copy(), NAMES)
     if not isinstance(got, str) or got not in NAMES:
@@ -141,8 +141,7 @@ def travels_worst(worst: Answer) -> None:
     abroad = (AUCS.sum(axis=1) - AUCS.diagonal()) / (len(NAMES) - 1)
     if got == NAMES[abroad.argmax()]:
         raise Wrong(f"""{got} has the model that travels best.
-            Hint: a high AUC is a good one.
-            More: np.argmin instead of np.argmax.""")
+            Hint: a high AUC is a good one.""")
     if got == NAMES[AUCS.mean(axis=0).argmin()]:
         raise Wrong(f"""At {got} the models of the others do worst; its own model does well
             elsewhere.
@@ -151,12 +150,9 @@ def travels_worst(worst: Answer) -> None:
     if got == NAMES[AUCS.mean(axis=1).argmin()]:
         raise Wrong(f"""{got} has the lowest mean of its whole row, and in that row is its own
             hospital.
-            Hint: travelling means leaving home: the diagonal does not count.
-            More: set the diagonal to nan with np.fill_diagonal and use np.nanmean, or subtract it
-            from the row's sum.""")
+            Hint: travelling means leaving home: the diagonal does not count.""")
     if got != NAMES[abroad.argmin()]:
         raise Wrong(f"""Away from home {got}'s model has not the lowest mean AUC.
-            Hint: for each row the mean over all other hospitals; then the smallest of those.
-            More: rows without their diagonal: (aucs.sum(axis=1) - aucs.diagonal()) / (n - 1).""")
+            Hint: for each row the mean over all other hospitals; then the smallest of those.""")
     if worst(AUCS[::-1, ::-1].copy(), NAMES) != NAMES[0]:
         raise Wrong(WRITTEN_OUT)

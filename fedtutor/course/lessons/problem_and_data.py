@@ -229,8 +229,7 @@ def split_by_patient(split: Answer) -> None:
     got = in_test(0.25, 0)
     if not got.any() or got.all():
         raise Wrong("""One of the two sides is empty.
-            Hint: True means: this image goes into the test set.
-            More: np.isin(patients, drawn) is True for the images of the drawn patients.""")
+            Hint: True means: this image goes into the test set.""")
     torn = set(patients[got]) & set(patients[~got])
     if torn:
         raise Wrong(f"""{len(torn)} patients have images on both sides; your `shared_patients` would
@@ -261,11 +260,8 @@ def split_by_patient(split: Answer) -> None:
 
 def _mask(answer: object, patients: np.ndarray) -> np.ndarray:
     got = np.asarray(answer)
-    if got.shape != patients.shape:
+    if got.shape != patients.shape or got.dtype != bool:
         raise Wrong(f"""One True or False for each of the {len(patients)} images is asked for; yours
-            has the shape {got.shape}.
+            is {got.dtype} of shape {got.shape}.
             Hint: having drawn test patients, ask of each image whether its patient is drawn.""")
-    if got.dtype != bool:
-        raise Wrong(f"""The answer is to hold True and False; yours holds {got.dtype}.
-            Hint: a comparison, or np.isin, gives True and False.""")
     return got
