@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import ipywidgets
 from matplotlib.figure import Figure
 
-from fedtutor.course.figures import STYLES
 from fedtutor.course.panels import Panel
+from fedtutor.figures.charts import STYLES
 from fedtutor.figures.picture import BLUE, GREY, Picture
 from fedtutor.model import Weights
 

@@ -15,24 +15,25 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from typing import TypeAlias
 
 import ipywidgets
 import pandas as pd
 
 from fedtutor.figures.picture import Picture
 
-Shown = Picture | pd.DataFrame
+Shown: TypeAlias = Picture | pd.DataFrame
 SCREEN_DPI = 80
 """Pixels an inch on the screen; a coarser picture is drawn and sent faster."""
 
 
 def slider(label: str, values: Iterable, *, value: object | None = None) -> ipywidgets.Widget:
-    """A slider over a list of values; by default it starts at the first."""
+    """Make a slider over a list of values; by default it starts at the first."""
     return _labelled(ipywidgets.SelectionSlider, label, values, value)
 
 
 def choice(label: str, values: Iterable, *, value: object | None = None) -> ipywidgets.Widget:
-    """A row of buttons, one a value; by default the first is pressed.
+    """Make a row of buttons, one a value; by default the first is pressed.
 
     Not a drop-down list: JupyterLab takes the arrow keys away from it.
     """
@@ -43,11 +44,8 @@ def choice(label: str, values: Iterable, *, value: object | None = None) -> ipyw
 
 def _labelled(kind: type, label: str, values: Iterable, value: object | None) -> ipywidgets.Widget:
     options = list(values)
-    return kind(
-        options=options,
-        value=options[0] if value is None else value,
-        description=label,
-    )
+    start = options[0] if value is None else value
+    return kind(options=options, value=start, description=label)
 
 
 class Panel:
@@ -87,7 +85,7 @@ class Panel:
         return self.show(**self.values)[1]
 
     def show(self, **values: object) -> tuple[Shown, str]:
-        """What a setting shows: (picture or table, sentence). Moves nothing."""
+        """Return what a setting shows: (picture or table, sentence). Moves nothing."""
         return self._show(**values)
 
     def set(self, **values: object) -> Panel:
@@ -101,9 +99,9 @@ class Panel:
         for name, value in values.items():
             if name not in self._controls:
                 raise ValueError(f"no control {name!r}; there are: {', '.join(self._controls)}.")
-            options = getattr(self._controls[name], "options", None)
-            if isinstance(options, tuple) and value not in _values_of(options):
-                known = ", ".join(map(str, _values_of(options)))
+            options = getattr(self._controls[name], "options", [value])
+            if value not in options:
+                known = ", ".join(map(str, options))
                 raise ValueError(f"{name} cannot be {value!r}; it offers: {known}.")
         for name, value in values.items():
             self._controls[name].value = value
@@ -123,13 +121,12 @@ class Panel:
         return ipywidgets.VBox([*self._controls.values(), words, screen])
 
     def _render(self) -> tuple[str, str]:
-        """The two pieces of HTML for the present setting."""
-        values = self.values
-        key = tuple(values.values())
+        """Return the two pieces of HTML for the present setting."""
+        key = tuple(self.values.values())
         if key not in self._seen:
-            shown, sentence = self.show(**values)
-            dpi = {"dpi": SCREEN_DPI} if isinstance(shown, Picture) else {}
-            picture = shown.to_html(**dpi)
+            shown, sentence = self.show(**self.values)
+            is_picture = isinstance(shown, Picture)
+            picture = shown.to_html(SCREEN_DPI) if is_picture else shown.to_html()
             # role=status has a screen reader say the sentence after each move.
             words = f'<p role="status" style="line-height: 1.4">{html.escape(sentence)}</p>'
             self._seen[key] = picture, words
@@ -143,7 +140,7 @@ class Panel:
         shown, sentence = self.show(**self.values)
         return f"Panel: {settings}\n{sentence}\n{shown!r}"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         # The notebook is stored with the last two only: without a kernel a view shows an error.
         screen, words = self._render()
         view = self.widget._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]
@@ -152,11 +149,3 @@ class Panel:
             "text/html": f"{screen}{words}",
             "text/plain": repr(self),
         }
-
-
-def _values_of(options: tuple) -> list:
-    """ipywidgets takes values or (label, value) pairs."""
-    return [
-        option[1] if isinstance(option, tuple) and len(option) == 2 else option
-        for option in options
-    ]

@@ -1,5 +1,13 @@
 """Figures: pictures that say in words what they show, in one style, for reports and lessons."""
 
+from fedtutor.figures.charts import (
+    lines,
+    looks,
+    roc_and_images,
+    rows,
+    train_and_test,
+    who_comes,
+)
 from fedtutor.figures.picture import Picture
 from fedtutor.figures.results import (
     examples,
@@ -17,7 +25,13 @@ __all__ = [
     "findings",
     "headline",
     "heat_maps",
+    "lines",
+    "looks",
     "mistakes",
+    "roc_and_images",
     "rounds",
+    "rows",
+    "train_and_test",
+    "who_comes",
     "who_has_what",
 ]

@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from wrong import WRONG
 
 from fedtutor.course import exercises
-from fedtutor.course.exercises import REGISTRY, Wrong, check, exercise, judge
+from fedtutor.course.exercises import REGISTRY, Wrong, check, exercise, judge, one_number
 from fedtutor.course.lessons import LESSONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,10 +32,16 @@ def nobody_has_failed():
 def toy(monkeypatch):
     monkeypatch.setattr(exercises, "REGISTRY", {})
 
-    @exercise("99.1", "double it")
+    @exercise("99.1", "double it", more="return x + x")
     def doubled(double):
+        if one_number(double(3)) == 9:
+            raise Wrong("""That is the square, where
+                the double is asked for.
+                Hint: add.
+                More: do not multiply x by x.""")
         if double(3) != 6:
-            raise Wrong("Three does not become six.", hint="add.", more="return x + x")
+            raise Wrong("""Three does not become six.
+                Hint: add.""")
 
     return doubled
 
@@ -103,6 +110,23 @@ def test_an_untouched_exercise_is_not_a_failure(number, answer):
     assert not exercises._failures[number]
 
 
+def test_a_mistake_is_said_in_lines_and_without_a_stronger_hint_takes_that_of_the_exercise(toy):
+    said = ["not yet.", "That is the square, where the double is asked for.", "Hint: add."]
+    assert judge(toy, lambda x: x * x).splitlines() == said
+    assert judge(toy, lambda x: x * x).splitlines()[3] == "Stronger hint: do not multiply x by x."
+    assert judge(toy, lambda x: x).splitlines()[3] == "Stronger hint: return x + x"
+
+
+@pytest.mark.parametrize("answer", ["six", True, [6], {6}, print])
+def test_where_a_number_is_asked_for_nothing_else_will_do(toy, answer):
+    assert f"yours is a {type(answer).__name__}" in judge(toy, lambda x: answer)
+
+
+@pytest.mark.parametrize("answer", [6, 6.0, np.int64(6), np.float32(6), np.array(6)])
+def test_a_number_may_come_from_numpy(toy, answer):
+    assert judge(toy, lambda x: answer).startswith("right")
+
+
 def test_a_right_answer_forgets_former_failures(toy, capsys):
     check("99.1", lambda x: x)
     check("99.1", lambda x: 2 * x)
@@ -139,7 +163,7 @@ def test_a_misnumbered_exercise_is_refused(number):
 
 
 def test_two_exercises_of_one_number_are_refused(toy):
-    with pytest.raises(ValueError, match="two exercises 99.1"):
+    with pytest.raises(ValueError, match=r"two exercises 99\.1"):
         exercise("99.1", "again")(lambda answer: None)
 
 

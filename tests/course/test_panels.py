@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fedtutor.course import figures
+from fedtutor import figures
 from fedtutor.course.panels import Panel, choice, slider
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from fedtutor.course import figures
+from fedtutor import figures
 from fedtutor.figures.digest import digest
 
 

@@ -4,172 +4,113 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.aggregation import weighted_average
+from fedtutor.course.exercises import (
+    WRITTEN_OUT,
+    Answer,
+    Wrong,
+    exercise,
+    one_number,
+    same_arrays,
+)
+from fedtutor.model import Weights
 
 # Two hospitals, a model of two arrays; every wrong way to average gives another number.
 SMALL = [np.array([[2.0, 4.0]]), np.array([10.0])]
 LARGE = [np.array([[6.0, 8.0]]), np.array([30.0])]
 
 
-def _weighted(weights, num_examples):
-    total = sum(num_examples)
-    return [
-        sum(n * array for array, n in zip(arrays, num_examples, strict=True)) / total
-        for arrays in zip(*weights, strict=True)
-    ]
-
-
-@exercise("04.1", "the average weighted by examples")
-def weighted(average):
+@exercise(
+    "04.1",
+    "the average weighted by examples",
+    more="sum(n * array) over the hospitals, then divide by sum(num_examples).",
+)
+def average_weighted_by_examples(average: Answer) -> None:
     got = average([SMALL, LARGE], [10, 30])
     if not isinstance(got, (list, tuple)) or len(got) != 2:
-        raise Wrong(
-            "A model is a list of arrays, and so is the average of several models; "
-            f"yours is {_kind(got)}.",
-            hint="go through the arrays one by one, and average each over the hospitals.",
-            more="`for arrays in zip(*weights)` gives you the first arrays of all hospitals, then "
-            "the second ones, and so on.",
-        )
+        raise Wrong(f"""A model is a list of arrays, and so is the average of several models; yours
+            is a {type(got).__name__}.
+            Hint: go through the arrays one by one, and average each over the hospitals.
+            More: `for arrays in zip(*weights)` gives you the first arrays of all hospitals, then
+            the second ones, and so on.""")
     got = [np.asarray(array) for array in got]
     if any(a.shape != b.shape for a, b in zip(got, SMALL, strict=True)):
-        raise Wrong(
-            "The average of arrays of one shape has that shape; yours has another.",
-            hint="do not take the mean over the numbers in an array, only over the hospitals.",
-            more="`n * array` works on all numbers of an array at once; add those up and divide.",
-        )
-    if _same(got, _weighted([SMALL, LARGE], [1, 1])):
-        raise Wrong(
-            "Every hospital counts the same in your average, however many examples it has.",
-            hint="multiply each hospital's array by its number of examples before adding up.",
-            more="sum(n * array) over the hospitals, then divide by sum(num_examples).",
-        )
-    if _same(got, [400 * a for a in _weighted([SMALL, LARGE], [10, 30])], 10):
-        raise Wrong(
-            "Your average is far larger than any of the hospitals' numbers.",
-            hint="something is still to be divided by.",
-            more="divide the weighted sum by sum(num_examples), which is 40 here.",
-        )
-    if _same(got, [20 * a for a in _weighted([SMALL, LARGE], [10, 30])]):
-        raise Wrong(
-            "The weighted sum is right, but it is divided by the number of hospitals.",
-            hint="what do the weights 10 and 30 add up to?",
-            more="divide by sum(num_examples), not by len(weights).",
-        )
-    if not _same(got, _weighted([SMALL, LARGE], [10, 30])):
-        raise Wrong(
-            "Of 2 from 10 examples and 6 from 30 the average is 5; yours is "
-            f"{float(got[0].flat[0]):g}.",
-            hint="which number belongs to which hospital?",
-            more="(10 * 2 + 30 * 6) / (10 + 30) = 5.",
-        )
-    if not _same(average([LARGE], [7]), LARGE):
-        raise Wrong(
-            "The average of one hospital alone must be its own model.",
-            hint="is a number of hospitals or of examples written out in your code?",
-            more="use len(weights) and sum(num_examples), no numbers.",
-        )
+        raise Wrong("""The average of arrays of one shape has that shape; yours has another.
+            Hint: do not take the mean over the numbers in an array, only over the hospitals.""")
+    right = weighted_average([SMALL, LARGE], [10, 30])
+    if same_arrays(got, weighted_average([SMALL, LARGE], [1, 1])):
+        raise Wrong("""Every hospital counts the same in your average, however many examples it has.
+            Hint: multiply each hospital's array by its number of examples before adding up.""")
+    if same_arrays(got, [40 * array for array in right]):
+        raise Wrong("""Your average is far larger than any of the hospitals' numbers.
+            Hint: something is still to be divided by.""")
+    if same_arrays(got, [20 * array for array in right]):
+        raise Wrong("""The weighted sum is right, but it is divided by the number of hospitals.
+            Hint: what do the weights 10 and 30 add up to?""")
+    if not same_arrays(got, right):
+        raise Wrong(f"""Of 2 from 10 examples and 6 from 30 the average is 5; yours is
+            {float(got[0].flat[0]):g}.
+            Hint: which number belongs to which hospital?
+            More: (10 * 2 + 30 * 6) / (10 + 30) = 5.""")
+    if not same_arrays(average([LARGE], [7]), LARGE):
+        raise Wrong(WRITTEN_OUT)
 
 
-@exercise("04.2", "one round")
-def one_round(run):
+@exercise("04.2", "one round", more="my_average(updates, [len(images) for images in hospitals])")
+def one_round(run: Answer) -> None:
     start = [np.array([1.0]), np.array([[2.0, 3.0]])]
     before = [array.copy() for array in start]
     hospitals = [np.full(2, 10.0), np.full(6, 20.0)]
     starts = []
 
-    def train(weights, images):
+    def train(weights: Weights, images: np.ndarray) -> Weights:
         starts.append([np.array(array) for array in weights])
         return [array + images.mean() for array in weights]
 
     got = run(start, hospitals, train)
     if len(starts) != len(hospitals):
-        raise Wrong(
-            f"There are {len(hospitals)} hospitals, and `train` was called {len(starts)} times.",
-            hint="each hospital trains once a round.",
-            more="updates = [train(global_weights, images) for images in hospitals]",
-        )
-    if not _same(start, before):
-        raise Wrong(
-            "The global model you were given has changed under your hands.",
-            hint="`a += b` on an array changes the array itself; `a = a + b` makes a new one.",
-            more="collect the updates in a list, and average the list at the end.",
-        )
-    if not _same(starts[1], before):
-        raise Wrong(
-            "The second hospital began with the model that the first one had trained.",
-            hint="in a round all hospitals start from the same global model.",
-            more="give `train` the `global_weights` every time, and keep the results in a list.",
-        )
-    if _same(got, before):
-        raise Wrong(
-            "The hospitals have trained, but the new global model is the old one.",
-            hint="what comes back from `train`?",
-            more="return the average of what `train` gave back.",
-        )
-    if _same(got, [array + 15.0 for array in before]):
-        raise Wrong(
-            "The hospital with 2 images counts as much as the one with 6.",
-            hint="len(images) is a hospital's number of examples.",
-            more="my_average(updates, [len(images) for images in hospitals])",
-        )
-    if not _same(got, [array + 17.5 for array in before]):
-        raise Wrong(
-            "The new global model is not the average of the hospitals' models.",
-            hint="only what the hospitals sent goes into the average, nothing else.",
-            more="return my_average(updates, [len(images) for images in hospitals])",
-        )
+        raise Wrong(f"""There are {len(hospitals)} hospitals, and `train` was called {len(starts)}
+            times.
+            Hint: each hospital trains once a round.
+            More: updates = [train(global_weights, images) for images in hospitals]""")
+    if not same_arrays(start, before):
+        raise Wrong("""The global model you were given has changed under your hands.
+            Hint: `a += b` on an array changes the array itself; `a = a + b` makes a new one.
+            More: collect the updates in a list, and average the list at the end.""")
+    if not same_arrays(starts[1], before):
+        raise Wrong("""The second hospital began with the model that the first one had trained.
+            Hint: in a round all hospitals start from the same global model.
+            More: give `train` the `global_weights` every time, and keep the results in a list.""")
+    if same_arrays(got, before):
+        raise Wrong("""The hospitals have trained, but the new global model is the old one.
+            Hint: what comes back from `train`?
+            More: return the average of what `train` gave back.""")
+    if same_arrays(got, [array + 15.0 for array in before]):
+        raise Wrong("""The hospital with 2 images counts as much as the one with 6.
+            Hint: len(images) is a hospital's number of examples.""")
+    if not same_arrays(got, [array + 17.5 for array in before]):
+        raise Wrong("""The new global model is not the average of the hospitals' models.
+            Hint: only what the hospitals sent goes into the average, nothing else.""")
 
 
-@exercise("04.3", "what travels in a round")
-def traffic(bytes_of_round):
-    got = bytes_of_round(1000, 5)
-    right = 2 * 5 * 1000 * 4
-    if not isinstance(got, (int, float, np.number)):
-        raise Wrong(
-            f"A number of bytes is asked for; yours is {_kind(got)}.",
-            hint="return one number.",
-            more="return ... * num_parameters * num_hospitals",
-        )
+@exercise("04.3", "what travels in a round", more="2 * num_hospitals * num_parameters * 4")
+def bytes_in_a_round(count: Answer) -> None:
+    got, right = one_number(count(1000, 5)), 2 * 5 * 1000 * 4
     if got in (right / 4, right / 8):
-        raise Wrong(
-            "That counts the numbers, not their bytes.",
-            hint="a float32 takes 32 bits.",
-            more="32 bits are 4 bytes.",
-        )
+        raise Wrong("""That counts the numbers, not their bytes.
+            Hint: a float32 takes 32 bits.""")
     if got == right / 2:
-        raise Wrong(
-            "That is one direction only.",
-            hint="before a hospital can train it must be sent the global model.",
-            more="down and up: twice.",
-        )
+        raise Wrong("""That is one direction only.
+            Hint: before a hospital can train it must be sent the global model.""")
     if got == right * 8:
-        raise Wrong("Those are bits.", hint="a byte has eight.", more="a float32 has 4 bytes.")
+        raise Wrong("""Those are bits.
+            Hint: a byte has eight.""")
     if got == right / 5:
-        raise Wrong(
-            "That is one hospital's traffic.",
-            hint="every hospital receives and sends a whole model.",
-            more="multiply by num_hospitals.",
-        )
+        raise Wrong("""That is one hospital's traffic.
+            Hint: every hospital receives and sends a whole model.""")
     if got != right:
-        raise Wrong(
-            f"For 1,000 parameters and 5 hospitals {right:,} bytes travel; you have {got:,}.",
-            hint="down and up, for each hospital, four bytes a parameter.",
-            more="2 * num_hospitals * num_parameters * 4",
-        )
-    if bytes_of_round(10, 3) != 240:
-        raise Wrong(
-            "It fits 5 hospitals and 1,000 parameters, and no others.",
-            hint="use the two arguments, not their values.",
-            more="2 * num_hospitals * num_parameters * 4",
-        )
-
-
-def _same(got, expected, tolerance: float = 1e-6) -> bool:
-    return len(got) == len(expected) and all(
-        np.shape(a) == b.shape and np.allclose(a, b, atol=tolerance)
-        for a, b in zip(got, expected, strict=True)
-    )
-
-
-def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
+        raise Wrong(f"""For 1,000 parameters and 5 hospitals {right:,} bytes travel; you have
+            {got:,}.
+            Hint: down and up, for each hospital, four bytes a parameter.""")
+    if count(10, 3) != 240:
+        raise Wrong(WRITTEN_OUT)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from fedtutor import federation  # first, as it tells Flower to be quiet
-
-# isort: split
-import logging
 import random
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from flwr.app import (
@@ -23,15 +20,19 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from fedtutor.course.exercises import Wrong, exercise
+from fedtutor import federation
+from fedtutor.course.exercises import Answer, Wrong, exercise, same_arrays
 from fedtutor.federation.in_process import FIRST_NODE_ID, WrappedGrid
 from fedtutor.federation.records import to_record, to_weights
-from fedtutor.figures.picture import BLUE, GREY, RED, Picture
+from fedtutor.figures.charts import legend_above, name_rows
+from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
+from fedtutor.model import Weights
 
 
 def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence[float]) -> Picture:
-    """Above, the AUC of the global model; below, who trained in each round and who was left out.
+    """Draw the AUC of the global model above who trained in each round and who was left out.
 
     Parameters
     ----------
@@ -42,12 +43,8 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
     rounds = range(1, len(auc))
     trained = [(r, names.index(n)) for r in rounds for n in grid.traffic[r].hospitals]
     missing = [(out.round, names.index(out.hospital)) for out in grid.left_out]
-    idle = [
-        (r, k)
-        for r in rounds
-        for k in range(len(names))
-        if (r, k) not in trained and (r, k) not in missing
-    ]
+    everybody = [(r, k) for r in rounds for k in range(len(names))]
+    idle = [place for place in everybody if place not in trained and place not in missing]
     figure = Figure(figsize=(8, 2.6 + 0.3 * len(names)))
     above, below = figure.subplots(
         2,
@@ -64,16 +61,15 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
         (idle, "not asked", ".", GREY, 40),
     ):
         if places:
-            below.scatter(
-                *zip(*places, strict=True), s=size, marker=marker, color=colour, label=label
-            )
-    below.set_yticks(range(len(names)), names)
-    below.set_ylim(len(names) - 0.5, -0.5)
+            x, y = zip(*places, strict=True)
+            below.scatter(x, y, s=size, marker=marker, color=colour, label=label)
+    name_rows(below, names)
     below.set_xlabel("round")
     below.set_xlim(-0.3, len(auc) - 0.7)
-    below.xaxis.get_major_locator().set_params(integer=True)
-    below.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-    _tidy(above, below)
+    below.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    legend_above(below, 3)
+    tidy(above, "both")
+    tidy(below, "both")
     said = [
         f"round {r}: {len(grid.traffic[r].hospitals)} trained"
         + "".join(f", {out.hospital} left out" for out in grid.left_out if out.round == r)
@@ -84,14 +80,6 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
         f"AUC of the global model from {auc[0]:.2f} to {auc[-1]:.2f}; {'; '.join(said)}.",
         0.01,
     )
-
-
-def _tidy(*all_axes) -> None:
-    for axes in all_axes:
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.grid(color="#dddddd", linewidth=0.8)
-        axes.set_axisbelow(True)
 
 
 class ClockedGrid(WrappedGrid):
@@ -109,6 +97,7 @@ class ClockedGrid(WrappedGrid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
+        """Send what is answered in time; a time-out counts for training only."""
         nodes = sorted(self._grid.get_node_ids())
         takes = dict(zip(nodes, self._seconds, strict=True))
         in_time = [
@@ -122,7 +111,7 @@ class ClockedGrid(WrappedGrid):
 
 
 def on_a_clock(server_app: ServerApp, seconds: Sequence[float]) -> ServerApp:
-    """The same ServerApp, in a world where hospital k needs ``seconds[k]`` for a round."""
+    """Put a ServerApp into a world where hospital k needs ``seconds[k]`` for a round."""
     clocked = ServerApp()
 
     @clocked.main()
@@ -135,114 +124,80 @@ def on_a_clock(server_app: ServerApp, seconds: Sequence[float]) -> ServerApp:
 START = [np.zeros((2, 3), np.float32), np.ones(3, np.float32)]
 
 
-def _train_a_little(weights, images):
+def _train_a_little(weights: Weights, images: np.ndarray) -> Weights:
     if isinstance(weights, ArrayRecord):
-        raise Wrong(
-            "`train` was given an ArrayRecord; it works on a list of NumPy arrays.",
-            hint="a record can turn itself into such a list.",
-            more="message.content['arrays'].to_numpy_ndarrays()",
-        )
+        raise Wrong("""`train` was given an ArrayRecord; it works on a list of NumPy arrays.
+            Hint: a record can turn itself into such a list.
+            More: message.content['arrays'].to_numpy_ndarrays()""")
     return [array + np.float32(images.mean()) for array in weights]
 
 
-def _ask(answer, images) -> tuple[Message, object]:
-    """A train message as Flower would deliver it, and what the answer replies."""
+def _ask(answer: Answer, images: np.ndarray) -> tuple[Message, Any]:
+    """Return a train message as Flower would deliver it, and what the answer replies."""
     federation.InProcessGrid(ClientApp(), ["a hospital"])  # tells Flower who is speaking
     config = ConfigRecord({"server-round": 1, "batch-size": 8})
     content = RecordDict({"arrays": to_record(START), "config": config})
     message = Message(content, dst_node_id=FIRST_NODE_ID, message_type=MessageType.TRAIN)
     message.metadata.__dict__["_message_id"] = "1"
-    node = {"partition-id": 0, "num-partitions": 1, "name": "a hospital"}
     context = Context(
-        run_id=1, node_id=FIRST_NODE_ID, node_config=node, state=RecordDict(), run_config={}
+        run_id=1,
+        node_id=FIRST_NODE_ID,
+        node_config={"partition-id": 0, "num-partitions": 1, "name": "a hospital"},
+        state=RecordDict(),
+        run_config={},
     )
     return message, answer(message, context, images, _train_a_little)
 
 
-@exercise("05.1", "a hospital's reply")
-def reply(my_train):
+@exercise("05.1", "a hospital's reply", more="""{"num-examples": len(images)}""")
+def reply_of_a_hospital(my_train: Answer) -> None:
     images = np.full((30, 4, 4, 1), 2, np.uint8)
     message, got = _ask(my_train, images)
     if not isinstance(got, Message):
-        raise Wrong(
-            f"A hospital answers a message with a message; yours is a {type(got).__name__}.",
-            hint="put the records into a RecordDict, and the RecordDict into a Message.",
-            more="return Message(content, reply_to=message)",
-        )
+        raise Wrong(f"""A hospital answers a message with a message; yours is a
+            {type(got).__name__}.
+            Hint: put the records into a RecordDict, and the RecordDict into a Message.
+            More: return Message(content, reply_to=message)""")
     if got.metadata.reply_to_message_id != message.metadata.message_id:
-        raise Wrong(
-            "That is a message, but not a reply: the server could not tell what it answers.",
-            hint="a Message can be told which other message it answers.",
-            more="Message(content, reply_to=message)",
-        )
-    if set(got.content.array_records) != {"arrays"} or set(got.content.metric_records) != {
-        "metrics"
-    }:
-        raise Wrong(
-            'Flower\'s strategies look for two records, "arrays" and "metrics"; '
-            f"yours holds: {', '.join(sorted(got.content)) or 'nothing'}.",
-            hint='RecordDict({"arrays": ..., "metrics": ...})',
-            more="an ArrayRecord with the weights and a MetricRecord with the number of examples.",
-        )
-    _check_weights(got.content["arrays"])
-    _check_count(dict(got.content["metrics"]), images)
+        raise Wrong("""That is a message, but not a reply: the server could not tell what it
+            answers.
+            Hint: a Message can be told which other message it answers.
+            More: Message(content, reply_to=message)""")
+    arrays, metrics = got.content.array_records, got.content.metric_records
+    if set(arrays) != {"arrays"} or set(metrics) != {"metrics"}:
+        raise Wrong(f"""Flower's strategies look for two records, "arrays" and "metrics"; yours
+            holds: {", ".join(sorted(got.content)) or "nothing"}.
+            Hint: RecordDict({{"arrays": ..., "metrics": ...}})
+            More: an ArrayRecord with the weights and a MetricRecord with the number of
+            examples.""")
+    _check_weights(arrays["arrays"].to_numpy_ndarrays())
+    _check_count(dict(metrics["metrics"]), images)
     _, second = _ask(my_train, images[:7])
     if second.content["metrics"]["num-examples"] != 7:
-        raise Wrong(
-            "A second hospital, with 7 images, claims as many examples as the first.",
-            hint="is a number written out in your code?",
-            more='{"num-examples": len(images)}',
-        )
+        raise Wrong("""A second hospital, with 7 images, claims as many examples as the first.
+            Hint: is a number written out in your code?""")
 
 
-def _check_weights(record: ArrayRecord) -> None:
-    got = record.to_numpy_ndarrays()
-    if _same(got, START):
-        raise Wrong(
-            "The weights that come back are those that were sent.",
-            hint="what does `train` give back?",
-            more="weights = train(weights, images), and that goes into the ArrayRecord.",
-        )
-    if not _same(got, [array + 2 for array in START]):
-        raise Wrong(
-            "The weights that come back are not those that `train` gave.",
-            hint="train once, and send all arrays, in their order.",
-            more="ArrayRecord(train(weights, images))",
-        )
+def _check_weights(got: Weights) -> None:
+    if same_arrays(got, START):
+        raise Wrong("""The weights that come back are those that were sent.
+            Hint: what does `train` give back?
+            More: weights = train(weights, images), and that goes into the ArrayRecord.""")
+    if not same_arrays(got, [array + 2 for array in START]):
+        raise Wrong("""The weights that come back are not those that `train` gave.
+            Hint: train once, and send all arrays, in their order.
+            More: ArrayRecord(train(weights, images))""")
 
 
-def _check_count(metrics: dict, images: np.ndarray) -> None:
+def _check_count(metrics: dict[str, Any], images: np.ndarray) -> None:
     if "num-examples" not in metrics:
-        raise Wrong(
-            f'FedAvg looks for "num-examples"; your metrics have: {", ".join(metrics) or "none"}.',
-            hint="with a hyphen, and spelled just so.",
-            more='MetricRecord({"num-examples": len(images)})',
-        )
+        raise Wrong(f"""FedAvg looks for "num-examples"; your metrics have:
+            {", ".join(metrics) or "none"}.
+            Hint: with a hyphen, and spelled just so.""")
     count = metrics["num-examples"]
-    if count == images.size:
-        raise Wrong(
-            "Your hospital counts pixels.",
-            hint="`images.size` is the number of all numbers in the array.",
-            more="len(images) is the number of images.",
-        )
-    if count == 1:
-        raise Wrong(
-            "Every hospital says 1, so that FedAvg becomes the plain mean.",
-            hint="the server weights by this number.",
-            more="len(images)",
-        )
-    if count in (3, 4):
-        raise Wrong(
-            "Your hospital counts batches.",
-            hint="the server weights by images, not by gradient steps.",
-            more="len(images)",
-        )
     if count != len(images):
-        raise Wrong(
-            f"The hospital has {len(images)} images and claims {count:g} examples.",
-            hint="how many images were trained on?",
-            more="len(images)",
-        )
+        raise Wrong(f"""The hospital has {len(images)} images and claims {count:g} examples.
+            Hint: the server weights by images: not by pixels or batches, and not all alike.""")
 
 
 class _CallingGrid(federation.InProcessGrid):
@@ -253,12 +208,11 @@ class _CallingGrid(federation.InProcessGrid):
     def get_node_ids(self) -> list[int]:
         self.asked += 1
         if self.asked > 3:
-            raise Wrong(
-                "Your strategy waits for more hospitals than there are, and would wait for ever.",
-                hint="a fraction lies between 0 and 1, and a minimum must not exceed the number "
-                "of hospitals.",
-                more="fraction_train=0.5, with the other numbers left as they are.",
-            )
+            raise Wrong("""Your strategy waits for more hospitals than there are, and would wait for
+                ever.
+                Hint: a fraction lies between 0 and 1, and a minimum must not exceed the number of
+                hospitals.
+                More: fraction_train=0.5, with the other numbers left as they are.""")
         return super().get_node_ids()
 
 
@@ -273,73 +227,46 @@ def _drawn(strategy: Strategy, num_hospitals: int, rounds: int) -> list[frozense
     return drawn
 
 
-@exercise("05.2", "half of the hospitals in a round")
-def half(my_strategy):
-    before, logger = random.getstate(), logging.getLogger("flwr")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+@exercise("05.2", "half of the hospitals in a round", more="fraction_train=0.5")
+def half_of_the_hospitals(my_strategy: Answer) -> None:
+    before = random.getstate()
     try:
         _check_half(my_strategy)
     finally:
-        random.setstate(before)
-        logger.setLevel(level)
+        random.setstate(before)  # Flower has drawn from it, and the notebook's runs do as well
 
 
-def _check_half(my_strategy) -> None:
+def _check_half(my_strategy: Answer) -> None:
     strategy = my_strategy(8)
     if not isinstance(strategy, Strategy):
-        raise Wrong(
-            f"A Flower strategy is asked for; yours is a {type(strategy).__name__}.",
-            hint="return FedAvg(...), with some number changed.",
-            more="FedAvg(fraction_train=...)",
-        )
+        raise Wrong(f"""A Flower strategy is asked for; yours is a {type(strategy).__name__}.
+            Hint: return FedAvg(...), with some number changed.""")
     rounds = _drawn(strategy, 8, rounds=10)
     sizes = {len(nodes) for nodes in rounds}
     if sizes == {8}:
-        raise Wrong("All 8 hospitals train in every round.", **_why_all(strategy))
-    if sizes == {0}:
-        raise Wrong(
-            "Nobody trains.",
-            hint="0 turns training off altogether.",
-            more="fraction_train=0.5",
-        )
+        raise Wrong(f"""All 8 hospitals train in every round.
+            Hint: {_why_all(strategy)}""")
     if sizes != {4}:
-        raise Wrong(
-            f"Of 8 hospitals 4 should train in a round; with yours it is {_either(sizes)}.",
-            hint="a fraction of 1.0 means all.",
-            more="fraction_train=0.5",
-        )
+        raise Wrong(f"""Of 8 hospitals 4 should train in a round; with yours it is
+            {_either(sizes)}.
+            Hint: a fraction of 1.0 means all, and 0 turns training off.""")
     if len(set(rounds)) == 1:
-        raise Wrong(
-            "It is always the same half; the other hospitals' patients never count.",
-            hint="Flower's own strategies draw anew in each round: let them.",
-            more="return FedAvg(fraction_train=0.5), without a class of your own.",
-        )
+        raise Wrong("""It is always the same half; the other hospitals' patients never count.
+            Hint: Flower's own strategies draw anew in each round: let them.
+            More: return FedAvg(fraction_train=0.5), without a class of your own.""")
     sizes = {len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)}
     if sizes != {6}:
-        raise Wrong(
-            f"With 8 hospitals it is half; with 12 hospitals {_either(sizes)} train.",
-            hint="use a fraction, or the argument num_hospitals, and no fixed number.",
-            more="fraction_train=0.5",
-        )
+        raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals {_either(sizes)} train.
+            Hint: use a fraction, or the argument num_hospitals, and no fixed number.""")
 
 
-def _why_all(strategy: Strategy) -> dict[str, str]:
-    """The hint for a strategy that trains everybody, by which of its numbers is to blame."""
+def _why_all(strategy: Strategy) -> str:
+    """Say which of a strategy's numbers is to blame where everybody trains."""
     if getattr(strategy, "fraction_train", 1) < 1:
-        return {
-            "hint": "the fraction is right, but a minimum overrules it.",
-            "more": "min_train_nodes must not be above half of the hospitals; leave it out.",
-        }
+        return "the fraction is right, but a minimum overrules it; leave min_train_nodes out."
     if getattr(strategy, "fraction_evaluate", 1) < 1:
-        return {
-            "hint": "your fraction counts for the evaluation; training has one of its own.",
-            "more": "fraction_train=0.5",
-        }
-    return {
-        "hint": "which of FedAvg's arguments says how many of them train?",
-        "more": "fraction_train=0.5",
-    }
+        return "your fraction counts for the evaluation; training has one of its own."
+    return "which of FedAvg's arguments says how many of them train?"
 
 
 def _either(sizes: set[int]) -> str:
@@ -347,37 +274,29 @@ def _either(sizes: set[int]) -> str:
 
 
 TIMEOUT = 60.0
-STORY = {  # name: (seconds, what is odd about its reply)
-    "Alder": (12, None),
-    "Birch": (75, None),
-    "Cedar": (20, "loss"),
-    "Dogwood": (15, "nan"),
-    "Elm": (59, "one"),
-    "Fir": (30, "none"),
-    "Ginkgo": (25, "boasts"),
-}
-ODD_METRICS = {
-    "loss": {"loss": 9.7},
-    "one": {"num-examples": 1},
-    "none": {"num-examples": 0},
-    "boasts": {"num-examples": 1_000_000},
+STORY: dict[str, tuple[float, float, dict[str, float]]] = {
+    # name: (seconds, what training adds to the weights, what it says beside the usual)
+    "Alder": (12, 1, {}),
+    "Birch": (75, 1, {}),
+    "Cedar": (20, 1, {"loss": 9.7}),
+    "Dogwood": (15, np.nan, {}),
+    "Elm": (59, 1, {"num-examples": 1}),
+    "Fir": (30, 1, {"num-examples": 0}),
+    "Ginkgo": (25, 1, {"num-examples": 1_000_000}),
 }
 
 
 def play() -> list[federation.LeftOut]:
-    """The story of exercise 05.3, really run on the guarded grid: who is left out, and why."""
-    app = ClientApp()
-    names = list(STORY)
+    """Run the story of exercise 05.3 on the guarded grid: who is left out, and why."""
+    app, names = ClientApp(), list(STORY)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        odd = STORY[names[context.node_config["partition-id"]]][1]
-        weights = [array + 1 for array in to_weights(message.content["arrays"])]
-        if odd == "nan":
-            weights[0][0, 0] = np.nan
-        metrics = {"num-examples": 100, "loss": 0.5} | ODD_METRICS.get(odd, {})
-        content = RecordDict({"arrays": to_record(weights), "metrics": MetricRecord(metrics)})
-        return Message(content, reply_to=message)
+        _, change, odd = STORY[str(context.node_config["name"])]
+        weights = to_weights(message.content.array_records["arrays"])
+        trained = to_record([array + np.float32(change) for array in weights])
+        metrics = MetricRecord({"num-examples": 100, "loss": 0.5, **odd})
+        return Message(RecordDict({"arrays": trained, "metrics": metrics}), reply_to=message)
 
     @app.query()
     def who(message: Message, context: Context) -> Message:
@@ -393,81 +312,51 @@ def play() -> list[federation.LeftOut]:
         timeout=TIMEOUT,
         on_round=lambda server_round, weights, grid: grids.append(grid),
     )
-    clocked = on_a_clock(server_app, [seconds for seconds, _ in STORY.values()])
+    clocked = on_a_clock(server_app, [seconds for seconds, _, _ in STORY.values()])
     federation.run_in_process(clocked, app, names)
     return grids[-1].left_out
 
 
 @exercise("05.3", "who is left out?")
-def left_out(prediction):
-    try:
-        said = {str(name).strip().capitalize() for name in prediction}
-    except TypeError:
-        said = set()
-    if isinstance(prediction, str) or not said <= set(STORY):
-        raise Wrong(
-            f"A set of names is asked for, out of: {', '.join(STORY)}.",
-            hint='such as {"Alder", "Birch"}.',
-            more="quotation marks around each name, commas between them, braces around all.",
-        )
+def prediction_of_who_is_left_out(prediction: Any) -> None:
+    is_list = isinstance(prediction, (set, frozenset, list, tuple))
+    said = {str(name).strip().capitalize() for name in prediction} if is_list else {"?"}
+    if not said <= set(STORY):
+        raise Wrong(f"""A set of names is asked for, out of: {", ".join(STORY)}.
+            Hint: such as {{"Alder", "Birch"}}.
+            More: quotation marks around each name, commas between them, braces around all.""")
     truth = {out.hospital for out in play()}
     if said == set(STORY) - truth:
-        raise Wrong(
-            "Those are the hospitals that stay in.",
-            hint="the others, please.",
-            more=f"{len(truth)} of the {len(STORY)} are left out.",
-        )
-    for name, (sentence, hint, more) in TOO_MANY.items():
-        if name in said - truth:
-            raise Wrong(sentence, hint=hint, more=more)
-    for name, (sentence, hint, more) in TOO_FEW.items():
-        if name in truth - said:
-            raise Wrong(sentence, hint=hint, more=more)
+        raise Wrong(f"""Those are the hospitals that stay in.
+            Hint: the others, please.
+            More: {len(truth)} of the {len(STORY)} are left out.""")
+    for name, text in MISJUDGED.items():
+        if name in said ^ truth:
+            raise Wrong(text)
 
 
-TOO_MANY = {
-    "Alder": (
-        "Alder has done nothing wrong.",
-        "in time, finite weights, a count above zero: that is all the guard asks for.",
-        "Alder stays.",
-    ),
-    "Cedar": (
-        "Cedar learns badly, but its reply is sound, and the guard does not judge a loss.",
-        "a high loss may simply mean difficult patients.",
-        "Cedar stays.",
-    ),
-    "Elm": (
-        "Elm is slow and small, but it is in time, and one image is more than none.",
-        "compare 59 with the time-out; FedAvg gives one image the weight of one image.",
-        "Elm stays.",
-    ),
-    "Ginkgo": (
-        "Ginkgo lies, and yet it stays: nobody but Ginkgo can count its images.",
-        "the guard finds what is broken, not what is untrue.",
-        "Ginkgo stays, and with a million examples its model is nearly the whole average; "
-        "notebook 09 is about such neighbours.",
-    ),
+MISJUDGED = {
+    "Alder": """Alder has done nothing wrong.
+        Hint: in time, finite weights, a count above zero: that is all the guard asks for.
+        More: Alder stays.""",
+    "Cedar": """Cedar learns badly, but its reply is sound, and the guard does not judge a loss.
+        Hint: a high loss may simply mean difficult patients.
+        More: Cedar stays.""",
+    "Elm": """Elm is slow and small, but it is in time, and one image is more than none.
+        Hint: compare 59 with the time-out; FedAvg gives one image the weight of one image.
+        More: Elm stays.""",
+    "Ginkgo": """Ginkgo lies, and yet it stays: nobody but Ginkgo can count its images.
+        Hint: the guard finds what is broken, not what is untrue.
+        More: Ginkgo stays, and with a million examples its model is nearly the whole average;
+        notebook 09 is about such neighbours.""",
+    "Birch": """Somebody comes too late.
+        Hint: compare the seconds with the time-out.
+        More: 75 is more than 60.""",
+    "Dogwood": """One of those you keep would turn the global model into NaN.
+        Hint: what is any number plus NaN?
+        More: a single NaN is enough, so Dogwood is left out.""",
+    "Fir": """One of those you keep claims to have trained on nothing.
+        Hint: what weight would it have?
+        More: 0 examples are refused, so Fir is left out.""",
 }
-TOO_FEW = {
-    "Birch": (
-        "Somebody comes too late.",
-        "compare the seconds with the time-out.",
-        "75 is more than 60.",
-    ),
-    "Dogwood": (
-        "One of those you keep would turn the global model into NaN.",
-        "what is any number plus NaN?",
-        "a single NaN is enough, so Dogwood is left out.",
-    ),
-    "Fir": (
-        "One of those you keep claims to have trained on nothing.",
-        "what weight would it have?",
-        "0 examples are refused, so Fir is left out.",
-    ),
-}
-
-
-def _same(got, expected) -> bool:
-    return len(got) == len(expected) and all(
-        np.shape(a) == b.shape and np.allclose(a, b) for a, b in zip(got, expected, strict=True)
-    )
+"""What to say about each hospital that is wrongly left out, or wrongly kept."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedtutor.course import figures
+from fedtutor import figures
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.datasets.phantoms.chest import Shortcut, chest_phantoms
 from fedtutor.gradcam import mass_in_lesion

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
 from fedtutor.partition import label_divergence
 
 CLASSES, HOSPITALS = 3, 4
 
 
 def _people(seed: int = 0, patients: int = 1500) -> tuple[np.ndarray, np.ndarray]:
-    """(patient, class) of each image; a patient has one to three images, all of one class."""
+    """Draw (patient, class) of each image; a patient has one to three images, all of one class."""
     rng = np.random.default_rng(seed)
     number = np.repeat(np.arange(patients), rng.integers(1, 4, patients))
     classes = rng.choice(CLASSES, size=patients, p=[0.5, 0.3, 0.2])
@@ -26,68 +28,54 @@ def _counts(hospital_of: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return counts
 
 
-@exercise("03.1", "a Dirichlet partition by patient")
-def deal(dealt):
+@exercise(
+    "03.1",
+    "a Dirichlet partition by patient",
+    more="shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.",
+)
+def dirichlet_partition(deal: Answer) -> None:
     patients, labels = _people()
 
-    def run(alpha, seed):
-        return dealt(patients, labels, HOSPITALS, alpha, np.random.default_rng(seed))
+    def dealt(alpha: float, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return _hospital_numbers(deal(patients, labels, HOSPITALS, alpha, rng), patients)
 
-    hospital_of = _checked(run(0.3, 0), patients)
+    hospital_of = dealt(0.3, 0)
     together = np.array([len(np.unique(hospital_of[patients == p])) for p in np.unique(patients)])
     if (together > 1).any():
-        raise Wrong(
-            f"{(together > 1).sum()} patients have images in more than one hospital.",
-            hint="deal out the patients, then give each image the hospital of its patient.",
-            more="np.unique(patients, return_index=True, return_inverse=True) gives the patients, "
-            "where an image of each stands, and for each image the number of its patient.",
-        )
+        raise Wrong(f"""{(together > 1).sum()} patients have images in more than one hospital.
+            Hint: deal out the patients, then give each image the hospital of its patient.
+            More: np.unique(patients, return_index=True, return_inverse=True) gives the patients,
+            where an image of each stands, and for each image the number of its patient.""")
     uneven, even = (
-        [_counts(_checked(run(alpha, seed), patients), labels) for seed in range(12)]
-        for alpha in (0.1, 1000.0)
+        [_counts(dealt(alpha, seed), labels) for seed in range(12)] for alpha in (0.1, 1000.0)
     )
     if all(np.array_equal(uneven[0], other) for other in uneven[1:]):
-        raise Wrong(
-            "Whatever the random generator, the deal is the same.",
-            hint="draw with the generator you are given, and only with that one.",
-            more="rng.dirichlet(...), rng.permutation(...)",
-        )
+        raise Wrong("""Whatever the random generator, the deal is the same.
+            Hint: draw with the generator you are given, and only with that one.""")
     skew, rest = (np.mean([_divergence(c) for c in many]) for many in (uneven, even))
     if skew < 0.15:
         _say_why_even(uneven)
     if rest > 0.1:
-        raise Wrong(
-            "At alpha = 1000 every hospital should get nearly the same mixture; in yours the "
-            "mixtures differ much.",
-            hint="where does alpha enter? Large values give even shares.",
-            more="rng.dirichlet(np.full(num_hospitals, alpha))",
-        )
+        raise Wrong("""At alpha = 1000 every hospital should get nearly the same mixture; in yours
+            the mixtures differ much.
+            Hint: where does alpha enter? Large values give even shares.""")
     sizes = np.mean([c.sum(axis=1) for c in even], axis=0)
     if sizes.max() > 1.3 * sizes.min():
-        raise Wrong(
-            "At alpha = 1000 all hospitals should be of nearly one size; one of yours gets "
-            f"{sizes.max() / sizes.sum():.0%} of the images.",
-            hint="is somebody forgotten, or given to the first or the last hospital by default?",
-            more="np.cumsum(shares) * len(members), rounded, is where each hospital's part ends.",
-        )
+        raise Wrong(f"""At alpha = 1000 all hospitals should be of nearly one size; one of yours
+            gets {sizes.max() / sizes.sum():.0%} of the images.
+            Hint: is somebody forgotten, or given to the first or the last hospital by default?
+            More: np.cumsum(shares) * len(members), rounded, is where each hospital's part ends.""")
 
 
-def _checked(got, patients: np.ndarray) -> np.ndarray:
-    got = np.asarray(got)
-    if got.shape != patients.shape or got.dtype.kind not in "iu":
-        raise Wrong(
-            f"One hospital number for each of the {len(patients)} images is asked for; yours is "
-            f"{got.dtype} of shape {got.shape}.",
-            hint="an array of whole numbers, as long as `labels`.",
-            more="return hospital_of_patient[patient_of_image]",
-        )
-    if got.min() < 0 or got.max() >= HOSPITALS:
-        raise Wrong(
-            f"The hospitals are numbered 0 to {HOSPITALS - 1}; yours go from {got.min()} to "
-            f"{got.max()}.",
-            hint="count from 0.",
-            more="np.repeat(np.arange(num_hospitals), counts)",
-        )
+def _hospital_numbers(answer: object, patients: np.ndarray) -> np.ndarray:
+    got = np.asarray(answer)
+    of_each = got.shape == patients.shape and got.dtype.kind in "iu"
+    if not of_each or not 0 <= got.min() <= got.max() < HOSPITALS:
+        raise Wrong(f"""A hospital, 0 to {HOSPITALS - 1}, is asked for each of the {len(patients)}
+            images; yours are {got.dtype} of shape {got.shape}.
+            Hint: an array of whole numbers, as long as `labels` and counted from 0.
+            More: return hospital_of_patient[patient_of_image]""")
     return got
 
 
@@ -98,16 +86,12 @@ def _divergence(counts: np.ndarray) -> float:
 def _say_why_even(uneven: list[np.ndarray]) -> None:
     shares = [c.sum(axis=1) / c.sum() for c in uneven]
     if np.mean([s.max() for s in shares]) > 0.4:
-        raise Wrong(
-            "Your hospitals differ in size, but all have the same mixture of classes.",
-            hint="each class is shared out by itself, in shares of its own.",
-            more="draw from rng.dirichlet anew for each class, inside the loop over the classes.",
-        )
-    raise Wrong(
-        "At alpha = 0.1 most hospitals should lack a class; in yours all have nearly the same.",
-        hint="the shares of a class are drawn from a Dirichlet distribution with alpha.",
-        more="shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.",
-    )
+        raise Wrong("""Your hospitals differ in size, but all have the same mixture of classes.
+            Hint: each class is shared out by itself, in shares of its own.
+            More: draw from rng.dirichlet anew for each class, inside the loop over the classes.""")
+    raise Wrong("""At alpha = 0.1 most hospitals should lack a class; in yours all have nearly the
+        same.
+        Hint: the shares of a class are drawn from a Dirichlet distribution with alpha.""")
 
 
 # The hospitals differ in size and in mixture, so that every wrong way gives a number of its own.
@@ -115,63 +99,45 @@ COUNTS = np.array([[60, 20, 0], [4, 4, 2], [6, 1, 3]])
 RIGHT = label_divergence(COUNTS)
 
 
-@exercise("03.2", "the divergence of the hospitals' mixtures")
-def divergence(diverged):
-    got = diverged(COUNTS.copy())
-    if np.ndim(got) != 0 or not np.isfinite(got):
-        raise Wrong(
-            "One number is asked for, over all hospitals together.",
-            hint="first a number for each hospital, then their average.",
-            more="np.average(per_hospital, weights=sizes)",
-        )
+@exercise(
+    "03.2",
+    "the divergence of the hospitals' mixtures",
+    more="np.average(0.5 * np.abs(mixtures - common).sum(axis=1), weights=sizes)",
+)
+def divergence_of_mixtures(divergence: Answer) -> None:
+    hint = "first a number for each hospital, then their average."
+    got = one_number(divergence(COUNTS.copy()), hint)
     mixtures = COUNTS / COUNTS.sum(axis=1, keepdims=True)
     common, sizes = COUNTS.sum(axis=0) / COUNTS.sum(), COUNTS.sum(axis=1)
-    away = np.abs(mixtures - common).sum(axis=1)
+
+    def away_from(middle: Any) -> np.ndarray:
+        return 0.5 * np.abs(mixtures - middle).sum(axis=1)
+
     if np.isclose(got, 2 * RIGHT):
-        raise Wrong(
-            "That is twice as much: what one class has too much, the others have too little.",
-            hint="every difference is counted on both sides.",
-            more="0.5 * np.abs(mixtures - common).sum(axis=1)",
-        )
-    if np.isclose(got, 0.5 * away.mean()):
-        raise Wrong(
-            "Your small hospitals count as much as the large one.",
-            hint="average over the hospitals with their images as weights.",
-            more="np.average(per_hospital, weights=class_counts.sum(axis=1))",
-        )
-    middle = 0.5 * np.abs(mixtures - mixtures.mean(axis=0)).sum(axis=1)
-    if np.isclose(got, np.average(middle, weights=sizes)) or np.isclose(got, middle.mean()):
-        raise Wrong(
-            "The common mixture is that of all images together; yours is the mean of the "
-            "hospitals' mixtures.",
-            hint="add the hospitals' counts up first, then divide.",
-            more="common = class_counts.sum(axis=0) / class_counts.sum()",
-        )
-    even = np.average(0.5 * np.abs(mixtures - 1 / 3).sum(axis=1), weights=sizes)
-    if np.isclose(got, even):
-        raise Wrong(
-            "You compare with a mixture in which every class is equally common.",
-            hint="if all hospitals have the same mixture, however lopsided, the answer is 0.",
-            more="compare with common = class_counts.sum(axis=0) / class_counts.sum()",
-        )
+        raise Wrong("""That is twice as much: what one class has too much, the others have too
+            little.
+            Hint: every difference is counted on both sides.""")
+    if np.isclose(got, away_from(common).mean()):
+        raise Wrong("""Your small hospitals count as much as the large one.
+            Hint: average over the hospitals with their images as weights.""")
+    if np.isclose(got, np.average(away_from(mixtures.mean(axis=0)), weights=sizes)):
+        raise Wrong("""The common mixture is that of all images together; yours is the mean of the
+            hospitals' mixtures.
+            Hint: add the hospitals' counts up first, then divide.
+            More: common = class_counts.sum(axis=0) / class_counts.sum()""")
+    if np.isclose(got, np.average(away_from(1 / CLASSES), weights=sizes)):
+        raise Wrong("""You compare with a mixture in which every class is equally common.
+            Hint: if all hospitals have the same mixture, however lopsided, the answer is 0.
+            More: compare with common = class_counts.sum(axis=0) / class_counts.sum()""")
     if got > 1:
-        raise Wrong(
-            "A divergence of mixtures lies between 0 and 1; yours is larger.",
-            hint="compare shares, not numbers of images.",
-            more="mixtures = class_counts / class_counts.sum(axis=1, keepdims=True)",
-        )
+        raise Wrong("""A divergence of mixtures lies between 0 and 1; yours is larger.
+            Hint: compare shares, not numbers of images.""")
     if not np.isclose(got, RIGHT, atol=1e-6):
-        raise Wrong(
-            f"For the hospitals {COUNTS.tolist()} it is {RIGHT:.3f}; yours is {got:.3f}.",
-            hint="mixture of each hospital, common mixture, half the sum of the differences.",
-            more="the first hospital: 0.5 * (|0.75 - 0.7| + |0.25 - 0.25| + |0 - 0.05|) = 0.05.",
-        )
-    if not np.isclose(diverged(np.array([[3, 1], [6, 2], [30, 10]])), 0, atol=1e-9):
-        raise Wrong(
-            "Three hospitals with the same mixture have no divergence; yours is not 0.",
-            hint="is a number of hospitals or classes written out in your code?",
-            more="use class_counts.shape, or sums and means over an axis.",
-        )
+        raise Wrong(f"""For the hospitals {COUNTS.tolist()} it is {RIGHT:.3f}; yours is {got:.3f}.
+            Hint: mixture of each hospital, common mixture, half the sum of the differences.
+            More: the first hospital: 0.5 * (|0.75 - 0.7| + |0.25 - 0.25| + |0 - 0.05|) = 0.05.""")
+    if not np.isclose(divergence(np.array([[3, 1], [6, 2], [30, 10]])), 0, atol=1e-9):
+        raise Wrong(WRITTEN_OUT)
 
 
 DRAWS = 20
@@ -179,7 +145,7 @@ LEAST_DIVERGENCE = 0.05
 
 
 def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
-    """Class counts of Dirichlet deals, int (draws, hospitals, classes), without any images.
+    """Draw the class counts of Dirichlet deals, int (draws, hospitals, classes), without images.
 
     The patients are those of the exercise: 450, 250 and 200 images, one image a patient.
     """
@@ -188,33 +154,21 @@ def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
     return np.diff(ends, prepend=0, axis=2).transpose(0, 2, 1)
 
 
-@exercise("03.3", "an alpha for your study")
-def choose(alpha):
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)):
-        raise Wrong(
-            f"Alpha is a number; yours is a {type(alpha).__name__}.",
-            hint="write a number such as 0.3 in place of the dots.",
-            more="my_alpha = 0.3 is a good place to begin the search.",
-        )
+@exercise("03.3", "an alpha for your study", more="my_alpha = 0.3 is a good place to begin.")
+def choice_of_alpha(answer: object) -> None:
+    alpha = one_number(answer, "write a number such as 0.3 in place of the dots.")
     if not (alpha > 0 and np.isfinite(alpha)):
-        raise Wrong(
-            f"A Dirichlet distribution needs an alpha above 0; yours is {alpha}.",
-            hint="small numbers are uneven, large ones even; 0 itself is not allowed.",
-            more="try 0.3, 3 and 30.",
-        )
+        raise Wrong(f"""A Dirichlet distribution needs an alpha above 0; yours is {alpha}.
+            Hint: small numbers are uneven, large ones even; 0 itself is not allowed.""")
     counts = deals(alpha)
     lacking = int((counts == 0).any(axis=(1, 2)).sum())
     if lacking:
-        raise Wrong(
-            f"At alpha = {alpha:g} a hospital lacks a class in {lacking} of {DRAWS} deals.",
-            hint="larger is more even.",
-            more="go up in steps of a factor of 2 until no deal is left.",
-        )
+        raise Wrong(f"""At alpha = {alpha:g} a hospital lacks a class in {lacking} of {DRAWS} deals.
+            Hint: larger is more even.
+            More: double it until no deal is left.""")
     spread = np.mean([label_divergence(deal) for deal in counts])
     if spread < LEAST_DIVERGENCE:
-        raise Wrong(
-            f"No hospital lacks a class, but the mean divergence is only {spread:.3f}: at alpha = "
-            f"{alpha:g} there is hardly any skew left to study.",
-            hint="look for the smallest alpha that will do, not for a safe one.",
-            more="go down in steps of a factor of 2 until a hospital lacks a class, then one back.",
-        )
+        raise Wrong(f"""No hospital lacks a class, but the mean divergence is only {spread:.3f}: at
+            alpha = {alpha:g} there is hardly any skew left to study.
+            Hint: look for the smallest alpha that will do, not for a safe one.
+            More: halve it until a hospital lacks a class, then go one step back.""")

@@ -5,28 +5,31 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import fedtutor
-from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
 from fedtutor.datasets import load
 from fedtutor.errors import DataError
-from fedtutor.figures.picture import BLUE, ORANGE, Picture
+from fedtutor.figures.charts import name_rows
+from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
 from fedtutor.images import MedicalImages, patients_of
 
 FEWEST_PATIENTS = 20
 
 
 def card(name: str, *points: str) -> str:
-    """The card of a data set, or some of its points, such as "Traps"."""
+    """Return the card of a data set, or some of its points, such as "Traps"."""
     path = Path(fedtutor.__file__).parents[1] / "datasets" / name / "README.md"
     if not path.is_file():
         known = ", ".join(sorted(folder.parent.name for folder in path.parents[1].glob("*/*.md")))
         raise DataError(f"there is no card of {name!r}; there are: {known or 'none'}.")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if not points:
         return text.strip()
     parts = re.split(r"^- \*\*(.+?):\*\* ", text, flags=re.M)
@@ -37,22 +40,22 @@ def card(name: str, *points: str) -> str:
 def study_images(
     data: MedicalImages, *, patients: int = 50, images: int = 4, seed: int = 0
 ) -> MedicalImages:
-    """A small study: ``images`` images of each of ``patients`` patients, drawn at random.
+    """Draw a small study at random: ``images`` images of each of ``patients`` patients.
 
     Where the set does not say who its patients are, or has too few with so many images, the
     chest phantoms stand in.
     """
-    who, counts = np.unique(patients_of(data), return_counts=True)
+    of_image = patients_of(data)
+    who, counts = np.unique(of_image, return_counts=True)
     if (counts >= images).sum() < FEWEST_PATIENTS or data.multi_label:
         stand_in = load("chest-phantoms", size=data.image_shape[0])
         return study_images(stand_in, patients=patients, images=images, seed=seed)
     drawn = np.random.default_rng(seed).permutation(who[counts >= images])[:patients]
-    of_image = patients_of(data)
     return data.take(np.concatenate([np.flatnonzero(of_image == p)[:images] for p in drawn]))
 
 
 def coin_flips(data: MedicalImages, *, seed: int) -> MedicalImages:
-    """The same images, but heads or tails for each patient instead of a diagnosis.
+    """Give each patient heads or tails instead of a diagnosis, and keep the images.
 
     As many patients have heads as tails, so that guessing is right in half of the cases.
     """
@@ -62,7 +65,7 @@ def coin_flips(data: MedicalImages, *, seed: int) -> MedicalImages:
 
 
 def gallery(data: MedicalImages, *, columns: int = 6) -> Picture:
-    """Up to two rows of images, an image a patient, each under its patient, sex, age and view.
+    """Show up to two rows of images, an image a patient, each under its patient, sex, age and view.
 
     The hospitals take turns, so that the first images are not all from one.
     """
@@ -99,7 +102,7 @@ def _caption(data: MedicalImages, index: int) -> str:
 def two_splits(
     data: MedicalImages, in_test: dict[str, np.ndarray], *, patients: int = 6
 ) -> Picture:
-    """The images of a few patients, one row each, and on which side of each split they are.
+    """Show a few patients' images, a row each, and on which side of each split they are.
 
     ``in_test`` is from a split's name to bool (n,), True for its test images. A third of the
     patients shown are those with test images in the last split.
@@ -123,7 +126,9 @@ def two_splits(
     )
 
 
-def _rows_of_patients(axes, data: MedicalImages, chosen: list[str], in_test: np.ndarray) -> int:
+def _rows_of_patients(
+    axes: Axes, data: MedicalImages, chosen: list[str], in_test: np.ndarray
+) -> int:
     """Draw them, and count the rows that are torn apart."""
     of_image, size, torn = patients_of(data), data.image_shape[0], 0
     step = size + max(3, size // 6)
@@ -133,10 +138,9 @@ def _rows_of_patients(axes, data: MedicalImages, chosen: list[str], in_test: np.
     for r, row in enumerate(rows):
         torn += len(set(in_test[row])) > 1
         for c, index in enumerate(row):
-            wall[r * step : r * step + size, c * step : c * step + size] = data.images[
-                index, ..., 0
-            ]
-            _frame(axes, c * step, r * step, size, bool(in_test[index]))
+            x, y = c * step, r * step
+            wall[y : y + size, x : x + size] = data.images[index, ..., 0]
+            _frame(axes, x, y, size, bool(in_test[index]))
     axes.imshow(wall, cmap="gray", vmin=0, vmax=255)
     axes.set_yticks(np.arange(len(rows)) * step + size / 2, chosen, fontsize=8)
     axes.set_xticks([])
@@ -147,23 +151,26 @@ def _rows_of_patients(axes, data: MedicalImages, chosen: list[str], in_test: np.
     return torn
 
 
-def _frame(axes, x: int, y: int, size: int, in_test: bool) -> None:
-    edge = {"color": ORANGE, "linestyle": "--"} if in_test else {"color": BLUE, "linestyle": "-"}
-    axes.add_patch(Rectangle((x - 0.5, y - 0.5), size, size, fill=False, linewidth=2.5, **edge))
-    axes.text(
-        x + size / 2,
-        y + 0.95 * size,
-        "test" if in_test else "train",
-        ha="center",
-        va="bottom",
-        fontsize=7,
-        color="black" if in_test else "white",
-        bbox={"facecolor": edge["color"], "edgecolor": "none", "pad": 1.2},
+def _frame(axes: Axes, x: int, y: int, size: int, in_test: bool) -> None:
+    colour, dash, word, ink = (
+        (ORANGE, "--", "test", "black") if in_test else (BLUE, "-", "train", "white")
     )
+    box = {"facecolor": colour, "edgecolor": "none", "pad": 1.2}
+    frame: dict[str, Any] = {
+        "fill": False,
+        "edgecolor": colour,
+        "linestyle": dash,
+        "linewidth": 2.5,
+    }
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), size, size, **frame))
+    middle, low = x + size / 2, y + 0.95 * size
+    axes.text(middle, low, word, ha="center", va="bottom", fontsize=7, color=ink, bbox=box)
 
 
 def split_scores(scores: dict[str, dict[str, list[float]]], guessing: dict[str, float]) -> Picture:
-    """The share of right answers by split, a row each; a small mark a repetition, a large the mean.
+    """Draw the share of right answers by split, a row each.
+
+    A small mark is a repetition, the large one their mean.
 
     ``scores`` is from a title to {split: one share a repetition}; ``guessing`` from a title to the
     share that somebody gets right who never looks at an image.
@@ -178,13 +185,10 @@ def split_scores(scores: dict[str, dict[str, list[float]]], guessing: dict[str, 
             axes.plot(values, np.full(len(values), y), "|", color="black", markersize=12)
             axes.plot(np.mean(values), y, marker, color=colour, markersize=11)
             said.append(f"{title}, {name}: mean {np.mean(values):.2f}")
-        axes.axvline(guessing[title], color="#777777", linestyle=":", linewidth=2)
-        axes.set_yticks(range(len(by_split)), by_split)
-        axes.set_ylim(len(by_split) - 0.5, -0.5)
+        axes.axvline(guessing[title], color=GREY, linestyle=":", linewidth=2)
+        name_rows(axes, list(by_split))
         axes.set_title(title, fontsize=10, loc="left")
-        axes.grid(axis="x", color="#dddddd", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes, "x")
     panels[-1].set_xlim(0.25, 1.0)
     panels[-1].set_xlabel("share of right answers on the test set (dotted: never looking)")
     figure.tight_layout()
@@ -192,113 +196,72 @@ def split_scores(scores: dict[str, dict[str, list[float]]], guessing: dict[str, 
     return Picture(figure, f"Share of right answers. {'; '.join(said)}.", 0.1)
 
 
-@exercise("01.1", "patients on both sides")
-def shared_patients(count):
+@exercise("01.1", "patients on both sides", more="len(set(train_patients) & set(test_patients))")
+def shared_patients(count: Answer) -> None:
     train = np.array(["A", "A", "A", "C", "E", "B", "C"])
     test = np.array(["B", "B", "C", "D", "B", "C", "F"])
     got = count(train.copy(), test.copy())
-    if isinstance(got, (set, frozenset, list, tuple, np.ndarray)):
-        raise Wrong(
-            "You give back the patients themselves; asked for is how many they are.",
-            hint="`len` counts what is in a set or a list.",
-            more="return len(...)",
-        )
-    if isinstance(got, (bool, np.bool_)) or not isinstance(got, (int, float, np.number)):
-        raise Wrong(
-            f"A number of patients is asked for; yours is a {type(got).__name__}.",
-            hint="count them, and return the count.",
-            more="return len(set(train_patients) & ...)",
-        )
+    if isinstance(got, (set, list, np.ndarray)):
+        raise Wrong("""You give back the patients themselves; asked for is how many they are.
+            Hint: `len` counts what is in a set or a list.""")
+    one_number(got)
     if got == 6:
-        raise Wrong(
-            "Those are all patients; asked for are those who are on both sides.",
-            hint="for sets, `|` means in one or the other. What means in both?",
-            more="set(train_patients) & set(test_patients)",
-        )
+        raise Wrong("""Those are all patients; asked for are those who are on both sides.
+            Hint: for sets, `|` means in one or the other. What means in both?""")
     if got in (3, 5):
-        raise Wrong(
-            "You count images, so somebody with two images counts twice.",
-            hint="each patient once: that is what a `set` is for.",
-            more="len(set(train_patients) & set(test_patients))",
-        )
+        raise Wrong("""You count images, so somebody with two images counts twice.
+            Hint: each patient once: that is what a `set` is for.""")
     if got != 2:
-        raise Wrong(
-            f"Here two patients, B and C, have images on both sides; you count {got}.",
-            hint="make a set of each side's patients, and look at what the two have in common.",
-            more="len(set(train_patients) & set(test_patients))",
-        )
+        raise Wrong(f"""Here two patients, B and C, have images on both sides; you count {got}.
+            Hint: make a set of each side's patients, and look at what the two have in common.""")
     if count(np.array(["A", "B"]), np.array(["C"])) != 0:
-        raise Wrong(
-            "It finds a shared patient where there is none.",
-            hint="use the two arguments, not their values.",
-            more="len(set(train_patients) & set(test_patients))",
-        )
+        raise Wrong(WRITTEN_OUT)
 
 
-@exercise("01.2", "a split by patient")
-def split_by_patient(split):
-    patients = np.random.default_rng(12).permutation(np.repeat(_names(40), [1, 2, 3, 4] * 10))
-    got = _mask(split(patients.copy(), 0.25, 0), patients)
+@exercise("01.2", "a split by patient", more="return np.isin(patients, drawn)")
+def split_by_patient(split: Answer) -> None:
+    names = np.array([f"P{k:03d}" for k in range(40)])
+    patients = np.random.default_rng(12).permutation(np.repeat(names, [1, 2, 3, 4] * 10))
+
+    def in_test(fraction: float, seed: int) -> np.ndarray:
+        return _mask(split(patients.copy(), fraction, seed), patients)
+
+    got = in_test(0.25, 0)
     if not got.any() or got.all():
-        raise Wrong(
-            "One of the two sides is empty.",
-            hint="True means: this image goes into the test set.",
-            more="np.isin(patients, drawn) is True for the images of the drawn patients.",
-        )
+        raise Wrong("""One of the two sides is empty.
+            Hint: True means: this image goes into the test set.""")
     torn = set(patients[got]) & set(patients[~got])
     if torn:
-        raise Wrong(
-            f"{len(torn)} patients have images on both sides; your `shared_patients` would find "
-            "them.",
-            hint="draw among the *patients*, each once, and not among the images.",
-            more="names = np.unique(patients); draw from `names`; then np.isin(patients, drawn).",
-        )
+        raise Wrong(f"""{len(torn)} patients have images on both sides; your `shared_patients` would
+            find them.
+            Hint: draw among the *patients*, each once, and not among the images.
+            More: names = np.unique(patients); draw from `names`; then np.isin(patients, drawn).""")
     share = len(set(patients[got])) / 40
     if abs(share - 0.75) < 0.06:
-        raise Wrong(
-            "Three quarters of the patients are in your test set; a quarter was asked for.",
-            hint="True means test.",
-            more="perhaps a `~` too many, or one too few.",
-        )
-    half = _mask(split(patients.copy(), 0.5, 0), patients)
+        raise Wrong("""Three quarters of the patients are in your test set, where a quarter was
+            asked for.
+            Hint: True means test.
+            More: perhaps a `~` too many, or one too few.""")
+    half = in_test(0.5, 0)
     if abs(share - 0.25) > 0.06 or abs(len(set(patients[half])) / 40 - 0.5) > 0.06:
-        raise Wrong(
-            "The share of patients in the test set is not `test_fraction`.",
-            hint="how many patients are there, and how many of them are to be drawn?",
-            more="count = round(test_fraction * len(names))",
-        )
-    if not (got == _mask(split(patients.copy(), 0.25, 0), patients)).all():
-        raise Wrong(
-            "Called twice with the same seed, it gives two different splits.",
-            hint="make your random numbers from the seed.",
-            more="rng = np.random.default_rng(seed)",
-        )
-    if all((got == _mask(split(patients.copy(), 0.25, k), patients)).all() for k in (1, 2, 3)):
-        raise Wrong(
-            "With any seed it draws the same patients: those that come first.",
-            hint="patients are often sorted by hospital or by date, so the first are not like the "
-            "rest.",
-            more="np.random.default_rng(seed).permutation(names) puts them in random order.",
-        )
+        raise Wrong("""The share of patients in the test set is not `test_fraction`.
+            Hint: how many patients are there, and how many of them are to be drawn?
+            More: count = round(test_fraction * len(names))""")
+    if not (got == in_test(0.25, 0)).all():
+        raise Wrong("""Called twice with the same seed, it gives two different splits.
+            Hint: make your random numbers from the seed.
+            More: rng = np.random.default_rng(seed)""")
+    if all((got == in_test(0.25, seed)).all() for seed in (1, 2, 3)):
+        raise Wrong("""With any seed it draws the same patients: those that come first.
+            Hint: patients are often sorted by hospital or by date, so the first are not like the
+            rest.
+            More: np.random.default_rng(seed).permutation(names) puts them in random order.""")
 
 
-def _names(count: int) -> np.ndarray:
-    return np.array([f"P{k:03d}" for k in range(count)])
-
-
-def _mask(got: object, patients: np.ndarray) -> np.ndarray:
-    got = np.asarray(got)
-    if got.shape != patients.shape:
-        raise Wrong(
-            f"One True or False for each of the {len(patients)} images is asked for; yours has the "
-            f"shape {got.shape}.",
-            hint="having drawn the test patients, ask of each image whether its patient is drawn.",
-            more="return np.isin(patients, drawn)",
-        )
-    if got.dtype != bool:
-        raise Wrong(
-            f"The answer is to hold True and False; yours holds {got.dtype}.",
-            hint="a comparison, or np.isin, gives True and False.",
-            more="return np.isin(patients, drawn)",
-        )
+def _mask(answer: object, patients: np.ndarray) -> np.ndarray:
+    got = np.asarray(answer)
+    if got.shape != patients.shape or got.dtype != bool:
+        raise Wrong(f"""One True or False for each of the {len(patients)} images is asked for; yours
+            is {got.dtype} of shape {got.shape}.
+            Hint: having drawn test patients, ask of each image whether its patient is drawn.""")
     return got

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wrong import wrong
 
-from fedtutor.course.lessons.fedavg_by_hand import _weighted
+from fedtutor.aggregation import weighted_average
 
 
 @wrong("04.1")
@@ -14,27 +14,27 @@ def plain_mean(weights, num_examples):
 
 @wrong("04.1")
 def divided_by_hospitals(weights, num_examples):
-    return [20 * array for array in _weighted(weights, num_examples)]
+    return [20 * array for array in weighted_average(weights, num_examples)]
 
 
 @wrong("04.1")
 def not_divided(weights, num_examples):
-    return [sum(num_examples) * array for array in _weighted(weights, num_examples)]
+    return [sum(num_examples) * array for array in weighted_average(weights, num_examples)]
 
 
 @wrong("04.1")
 def first_array_only(weights, num_examples):
-    return _weighted(weights, num_examples)[0]
+    return weighted_average(weights, num_examples)[0]
 
 
 @wrong("04.1")
 def mean_of_all_numbers(weights, num_examples):
-    return [array.mean() for array in _weighted(weights, num_examples)]
+    return [array.mean() for array in weighted_average(weights, num_examples)]
 
 
 @wrong("04.1")
 def examples_the_wrong_way_round(weights, num_examples):
-    return _weighted(weights, num_examples[::-1])
+    return weighted_average(weights, num_examples[::-1])
 
 
 @wrong("04.2")
@@ -43,12 +43,12 @@ def one_after_the_other(global_weights, hospitals, train):
     for images in hospitals:
         global_weights = train(global_weights, images)
         updates.append(global_weights)
-    return _weighted(updates, [len(images) for images in hospitals])
+    return weighted_average(updates, [len(images) for images in hospitals])
 
 
 @wrong("04.2")
 def large_as_small(global_weights, hospitals, train):
-    return _weighted([train(global_weights, images) for images in hospitals], [1, 1])
+    return weighted_average([train(global_weights, images) for images in hospitals], [1, 1])
 
 
 @wrong("04.2")
@@ -66,13 +66,13 @@ def only_the_first(global_weights, hospitals, train):
 @wrong("04.2")
 def averages_the_old_model_in(global_weights, hospitals, train):
     updates = [global_weights, *(train(global_weights, images) for images in hospitals)]
-    return _weighted(updates, [4, 2, 6])
+    return weighted_average(updates, [4, 2, 6])
 
 
 @wrong("04.2")
 def writes_over_the_model(global_weights, hospitals, train):
     updates = [train(global_weights, images) for images in hospitals]
-    for array, new in zip(global_weights, _weighted(updates, [2, 6]), strict=True):
+    for array, new in zip(global_weights, weighted_average(updates, [2, 6]), strict=True):
         array[:] = new
     return global_weights
 

@@ -25,20 +25,10 @@ def _replying(weights_of=None, metrics_of=None):
 
 
 wrong_value("05.1", "num_examples_with_underscore", _replying(None, lambda i: {"num_examples": 30}))
-
-
 wrong_value("05.1", "pixels", _replying(None, lambda i: {"num-examples": i.size}))
-
-
 wrong_value("05.1", "batches", _replying(None, lambda i: {"num-examples": -(-len(i) // 8)}))
-
-
 wrong_value("05.1", "always_one", _replying(None, lambda i: {"num-examples": 1}))
-
-
 wrong_value("05.1", "a_fixed_number", _replying(None, lambda i: {"num-examples": 30}))
-
-
 wrong_value("05.1", "untrained", _replying(lambda weights: weights))
 
 
@@ -119,27 +109,11 @@ def a_number(num_hospitals):
 
 
 wrong_value("05.3", "the_survivors", {"Alder", "Cedar", "Elm", "Ginkgo"})
-
-
 wrong_value("05.3", "also_the_bad_learner", {"Birch", "Cedar", "Dogwood", "Fir"})
-
-
 wrong_value("05.3", "also_the_small_one", {"Birch", "Dogwood", "Elm", "Fir"})
-
-
 wrong_value("05.3", "also_the_liar", {"Birch", "Dogwood", "Fir", "Ginkgo"})
-
-
 wrong_value("05.3", "not_the_late_one", {"Dogwood", "Fir"})
-
-
 wrong_value("05.3", "not_the_nan", {"Birch", "Fir"})
-
-
 wrong_value("05.3", "not_the_empty_one", {"Birch", "Dogwood"})
-
-
 wrong_value("05.3", "everybody", set(STORY))
-
-
 wrong_value("05.3", "one_string", "Birch, Dogwood, Fir")

@@ -5,14 +5,8 @@ from __future__ import annotations
 from wrong import wrong, wrong_value
 
 wrong_value("00.1", "every image", 1498)
-
-
 wrong_value("00.1", "one from each hospital", 5)
-
-
 wrong_value("00.1", "in words", "none")
-
-
 wrong_value("00.1", "less than nothing", -1)
 
 

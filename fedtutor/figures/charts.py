@@ -1,4 +1,4 @@
-"""The course's figures: those of the report, two charts of plain numbers, and more.
+"""Two charts that most lessons need, from plain numbers to a Picture, and four of hospitals.
 
 Every series has a colour, a marker and a dash of its own, so that colour alone says nothing.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from fedtutor.figures.picture import (
     BLUE,
@@ -25,33 +27,7 @@ from fedtutor.figures.picture import (
     join_some,
     tidy,
 )
-from fedtutor.figures.results import (
-    examples,
-    findings,
-    headline,
-    heat_maps,
-    mistakes,
-    rounds,
-    who_has_what,
-)
 from fedtutor.images import MedicalImages
-
-__all__ = [
-    "Picture",
-    "examples",
-    "findings",
-    "headline",
-    "heat_maps",
-    "lines",
-    "looks",
-    "mistakes",
-    "roc_and_images",
-    "rounds",
-    "rows",
-    "train_and_test",
-    "who_comes",
-    "who_has_what",
-]
 
 STYLES = (
     (BLUE, "o", "-"),
@@ -74,7 +50,7 @@ def lines(
     step: float | None = None,
     size: tuple[float, float] = (8, 3.6),
 ) -> Picture:
-    """Curves over a common axis, and dots that belong to no curve.
+    """Draw curves over a common axis, and dots that belong to no curve.
 
     Parameters
     ----------
@@ -87,22 +63,23 @@ def lines(
     axes = figure.add_subplot()
     for (name, (xs, ys)), (colour, marker, dash) in zip(curves.items(), STYLES, strict=False):
         axes.plot(xs, ys, dash, marker=marker, color=colour, label=name, zorder=3)
+    dots = dots or {}
     for (name, (xs, ys)), (colour, marker, _) in zip(
-        (dots or {}).items(), STYLES[len(curves) :], strict=False
+        dots.items(), STYLES[len(curves) :], strict=False
     ):
         axes.plot(xs, ys, marker, color=colour, label=name, alpha=0.75, markersize=5)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if all(np.asarray(xs).dtype.kind in "iu" for xs, _ in curves.values()):
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    _finish(axes, "both", len(curves) + len(dots or {}))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    _finish(axes, len(curves) + len(dots))
     said = [
         f"{name} goes from {_say(ys[0], step)} to {_say(ys[-1], step)}"
         for name, (_, ys) in curves.items()
     ]
     said += [
         f"{name} lie between {_say(min(ys), step)} and {_say(max(ys), step)}"
-        for name, (_, ys) in (dots or {}).items()
+        for name, (_, ys) in dots.items()
     ]
     return Picture(figure, f"{y} against {x}: {'; '.join(said)}.", step)
 
@@ -116,7 +93,7 @@ def rows(
     step: float | None = None,
     size: tuple[float, float] | None = None,
 ) -> Picture:
-    """One row a name, one mark a series in it: a bar chart without its ink.
+    """Draw one row a name, one mark a series in it: a bar chart without its ink.
 
     Parameters
     ----------
@@ -128,12 +105,11 @@ def rows(
     axes = figure.add_subplot()
     for (name, values), (colour, marker, _) in zip(series.items(), STYLES, strict=False):
         axes.plot(values, range(len(names)), marker, color=colour, label=name, markersize=8)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    name_rows(axes, names)
     axes.set_xlabel(x)
     if limits:
         axes.set_xlim(limits)
-    _finish(axes, "both", len(series) if len(series) > 1 else 0)
+    _finish(axes, len(series) if len(series) > 1 else 0)
     said = [
         f"{row} {', '.join(f'{name} {_say(v[k], step)}' for name, v in series.items())}"
         for k, row in enumerate(names)
@@ -141,12 +117,21 @@ def rows(
     return Picture(figure, f"{x}: {'; '.join(said)}.", step)
 
 
-def _finish(axes: Axes, grid: str, entries: int) -> None:
-    tidy(axes, grid)
+def name_rows(axes: Axes, names: Sequence[str], **style: Any) -> None:
+    """Write names beside the rows 0, 1, ..., the first of them on top."""
+    axes.set_yticks(range(len(names)), names, **style)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def _finish(axes: Axes, entries: int) -> None:
+    tidy(axes, "both")
     if entries:
-        axes.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(entries, 4), frameon=False
-        )
+        legend_above(axes, min(entries, 4))
+
+
+def legend_above(axes: Axes, columns: int, *, middle: float = 0.5) -> None:
+    """Write the legend above the axes, where it hides nothing."""
+    axes.legend(loc="lower center", bbox_to_anchor=(middle, 1.0), ncols=columns, frameon=False)
 
 
 def _say(value: float, step: float | None) -> str:
@@ -154,14 +139,14 @@ def _say(value: float, step: float | None) -> str:
 
 
 def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01) -> Picture:
-    """A heat map of AUCs: rows where a model was trained, columns where it is tested.
+    """Draw AUCs as a heat map: rows where a model was trained, columns where it is tested.
 
     ``aucs`` is float (hospitals, hospitals), NaN where there is none; ``step`` is what the digest
     rounds to. The diagonal, a hospital's own model on its own test patients, is framed.
     """
     import seaborn  # here, as it takes a second to import
 
-    wrapped = ["\n".join(textwrap.wrap(name, 14)) for name in names]
+    wrapped = [textwrap.fill(name, 14) for name in names]
     figure = Figure(figsize=(2.6 + 1.15 * len(names), 1.4 + 0.62 * len(names)))
     axes = figure.add_subplot()
     seaborn.heatmap(
@@ -183,8 +168,7 @@ def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01
         )
     for text, value in zip(axes.texts, np.ravel(aucs), strict=False):
         text.set_color("white" if value > 0.85 else "black")  # to be read on its blue
-    axes.tick_params(axis="x", rotation=0, labelsize=9)
-    axes.tick_params(axis="y", rotation=0, labelsize=9)
+    axes.tick_params(rotation=0, labelsize=9)
     axes.set_xlabel("tested on patients of")
     axes.set_ylabel("trained at")
     said = [
@@ -201,7 +185,7 @@ def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01
 def roc_and_images(
     probabilities: np.ndarray, data: MedicalImages, *, step: float = 0.1, most: int = 4
 ) -> Picture:
-    """ROC curves, one a class, beside an image of each class with what the model makes of it.
+    """Draw ROC curves, one a class, beside images of each class with what the model says.
 
     ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the
     ``most`` commonest are shown. The curves are drawn at ten rates, as those of a small test set
@@ -240,8 +224,14 @@ def roc_and_images(
     )
 
 
-def _two_of_each_class(axes, probabilities, data: MedicalImages, truth, classes) -> None:
-    """All in one axes: a figure with one for each image takes three times as long to draw."""
+def _two_of_each_class(
+    axes: Axes,
+    probabilities: np.ndarray,
+    data: MedicalImages,
+    truth: np.ndarray,
+    classes: np.ndarray,
+) -> None:
+    """Draw all in one axes: one for each image would take three times as long."""
     side = data.image_shape[0]
     pitch = 1.2 * side
     for column, k in enumerate(classes):
@@ -259,7 +249,7 @@ def _two_of_each_class(axes, probabilities, data: MedicalImages, truth, classes)
 
 
 def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
-    """Age, sex and view in each hospital, as far as the table knows them.
+    """Draw age, sex and view in each hospital, as far as the table knows them.
 
     Age: the median and the middle 80 %; sex: the share of women; view: the share of one view.
     """
@@ -267,7 +257,7 @@ def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Pictu
     panels = [column for column in ("age", "sex", "view") if column in table.columns]
     figure = Figure(figsize=(8.6, 1.2 + 0.4 * len(names)))
     grid = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
-    said = {}
+    said: dict[str, np.ndarray] = {}
     for axes, column in zip(grid, panels, strict=False):
         values = [h.table[column].dropna() for h in hospitals]
         if column == "age":
@@ -283,8 +273,7 @@ def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Pictu
         axes.plot(middle, range(len(names)), "oDs"[len(said)], color=BLUE, markersize=8)
         said[axes.get_xlabel()] = middle
         tidy(axes, grid="both")
-    grid[0].set_yticks(range(len(names)), names)
-    grid[0].set_ylim(len(names) - 0.5, -0.5)
+    name_rows(grid[0], names)
     figure.tight_layout()
     words = [
         f"{name}: {', '.join(f'{label} {values[k]:.3g}' for label, values in said.items())}"
@@ -294,21 +283,21 @@ def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Pictu
 
 
 def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
-    """An image of each hospital, all of one class, over the hospitals' grey levels.
+    """Show an image of each hospital, all of one class, over the hospitals' grey levels.
 
-    The grey levels are of all images of a hospital, as they are and standardised.
+    The grey levels are those of a hospital's first 200 images, as they are and standardised.
     """
     from fedtutor.model import standardise
 
     stratum = np.bincount(np.concatenate([h.strata for h in hospitals])).argmax()
     figure = Figure(figsize=(9.2, 4.8))
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.5))
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.5)).flat
     for axes, name, own in zip(
         top.subplots(1, len(names), squeeze=False)[0], names, hospitals, strict=True
     ):
         index = int((own.strata == stratum).argmax())
         axes.imshow(own.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
-        axes.set_title("\n".join(textwrap.wrap(name, 16)), fontsize=8)
+        axes.set_title(textwrap.fill(name, 16), fontsize=8)
         axes.set_axis_off()
     raw, evened = bottom.subplots(1, 2, gridspec_kw={"top": 0.76})
     middles = {}
