@@ -160,7 +160,7 @@ def _add_fetch(commands) -> None:
         "fetch",
         help="bring a data set here",
         description="Download a data set, check it and unpack it. What is here is not fetched\n"
-        "again, what was begun is gone on with. With FEDTUTOR_MIRROR, a folder or an\n"
+        "again, a partial download is resumed. With FEDTUTOR_MIRROR, a folder or an\n"
         "address, files come from there and are checked just the same.",
         epilog="examples:\n"
         "  fedtutor fetch pneumoniamnist                    4 MB\n"
@@ -356,7 +356,7 @@ def _some(words: Sequence[str], most: int = 4) -> str:
 
 
 def _fetch(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.datasets.fetch.fetching import fetch
+    from fedtutor.datasets.download.commands import fetch
 
     folder = fetch(
         arguments.name,
@@ -371,7 +371,7 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _mirror(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.datasets.fetch.fetching import mirror
+    from fedtutor.datasets.download.commands import mirror
 
     for file in mirror(arguments.directory, arguments.names, parts=arguments.part):
         console.print(f"  {file}", soft_wrap=True, highlight=False)
