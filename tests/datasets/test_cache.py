@@ -108,13 +108,9 @@ def test_strict_refuses_the_first_bad_file_whether_cached_or_not(files, folder, 
     assert len(cached_images(good, size=8, folder=folder, strict=True).images) == 38
 
 
-@pytest.mark.parametrize(
-    ("chosen", "size", "words"),
-    [(BAD, 8, "none of 2 files"), ((), 8, "none of 0 files"), (GOOD, 0, "at least 1 pixel")],
-)
-def test_nothing_to_decode_is_refused_and_leaves_nothing(files, folder, chosen, size, words):
-    with pytest.raises(DataError, match=words):
-        cached_images([files[k] for k in chosen], size=size, folder=folder)
+def test_nothing_to_decode_is_refused_and_leaves_nothing(files, folder):
+    with pytest.raises(DataError, match="none of 2 files"):
+        cached_images([files[k] for k in BAD], size=8, folder=folder)
     assert entries(folder) == []
 
 

@@ -13,6 +13,7 @@ import tarfile
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -128,16 +129,12 @@ def test_several_processes_may_fetch_the_same(data_folder, nih_mirror):
     assert not (folder / "images_001.tar.gz").exists()
 
 
-def test_another_data_folder_has_the_same_form(tmp_path, data_folder, nih_mirror):
-    folder = fetch("nih-chestxray14", folder=tmp_path / "elsewhere")
+def test_another_data_folder_and_kept_archives(tmp_path, data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14", folder=tmp_path / "elsewhere", keep_archives=True)
     assert folder == tmp_path / "elsewhere" / "nih-chestxray14"
     assert len(list(folder.rglob("*.png"))) == 4
-    assert not data_folder.exists()
-
-
-def test_an_archive_can_be_kept(data_folder, nih_mirror):
-    folder = fetch("nih-chestxray14", keep_archives=True)
     assert (folder / "images_001.tar.gz").is_file()
+    assert not data_folder.exists()
 
 
 def test_a_part_that_is_not_there_is_refused(data_folder, nih_mirror):
@@ -174,25 +171,18 @@ def test_a_mirror_over_http_serves_a_class(tmp_path, data_folder, real_data, mon
     assert len(load("pneumoniamnist")) == 5856
 
 
-class serve:
+@contextmanager
+def serve(folder):
     """A web server over a folder, for the time of a with block."""
 
-    def __init__(self, folder):
-        handler = partial(_Quiet, directory=str(folder))
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
 
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def __exit__(self, *exception):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_without_mirror_and_network_it_says_what_to_do(data_folder, monkeypatch, capsys):
