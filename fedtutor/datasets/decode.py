@@ -1,4 +1,4 @@
-"""From image files to grey pixels, on all cores; what is no whole image is refused by name."""
+"""Decode image files to grey pixels, on all cores; what is no whole image is refused by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import stat
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from fedtutor.datasets.progress import Report
 from fedtutor.errors import DataError
 
 MAX_PIXELS = 50_000_000
@@ -43,8 +43,8 @@ named .png, and warns of large images, which threads cannot hold back."""
 GREY_BITS = (8, 10, 12, 14, 16)
 """The depths that X-ray detectors have."""
 
-AHEAD = 16
-"""Files a core may be ahead of the writer: enough to keep it busy, few enough to hold."""
+PER_CORE = 16
+"""Images decoded before they are written, for each core: few enough to hold in memory."""
 
 
 class BadImageError(DataError):
@@ -90,26 +90,15 @@ class Decoded(NamedTuple):
 
 def decoded(files: Sequence[Path], images: np.ndarray, bad: Sequence[BadFile]) -> Decoded:
     """Tie ``images``, those of the good ones of ``files`` in order, to their positions."""
-    if not bad:
-        return Decoded(images, np.arange(len(files)), _nothing_bad().copy())
-    table = _bad_table([(row.position, str(files[row.position]), row.reason) for row in bad])
-    return Decoded(images, np.delete(np.arange(len(files)), table["position"]), table)
-
-
-def _bad_table(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
+    rows = [(row.position, str(files[row.position]), row.reason) for row in bad]
     table = pd.DataFrame(rows, columns=["position", "file", "reason"])
-    return table.astype({"position": np.int64, "file": str, "reason": str})
-
-
-@functools.cache
-def _nothing_bad() -> pd.DataFrame:
-    """An empty table; to make one takes pandas as long as a fifth of a load from the cache."""
-    return _bad_table([])
+    table = table.astype({"position": np.int64, "file": str, "reason": str})
+    return Decoded(images, np.delete(np.arange(len(files)), table["position"]), table)
 
 
 @functools.cache
 def version() -> str:
-    """A name for what this module makes of a file; it changes with this text and with Pillow."""
+    """Name what this module makes of a file; it changes with this text and with Pillow."""
     source = Path(__file__).read_bytes() + PIL.__version__.encode()
     return hashlib.blake2b(source, digest_size=8).hexdigest()
 
@@ -119,8 +108,7 @@ def read_images(
     *,
     size: int,
     strict: bool = False,
-    progress: Callable[[int], object] | None = None,
-    out: np.ndarray | None = None,
+    progress: Report | None = None,
 ) -> Decoded:
     """Decode image files on all cores, each as :func:`read_image` does.
 
@@ -128,32 +116,25 @@ def read_images(
     ----------
     size : side of the images to return, in pixels.
     strict : refuse the first bad file; by default bad files are left out and listed.
-    progress : called after each file with the number of files done since the last call.
-    out : uint8 (at least n, size, size, 1) to decode into; the images returned are its first rows.
+    progress : called after each file with the number of files done and in all.
 
     Raises
     ------
     BadImageError
         If ``strict``, for the first bad file.
     DataError
-        If no file is good, or ``out`` does not fit.
+        If no file is good.
     """
     files = list(files)
     _check_size(size)
-    if out is None:
-        out = np.empty((len(files), size, size, 1), np.uint8)
-    elif out.dtype != np.uint8 or out.shape[1:] != (size, size, 1) or len(out) < len(files):
-        raise DataError(
-            f"out must be uint8 of shape ({len(files)}, {size}, {size}, 1); "
-            f"got {out.dtype} of shape {out.shape}."
-        )
-    rows = iter(out)
+    images = np.empty((len(files), size, size, 1), np.uint8)
+    rows = iter(images[..., 0])
 
     def write(image: np.ndarray) -> None:
-        next(rows)[..., 0] = image
+        next(rows)[:] = image
 
     bad = decode_each(files, write, size=size, strict=strict, progress=progress)
-    return decoded(files, out[: len(files) - len(bad)], bad)
+    return decoded(files, images[: len(files) - len(bad)], bad)
 
 
 def decode_each(
@@ -162,7 +143,7 @@ def decode_each(
     *,
     size: int,
     strict: bool = False,
-    progress: Callable[[int], object] | None = None,
+    progress: Report | None = None,
 ) -> list[BadFile]:
     """Hand each good image, uint8 (size, size), to ``write`` in order; return the bad files.
 
@@ -170,32 +151,40 @@ def decode_each(
     """
     _check_size(size)
     bad, cores = [], _cores()
-    ahead = AHEAD * cores
+    block = PER_CORE * cores
     # Threads suffice: the decoders of PIL work without the interpreter's lock.
-    with ThreadPoolExecutor(cores) as pool:
-        queue = deque(pool.submit(read_image, file, size) for file in files[:ahead])
-        try:
-            for position in range(len(files)):
-                try:
-                    write(queue.popleft().result())
-                except BadImageError as error:
-                    if strict:
-                        raise
-                    bad.append(BadFile(position, error.reason, error.passing))
-                if position + ahead < len(files):
-                    queue.append(pool.submit(read_image, files[position + ahead], size))
+    pool = ThreadPoolExecutor(cores)
+    try:
+        for start in range(0, len(files), block):
+            images = pool.map(
+                lambda file: _image_or_error(file, size), files[start : start + block]
+            )
+            for position, image in enumerate(images, start):
+                if isinstance(image, np.ndarray):
+                    write(image)
+                elif strict:
+                    raise image
+                else:
+                    bad.append(BadFile(position, image.reason, image.passing))
                 if progress:
-                    progress(1)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+                    progress(position + 1, len(files))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the whole block
     if len(bad) == len(files):
         first = f"; the first: {BadImageError(files[0], bad[0].reason)}" if bad else "."
         raise DataError(f"none of {len(files)} files is an image that can be read{first}")
     return bad
 
 
+def _image_or_error(file: Path, size: int) -> np.ndarray | BadImageError:
+    try:
+        return read_image(file, size)
+    except BadImageError as error:
+        return error
+
+
 def _cores() -> int:
-    """The cores this process may use, which in a container are fewer than the machine has."""
+    """Count the cores this process may use, in a container fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -207,7 +196,7 @@ def _check_size(size: int) -> None:
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    """One image file as uint8 (size, size), grey, 0 is black.
+    """Read one image file as uint8 (size, size), grey, 0 is black.
 
     - The aspect ratio is not kept. Of an animation the first frame is taken. A photograph is
       turned the way its EXIF orientation says.
@@ -230,21 +219,15 @@ def read_image(path: Path, size: int) -> np.ndarray:
         return _decode(path, size)
     except (BadImageError, MemoryError):
         raise
-    except OSError as error:
-        if error.errno is not None:  # the system's; those of PIL have no number
-            raise BadImageError(path, f"cannot be read ({error.strerror})", True) from error
-        raise _undecodable(path, error) from error
     except Exception as error:  # a damaged file makes PIL stumble in every way there is
-        raise _undecodable(path, error) from error
-
-
-def _undecodable(path: Path, error: Exception) -> BadImageError:
-    what = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return BadImageError(path, f"cannot be decoded ({what}); fetch it again")
+        if isinstance(error, OSError) and error.errno is not None:  # PIL's own have no number
+            raise BadImageError(path, f"cannot be read ({error.strerror})", True) from error
+        what = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise BadImageError(path, f"cannot be decoded ({what}); fetch it again") from error
 
 
 def _decode(path: Path, size: int) -> np.ndarray:
-    """As :func:`read_image`, but with PIL's own errors for damaged files."""
+    """Do what :func:`read_image` does, but with PIL's own errors for damaged files."""
     # Opening a pipe would wait for a writer for ever.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise BadImageError(path, "is a folder or a device, not a file")
@@ -272,7 +255,7 @@ def _open(path: Path, stream: BinaryIO) -> ImageFile:
     )
 
 
-def _to_grey(path: Path, image: Image.Image) -> Image.Image:
+def _to_grey(path: Path, image: ImageFile) -> Image.Image:
     """Unpack the pixels, set them upright and make them 8-bit grey, as in :func:`read_image`."""
     # How the pixels are stored is forgotten once they are loaded.
     deep = re.search(";16[BLN]", str(image.tile[:1]))
@@ -280,7 +263,7 @@ def _to_grey(path: Path, image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_to_8_bits(path, np.asarray(image)))
     # Of 16-bit colours PIL keeps the upper bytes, in which 14 bits or fewer leave little.
-    if deep and max(high for _, high in image.getextrema()[:3]) < 64:
+    if deep and np.asarray(image)[..., :3].max() < 64:
         raise BadImageError(
             path, "has 16-bit colours of which only the lower bits are used; save it as 16-bit grey"
         )
@@ -303,7 +286,7 @@ def _to_8_bits(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
-    """A grey image as uint8 (size, size); averaged where it shrinks."""
+    """Return a grey image as uint8 (size, size); averaged where it shrinks."""
     if image.size != (size, size):
         filter_ = Image.Resampling.BOX if min(image.size) >= size else Image.Resampling.BICUBIC
         # Beyond the gap PIL shrinks by a whole number first; a line of 50 million pixels would

@@ -1,8 +1,7 @@
-"""Images that are in a data set twice, exactly or nearly, and must not straddle its split."""
+"""Find images that are in a data set twice, exactly or nearly, and must not straddle its split."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_duplicates(images: np.ndarray | Rows, *, max_distance: int = MAX_DISTANCE) -> pd.DataFrame:
-    """The pairs of images that show the same exposure.
+    """Find the pairs of images that show the same exposure.
 
     A hash of 255 bits, the signs of the low frequencies of a 32x32 thumbnail (a perceptual hash,
     Zauner 2010), proposes pairs; chest X-rays are all alike, so the correlation of the
@@ -63,11 +62,17 @@ def find_duplicates(images: np.ndarray | Rows, *, max_distance: int = MAX_DISTAN
 
 
 def duplicate_groups(pairs: pd.DataFrame, count: int) -> np.ndarray:
-    """Which images belong together: int64 (count,), the same number for twins and their twins.
+    """Give one number to images that belong together: twins, and their twins.
 
-    ``pairs`` is of :func:`find_duplicates`, on ``count`` images.
+    Parameters
+    ----------
+    pairs : of :func:`find_duplicates`, on ``count`` images.
+
+    Returns
+    -------
+    int64 (count,), the position of the first image of its group.
     """
-    groups, before = np.arange(count), None
+    groups, before = np.arange(count), np.arange(0)
     first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
     # The lowest number spreads from neighbour to neighbour, and jumps to its own lowest.
     while not np.array_equal(groups, before):
@@ -132,12 +137,12 @@ class _Fingerprints:
                 image = np.ascontiguousarray(image[..., 0])
                 thumbnails[k] = resize(Image.fromarray(image), THUMBNAIL)
                 # NumPy drops trailing zero bytes of an S16, alike on both sides of a comparison.
-                digests[k] = hashlib.blake2b(image, digest_size=16).digest()
+                digests[k] = hashlib.blake2b(image.data, digest_size=16).digest()
         return cls(_bits(thumbnails), _details(thumbnails), digests)
 
 
 def _bits(thumbnails: np.ndarray) -> np.ndarray:
-    """For each low frequency but the mean, whether it is stronger than their median."""
+    """Tell for each low frequency but the mean whether it is stronger than their median."""
     cosines = _cosines()
     spectrum = (cosines @ thumbnails @ cosines.T).reshape(-1, FREQUENCIES**2)[:, 1:]
     above = spectrum > np.median(spectrum, axis=1, keepdims=True)
@@ -145,16 +150,15 @@ def _bits(thumbnails: np.ndarray) -> np.ndarray:
     return np.where(above, np.float32(1), np.float32(-1))
 
 
-@functools.cache
 def _cosines() -> np.ndarray:
-    """The cosine transform, float32 (16, 32): scaled so that no frequency is favoured."""
+    """Return the cosine transform, float32 (16, 32), scaled so that no frequency is favoured."""
     frequency, position = np.ogrid[:FREQUENCIES, :THUMBNAIL]
     cosines = np.cos(np.pi * frequency * (position + 0.5) / THUMBNAIL)
     return (cosines / np.linalg.norm(cosines, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _details(thumbnails: np.ndarray) -> np.ndarray:
-    """The thumbnails without their local mean, as unit vectors; 0 where there is no detail."""
+    """Take the local mean off the thumbnails, as unit vectors; 0 where there is no detail."""
     near = np.abs(np.subtract.outer(range(THUMBNAIL), range(THUMBNAIL))) <= NEIGHBOURHOOD // 2
     mean = (near / near.sum(axis=1, keepdims=True)).astype(np.float32)
     details = (thumbnails - mean @ thumbnails @ mean.T).reshape(-1, THUMBNAIL**2)
@@ -164,29 +168,20 @@ def _details(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _pairs(a: _Fingerprints, b: _Fingerprints, max_distance: int, *, within: bool) -> pd.DataFrame:
-    """The twins among all pairs of ``a`` and ``b``, or of ``a`` alone if ``within``."""
-    found = [
-        _confirmed(a, b, first, second, distance)
-        for first, second, distance in _near(a.bits, b.bits, max_distance, within=within)
+    """List the twins among all pairs of ``a`` and ``b``, or of ``a`` alone if ``within``."""
+    tables = [
+        _confirm(a, b, first, second, distance)
+        for first, second, distance in _propose(a.bits, b.bits, max_distance, within=within)
     ]
-    nothing = pd.DataFrame(
-        {
-            "first": np.empty(0, np.int64),
-            "second": np.empty(0, np.int64),
-            "distance": np.empty(0, np.int64),
-            "correlation": np.empty(0),
-            "exact": np.empty(0, bool),
-        }
-    )
-    return pd.concat([table for table in found if len(table)] or [nothing], ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
 
 
-def _near(
+def _propose(
     a: np.ndarray, b: np.ndarray, max_distance: int, *, within: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Positions in ``a`` and in ``b`` and the distance of the pairs whose hashes are near."""
+    """Yield positions in ``a`` and in ``b`` and the distance of the pairs whose hashes are near."""
     num_bits = a.shape[1]
-    for start in range(0, len(a), BLOCK):
+    for start in range(0, max(len(a), 1), BLOCK):  # one block at least, though it be empty
         ahead = start if within else 0
         agreement = a[start : start + BLOCK] @ b[ahead:].T
         near = agreement >= num_bits - 2 * max_distance
@@ -197,14 +192,14 @@ def _near(
         yield first + start, second + ahead, distance
 
 
-def _confirmed(
+def _confirm(
     a: _Fingerprints,
     b: _Fingerprints,
     first: np.ndarray,
     second: np.ndarray,
     distance: np.ndarray,
 ) -> pd.DataFrame:
-    """Of the pairs proposed those that a second look confirms."""
+    """Return a table of those of the proposed pairs that a second look confirms."""
     exact = a.digests[first] == b.digests[second]
     correlation = np.empty(len(first))
     for start in range(0, len(first), BLOCK):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedtutor.datasets.fetch import sources
-from fedtutor.datasets.fetch.download import RemoteFile
+from fedtutor.datasets.download import sources
+from fedtutor.datasets.download.sources import RemoteFile
 from fedtutor.datasets.phantoms import chest as phantoms
 from fedtutor.datasets.phantoms import oct as oct_phantoms
 from fedtutor.datasets.readers import covid, medmnist, nih, oct
@@ -66,7 +66,7 @@ class Dataset:
         if not self.folder.is_dir():
             return False
         archives = {file.name for file in self.parts.values() if not file.name.endswith(".npz")}
-        ours = {"README.md", "SHA256SUMS"} | archives
+        ours = {"README.md"} | archives
         return any(
             path.name not in ours and not path.name.startswith(".")
             for path in self.folder.iterdir()

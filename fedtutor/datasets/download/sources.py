@@ -1,8 +1,27 @@
-"""What can be downloaded, from where, and how to tell that it is what it should be."""
+"""List what can be downloaded, from where, and the hash that tells that it is the right file."""
 
 from __future__ import annotations
 
-from fedtutor.datasets.fetch.download import RemoteFile
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a data set.
+
+    Attributes
+    ----------
+    name : its name in the set's folder, without separators.
+    url : the https address it comes from.
+    hash : "md5:..." or "sha256:...", in lower case; None if the source publishes none.
+    num_bytes : the exact size; None if the source does not tell.
+    """
+
+    name: str
+    url: str
+    hash: str | None = None
+    num_bytes: int | None = None
+
 
 MEDMNIST_URL = "https://zenodo.org/records/10519652/files/{}?download=1"
 MEDMNIST = {
@@ -53,12 +72,12 @@ OCT2017 = RemoteFile(
 
 
 def medmnist_file_name(name: str, size: int) -> str:
-    """As MedMNIST names the file of a set with images of ``size`` pixels a side."""
+    """Return the name of MedMNIST's file with images of ``size`` pixels a side."""
     return f"{name}.npz" if size == 28 else f"{name}_{size}.npz"
 
 
 def medmnist_files(name: str) -> dict[str, RemoteFile]:
-    """The files of a set by the side of their images, in pixels."""
+    """Return the files of a set by the side of their images, in pixels."""
     files = {}
     for size, md5 in MEDMNIST[name].items():
         file = medmnist_file_name(name, size)
@@ -68,7 +87,7 @@ def medmnist_files(name: str) -> dict[str, RemoteFile]:
 
 
 def nih_archives() -> dict[str, RemoteFile]:
-    """The twelve archives of images by their number."""
+    """Return the twelve archives of images by their number."""
     return {
         str(part): RemoteFile(
             f"images_{part:03d}.tar.gz", NIH_URL.format(box), f"md5:{md5}", num_bytes

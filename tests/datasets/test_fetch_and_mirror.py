@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -20,9 +25,9 @@ from PIL import Image
 
 from fedtutor.cli import BAD_INPUT, main
 from fedtutor.datasets import DATASETS, load
-from fedtutor.datasets.fetch.download import RemoteFile
-from fedtutor.datasets.fetch.fetching import fetch
-from fedtutor.datasets.fetch.unpack import is_unpacked
+from fedtutor.datasets.download import transfer
+from fedtutor.datasets.download.commands import fetch
+from fedtutor.datasets.download.sources import RemoteFile
 from fedtutor.errors import DataError
 
 
@@ -95,24 +100,41 @@ def test_any_part_of_nih_is_usable(data_folder, nih_mirror):
 
 def test_what_is_here_is_not_fetched_again(data_folder, nih_mirror):
     folder = fetch("nih-chestxray14")
-    assert is_unpacked("images_001.tar.gz", folder)
     (nih_mirror / "images_001.tar.gz").unlink()
     assert fetch("nih-chestxray14") == folder
-    with pytest.raises(DataError, match="images_002.tar.gz"):
-        (nih_mirror / "images_002.tar.gz").unlink()
+    (nih_mirror / "images_002.tar.gz").unlink()
+    with pytest.raises(DataError, match=r"images_002\.tar\.gz"):
         fetch("nih-chestxray14", parts=["1", "2"])
 
 
-def test_another_data_folder_has_the_same_form(tmp_path, data_folder, nih_mirror):
-    folder = fetch("nih-chestxray14", folder=tmp_path / "elsewhere")
+def test_an_interrupted_move_is_not_taken_for_whole(data_folder, nih_mirror, monkeypatch):
+    def interrupt(source, target):
+        if "unpacking" in str(source):
+            raise KeyboardInterrupt
+        replace_file(source, target)
+
+    replace_file = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fetch("nih-chestxray14")
+    (nih_mirror / "images_001.tar.gz").unlink()  # the download itself was whole
+    assert len(list(fetch("nih-chestxray14").rglob("*.png"))) == 4
+
+
+def test_several_processes_may_fetch_the_same(data_folder, nih_mirror):
+    with ThreadPoolExecutor(4) as pool:
+        (folder,) = set(pool.map(fetch, ["nih-chestxray14"] * 4))
+    assert len(list(folder.rglob("*.png"))) == 4
+    assert not (folder / "images_001.tar.gz").exists()
+
+
+def test_another_data_folder_and_kept_archives(tmp_path, data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14", folder=tmp_path / "elsewhere", keep_archives=True)
     assert folder == tmp_path / "elsewhere" / "nih-chestxray14"
     assert len(list(folder.rglob("*.png"))) == 4
-    assert not data_folder.exists()
-
-
-def test_an_archive_can_be_kept(data_folder, nih_mirror):
-    folder = fetch("nih-chestxray14", keep_archives=True)
     assert (folder / "images_001.tar.gz").is_file()
+    assert not data_folder.exists()
 
 
 def test_a_part_that_is_not_there_is_refused(data_folder, nih_mirror):
@@ -124,7 +146,7 @@ def test_a_part_that_is_not_there_is_refused(data_folder, nih_mirror):
 def test_a_wrong_file_in_the_mirror_is_refused(data_folder, nih_mirror):
     archive = nih_mirror / "images_001.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-1] + b"x")
-    with pytest.raises(DataError, match="images_001.tar.gz"):
+    with pytest.raises(DataError, match=r"images_001\.tar\.gz"):
         fetch("nih-chestxray14")
     assert not list((data_folder / "nih-chestxray14").rglob("*.png"))
 
@@ -149,29 +171,23 @@ def test_a_mirror_over_http_serves_a_class(tmp_path, data_folder, real_data, mon
     assert len(load("pneumoniamnist")) == 5856
 
 
-class serve:
+@contextmanager
+def serve(folder):
     """A web server over a folder, for the time of a with block."""
 
-    def __init__(self, folder):
-        handler = partial(_Quiet, directory=str(folder))
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
 
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def __exit__(self, *exception):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_without_mirror_and_network_it_says_what_to_do(data_folder, monkeypatch, capsys):
     monkeypatch.setenv("FEDTUTOR_MIRROR", "")
+    monkeypatch.setattr(transfer, "WAIT", 0.01)
     file = RemoteFile("pneumoniamnist.npz", "https://127.0.0.1:9/x.npz", "md5:" + "0" * 32, 10)
     register(monkeypatch, "pneumoniamnist", parts={"28": file})
     assert main(["fetch", "pneumoniamnist"]) == BAD_INPUT
@@ -183,15 +199,17 @@ def test_without_mirror_and_network_it_says_what_to_do(data_folder, monkeypatch,
 def test_a_repository_is_cloned_as_plain_files(tmp_path, data_folder, monkeypatch):
     origin = tmp_path / "origin"
     origin.mkdir()
-    (origin / "metadata.csv").write_text("patientid\n1\n")
-    (origin / "README.md").write_text("theirs")
+    (origin / "metadata.csv").write_text("patientid\n1\n", encoding="utf-8")
+    (origin / "images").mkdir()
+    (origin / "images" / "1.png").touch()
+    (origin / "README.md").write_text("theirs", encoding="utf-8")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(origin)]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run([*git, *arguments], check=True)
     register(monkeypatch, "covid-chestxray", git=origin.as_uri())
     folder = fetch("covid-chestxray")
-    assert [path.name for path in folder.iterdir()] == ["metadata.csv"]
-    (origin / "metadata.csv").unlink()
+    assert sorted(path.name for path in folder.iterdir()) == ["images", "metadata.csv"]
+    shutil.rmtree(origin)
     assert fetch("covid-chestxray") == folder  # nothing is cloned again
 
 
@@ -237,8 +255,11 @@ def test_what_cannot_be_fetched_is_refused(arguments, words, data_folder, capsys
     assert words in capsys.readouterr().err
 
 
-def test_every_address_is_https_and_every_hash_known_but_one():
+def test_every_file_has_a_plain_name_and_https_and_all_but_one_a_hash():
     files = [file for info in DATASETS.values() for file in info.parts.values()]
     assert len(files) == 12 + 1 + 3 * 4
+    assert all(re.fullmatch(r"\w+(\.npz|\.tar\.gz)", file.name) for file in files)
     assert all(file.url.startswith("https://") for file in files)
-    assert [file.name for file in files if file.hash is None] == ["OCT2017.tar.gz"]
+    known = r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}"
+    unknown = [file.name for file in files if not re.fullmatch(known, str(file.hash))]
+    assert unknown == ["OCT2017.tar.gz"]

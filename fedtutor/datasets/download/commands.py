@@ -1,4 +1,4 @@
-"""Bringing a data set here: from its source, from a class's mirror, or into such a mirror."""
+"""Fetch a data set from its source or from a class's mirror, and make such a mirror."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedtutor.datasets.fetch.download import RemoteFile, download
-from fedtutor.datasets.fetch.unpack import is_unpacked, unpack
+from filelock import FileLock
+
+from fedtutor.datasets.download.archive import unpack
+from fedtutor.datasets.download.file import download_file
+from fedtutor.datasets.download.sources import RemoteFile
 from fedtutor.datasets.registry import Dataset, find
 from fedtutor.errors import DataError
 
@@ -21,9 +24,9 @@ def fetch(
     folder: Path | None = None,
     keep_archives: bool = False,
 ) -> Path:
-    """Bring a data set, or parts of it, to where :func:`fedtutor.load` finds it.
+    """Fetch a data set, or parts of it, to where :func:`fedtutor.datasets.load` finds it.
 
-    What is here already is left as it is, and what was begun is gone on with.
+    What is here already is left as it is, and a partial download is resumed.
 
     Parameters
     ----------
@@ -46,18 +49,18 @@ def fetch(
     folder = (folder / name if folder else info.folder).expanduser().absolute()
     if info.synthetic:
         raise DataError(f"{name} is drawn on the spot; there is nothing to fetch.")
-    if info.git or info.kaggle:
+    if not info.parts:
         if parts:
             raise DataError(f"{name} comes whole and has no parts; leave out --part.")
-        return _clone(info, folder) if info.git else _from_kaggle(info, folder)
-    for file in chosen_files(info, parts):
+        # Only whole folders count: the set's own card is here before it is fetched.
+        if not any(path.is_dir() for path in folder.glob("[!.]*")):
+            _fetch_whole(info, folder)
+        return folder
+    for file in _chosen_files(info, parts):
         if file.name.endswith(".npz"):
-            download(file, folder)
-        elif not is_unpacked(file.name, folder):
-            archive = download(file, folder)
-            unpack(archive, folder)
-            if not keep_archives:
-                archive.unlink()
+            download_file(file, folder)
+        else:
+            _fetch_archive(file, folder, keep_archives)
     return folder
 
 
@@ -81,13 +84,13 @@ def mirror(directory: Path, names: Sequence[str] = (), *, parts: Sequence[str] =
         if not info.parts:
             how = "it is drawn on the spot" if info.synthetic else f"get it from {info.source}"
             raise DataError(f"{info.name} has no file that a mirror could hold; {how}.")
-        for file in chosen_files(info, parts):
-            files.append(download(file, Path(directory) / info.name, mirror=""))
+        for file in _chosen_files(info, parts):
+            files.append(download_file(file, Path(directory) / info.name, mirror=""))
     return files
 
 
-def chosen_files(info: Dataset, parts: Sequence[str]) -> list[RemoteFile]:
-    """The files of these parts, or of the default ones."""
+def _chosen_files(info: Dataset, parts: Sequence[str]) -> list[RemoteFile]:
+    """Return the files of these parts, or of the default ones."""
     if unknown := [part for part in parts if part not in info.parts]:
         raise DataError(
             f"{info.name} has no part {', '.join(unknown)}; it has: {', '.join(info.parts)}."
@@ -95,29 +98,46 @@ def chosen_files(info: Dataset, parts: Sequence[str]) -> list[RemoteFile]:
     return [info.parts[part] for part in parts or info.default_parts]
 
 
-def _clone(info: Dataset, folder: Path) -> Path:
-    """The newest state of a git repository, as plain files."""
-    if any(folder.glob("metadata.csv")):
-        return folder
-    by_hand = f"By hand: git clone --depth 1 {info.git} {folder}"
+def _fetch_archive(file: RemoteFile, folder: Path, keep: bool) -> None:
+    """Download and unpack an archive; ``.NAME.unpacked`` says that it was unpacked to the end."""
+    unpacked = folder / f".{file.name}.unpacked"
+    if unpacked.exists():
+        return
+    archive = download_file(file, folder)
+    with FileLock(folder / f".{file.name}.unpacking.lock"):
+        if not unpacked.exists():
+            unpack(archive, folder)
+            unpacked.touch()
+    if not keep:
+        archive.unlink(missing_ok=True)
+
+
+def _fetch_whole(info: Dataset, folder: Path) -> None:
+    """Bring a set that comes from git or from Kaggle, all of it or nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
+        staging = Path(temporary) / "set"
+        (_clone if info.git else _copy_from_kaggle)(info, staging, folder)
+        # Folders last, as they say that the set is here.
+        for path in sorted(staging.iterdir(), key=Path.is_dir):
+            if path.name not in (".git", "README.md"):  # the folder has a card of its own
+                path.replace(folder / path.name)
+
+
+def _clone(info: Dataset, staging: Path, folder: Path) -> None:
+    """Clone the newest state of a git repository."""
+    url = str(info.git)
+    by_hand = f"By hand: git clone --depth 1 {url} {folder}"
     if shutil.which("git") is None:
         raise DataError(f"{info.name} needs git, which is not installed. {by_hand}")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".cloning-", dir=folder) as temporary:
-        clone = Path(temporary) / "clone"
-        command = ["git", "clone", "--depth", "1", "--progress", info.git, str(clone)]
-        if subprocess.run(command).returncode:
-            raise DataError(f"git could not fetch {info.git}. {by_hand}")
-        shutil.rmtree(clone / ".git")
-        _move_in(clone, folder)
-    return folder
+    command = ["git", "clone", "--depth", "1", "--progress", url, str(staging)]
+    if subprocess.run(command).returncode:
+        raise DataError(f"git could not fetch {url}. {by_hand}")
 
 
-def _from_kaggle(info: Dataset, folder: Path) -> Path:
-    """By kagglehub, which is an optional package; public sets need no login."""
+def _copy_from_kaggle(info: Dataset, staging: Path, folder: Path) -> None:
+    """Ask kagglehub, which is an optional package; public sets need no login."""
     by_hand = f"By hand: download {info.source}, unpack it and put its folders into {folder}"
-    if folder.is_dir() and any(path.is_dir() for path in folder.glob("[!.]*")):
-        return folder
     try:
         import kagglehub
     except ImportError as error:
@@ -125,18 +145,6 @@ def _from_kaggle(info: Dataset, folder: Path) -> Path:
             f"{info.name} needs the package kagglehub: pip install 'fedtutor[kaggle]'. {by_hand}"
         ) from error
     try:
-        fetched = Path(kagglehub.dataset_download(info.kaggle))
+        shutil.copytree(kagglehub.dataset_download(info.kaggle), staging)
     except Exception as error:  # kagglehub raises whatever its HTTP library does
         raise DataError(f"kagglehub could not fetch {info.kaggle}: {error}. {by_hand}") from error
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".copying-", dir=folder) as temporary:
-        copy = Path(shutil.copytree(fetched, Path(temporary) / "copy"))
-        _move_in(copy, folder)
-    return folder
-
-
-def _move_in(source: Path, folder: Path) -> None:
-    """Everything in ``source``, into ``folder``; the folder's own card stays."""
-    for path in sorted(source.iterdir()):
-        if path.name != "README.md" and not (folder / path.name).exists():
-            path.rename(folder / path.name)

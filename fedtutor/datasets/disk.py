@@ -1,0 +1,19 @@
+"""Room on the disk, asked for before a long step and not when it fails half-way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+RESERVE = 2**27
+"""Bytes that are left free."""
+
+
+def require_space(folder: Path, num_bytes: int) -> None:
+    """Raise :class:`OSError` (``ENOSPC``) unless ``folder`` has room for ``num_bytes`` more."""
+    needed, free = num_bytes + RESERVE, shutil.disk_usage(folder).free
+    if free < needed:
+        reason = f"{free / 1e6:,.0f} MB are free and {needed / 1e6:,.0f} MB are needed"
+        raise OSError(errno.ENOSPC, reason, os.fspath(folder))

@@ -1,0 +1,202 @@
+"""Unpack a .zip or .tar.gz without trusting it: all of its files appear, or none."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol, cast
+
+from fedtutor.datasets.disk import require_space
+from fedtutor.datasets.progress import Report, reporting
+from fedtutor.errors import DataError
+
+CHUNK = 2**16
+
+MAX_MEMBERS, MAX_DEPTH, MAX_BYTES = 200_000, 64, 100 * 2**30
+"""Files and folders in an archive, folders inside each other, and bytes unpacked."""
+
+MAX_RATIO, RATIO_FROM = 200, 2**26
+"""Unpacked bytes for each packed one, counted from ``RATIO_FROM`` bytes on: tables shrink well."""
+
+MAX_HEADER = 2**20
+"""Bytes between two files of a tar; tarfile reads a header whole, however long it claims to be."""
+
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    RuntimeError,
+)
+"""What the standard library raises for an archive that is cut off or scrambled."""
+
+
+class _RefusedError(Exception):
+    """Why an archive is not unpacked."""
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Metered:
+    """A stream that refuses to give more than ``left`` bytes; ``reason`` says what that means."""
+
+    def __init__(self, stream: _Readable, left: int, reason: str) -> None:
+        self.stream, self.left, self.reason = stream, left, reason
+
+    def read(self, size: int, /) -> bytes:
+        data = self.stream.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise _RefusedError(self.reason)
+        return data
+
+
+def unpack(archive: Path, folder: Path, *, progress: Report | None = None) -> int:
+    """Unpack a .zip or .tar.gz, told by its content, and return the number of files.
+
+    The files are written beside their places and moved there when all have come, replacing what
+    was there. They get the permissions of new files. Folders without a file are left out.
+
+    Parameters
+    ----------
+    archive, folder : the file, and where to unpack it, made if need be.
+    progress : called with the packed bytes read and in all; by default a terminal shows a bar.
+
+    Raises
+    ------
+    DataError
+        For an archive that is damaged, that holds a link, a device, an encrypted member or a path
+        out of the folder, that is larger than its limits, or that has no room on the disk. Nothing
+        of it is then in the folder.
+    """
+    staging = folder / f".{archive.name}.unpacking"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+        with (
+            open(archive, "rb") as raw,
+            reporting(progress, archive.name, in_bytes=True) as report,
+        ):
+            staging.mkdir()
+            num_files = _write_all(raw, staging, report)
+            _move(staging, folder)
+    except _RefusedError as error:
+        raise DataError(f"{archive} was not unpacked: {error}.") from error
+    except DAMAGED as error:
+        raise DataError(
+            f"{archive} is damaged, or no .zip or .tar.gz ({error}); delete it and fetch it again."
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{archive} could not be unpacked: {error.filename or folder}: {error.strerror}."
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return num_files
+
+
+def _write_all(raw: BinaryIO, staging: Path, report: Report) -> int:
+    """Write the files of an archive below ``staging``, and return their number."""
+    packed, num_files = os.fstat(raw.fileno()).st_size, 0
+    require_space(staging, packed)
+    limit = min(MAX_BYTES, max(RATIO_FROM, MAX_RATIO * packed))
+    is_zip = raw.read(2) == b"PK"
+    raw.seek(0)
+    members = _zip_members(raw, limit) if is_zip else _tar_members(raw, limit)
+    for number, (name, source) in enumerate(members, start=1):
+        if number > MAX_MEMBERS:
+            raise _RefusedError(f"it has more than {MAX_MEMBERS} members")
+        target = staging / _safe_path(name)
+        if source is None:
+            continue
+        num_files += 1
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "xb") as stream:  # refused if two members have one name
+            while chunk := source.read(CHUNK):
+                stream.write(chunk)
+                report(raw.tell(), packed)
+    if not num_files:
+        raise _RefusedError("it holds no file")
+    return num_files
+
+
+def _safe_path(name: str) -> PurePosixPath:
+    """Return the place of a member below the folder, on Windows too."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
+        raise _RefusedError(f"{name[:200]!r} is no plain path below the folder")
+    if len(path.parts) > MAX_DEPTH:
+        raise _RefusedError(f"{name[:200]!r} is more than {MAX_DEPTH} folders deep")
+    return path
+
+
+def _tar_members(raw: BinaryIO, limit: int) -> Iterator[tuple[str, _Readable | None]]:
+    """Yield the name and the content, or None for a folder, of each member of a .tar.gz."""
+    unpacked = _Metered(gzip.GzipFile(fileobj=raw), limit, _too_large(limit))
+    stream = _Metered(unpacked, MAX_HEADER, "it holds more than its headers tell")
+    with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|", bufsize=CHUNK) as tar:
+        while member := tar.next():
+            stream.left = member.size + MAX_HEADER
+            tar.members.clear()  # type: ignore[attr-defined]  # all headers, kept in memory
+            if member.issparse() or not (member.isreg() or member.isdir()):
+                raise _RefusedError(f"{member.name[:200]!r} is a link or a device")
+            yield member.name, tar.extractfile(member)
+    while unpacked.read(CHUNK):  # gzip compares its checksum at the end
+        pass
+
+
+def _zip_members(raw: BinaryIO, limit: int) -> Iterator[tuple[str, _Readable | None]]:
+    """Yield the name and the content, or None for a folder, of each member of a .zip."""
+    left = limit
+    with zipfile.ZipFile(raw) as archive:
+        for info in archive.infolist():
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _RefusedError(f"{info.filename[:200]!r} is a link or a device")
+            if info.flag_bits & 0x41:
+                raise _RefusedError(f"{info.filename[:200]!r} is encrypted")
+            # The other methods turn a few bytes into gigabytes at once, or are not known at all.
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise _RefusedError(f"{info.filename[:200]!r} is packed by an unusual method")
+            if info.is_dir():
+                yield info.filename, None
+                continue
+            with archive.open(info) as stream:
+                metered = _Metered(stream, left, _too_large(limit))
+                yield info.filename, metered
+                left = metered.left
+
+
+def _too_large(limit: int) -> str:
+    return f"it unpacks to more than {limit:,} bytes"
+
+
+def _move(staging: Path, folder: Path) -> None:
+    """Give the files their places, after a look at what is there."""
+    tree = [
+        (Path(root), folder / Path(root).relative_to(staging), names)
+        for root, _, names in os.walk(staging)
+    ]
+    for _, there, names in tree:
+        if there != folder and (there.is_symlink() or (there.exists() and not there.is_dir())):
+            raise _RefusedError(f"{there} is in the way, as it is a link or a file")
+        for name in names:
+            if (there / name).is_dir():
+                raise _RefusedError(f"{there / name} is in the way, as it is a folder")
+    for root, there, names in tree:
+        there.mkdir(exist_ok=True)
+        for name in names:
+            os.replace(root / name, there / name)
