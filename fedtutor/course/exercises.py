@@ -3,23 +3,32 @@
 An exercise is a plain function that tries the learner's answer and raises :class:`Wrong` where it
 breaks a property; those of notebook 04 live in ``fedtutor/course/lessons/fedavg_by_hand.py``:
 
-    @exercise("04.1", "An average weighted by examples")
-    def weighted(average):
+    @exercise("04.1", "the average weighted by examples", more="divide by sum(num_examples).")
+    def weighted_average(average: Answer) -> None:
         got = average([...], [10, 30])
         if ...:
-            raise Wrong("Every hospital counts the same.", hint="...", more="...")
+            raise Wrong('''Every hospital counts the same in your average.
+                Hint: multiply by the number of examples before adding up.
+                More: sum(n * array) over the hospitals.''')
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from typing import Any
+
+import numpy as np
 
 from fedtutor.course.lessons import LESSONS
+
+Answer = Callable[..., Any]
+"""A learner's function: it may take and return anything."""
 
 REGISTRY: dict[str, Exercise] = {}
 _failures: Counter[str] = Counter()
@@ -30,14 +39,16 @@ class Wrong(Exception):
 
     Parameters
     ----------
-    sentence : what is wrong, kindly and in one sentence.
-    hint : where to look.
-    more : said from the second failure on: nearly the answer.
+    text : what is wrong, kindly and in one sentence; on a line of its own ``Hint:`` and where to
+        look; on another ``More:`` and nearly the answer, said from the second failure on. Without
+        it that of the exercise is said. Line breaks and indentation count for nothing.
+    hint, more : the same, where ``text`` is the sentence only.
     """
 
-    def __init__(self, sentence: str, *, hint: str, more: str) -> None:
-        super().__init__(sentence)
-        self.sentence, self.hint, self.more = sentence, hint, more
+    def __init__(self, text: str, *, hint: str = "", more: str = "") -> None:
+        parts = [" ".join(part.split()) for part in re.split(r"\n\s*(?:Hint|More): ", text)]
+        super().__init__(parts[0])
+        self.sentence, self.hint, self.more = [*parts, hint, more][:3]
 
 
 class NotDone(Exception):
@@ -50,25 +61,35 @@ class Exercise:
 
     number: str
     title: str
-    try_out: Callable[[object], None]
+    try_out: Callable[[Any], None]
+    more: str = ""
 
 
-def exercise(number: str, title: str) -> Callable[[Callable], Exercise]:
-    """Decorator: register a check under "NN.k", exercise k of notebook NN, or "A1.k"."""
+def exercise(
+    number: str, title: str, *, more: str = ""
+) -> Callable[[Callable[[Any], None]], Exercise]:
+    """Register the decorated check.
+
+    Parameters
+    ----------
+    number : "NN.k" for exercise k of notebook NN, or "A1.k".
+    title : what is asked for.
+    more : nearly the answer, for the mistakes that have no stronger hint of their own.
+    """
     if not re.fullmatch(r"[A\d]\d\.\d", number):
         raise ValueError(f'an exercise is numbered like "04.1" or "A1.1"; got {number!r}.')
     if number in REGISTRY:
         raise ValueError(f"there are two exercises {number}.")
 
-    def register(try_out: Callable[[object], None]) -> Exercise:
-        REGISTRY[number] = Exercise(number, title, try_out)
+    def register(try_out: Callable[[Any], None]) -> Exercise:
+        REGISTRY[number] = Exercise(number, title, try_out, more)
         return REGISTRY[number]
 
     return register
 
 
-def find(number: str) -> Exercise:
-    """The exercise of that number.
+def find_exercise(number: str) -> Exercise:
+    """Return the exercise of that number.
 
     Raises
     ------
@@ -85,19 +106,19 @@ def find(number: str) -> Exercise:
 
 
 def check(number: str, answer: object) -> None:
-    """Try an answer and print what is to be said; never raises over a wrong one.
+    """Try an answer and print what is to be said; never raise over a wrong one.
 
     Parameters
     ----------
     number : such as "04.1".
     answer : what the exercise asks for, mostly a function.
     """
-    found = find(number)
+    found = find_exercise(number)
     print(f"Exercise {number}, {found.title}: {judge(found, answer)}")
 
 
 def judge(found: Exercise, answer: object) -> str:
-    """The verdict on an answer; the second failure in this process earns the stronger hint."""
+    """Say whether an answer is right; the second failure in this process earns a stronger hint."""
     try:
         found.try_out(_watched(answer))
     except NotDone:
@@ -118,33 +139,68 @@ def _with_hint(found: Exercise, wrong: Wrong) -> str:
     _failures[found.number] += 1
     lines = ["not yet.", wrong.sentence, f"Hint: {wrong.hint}"]
     if _failures[found.number] > 1:
-        lines.append(f"Stronger hint: {wrong.more}")
+        lines.append(f"Stronger hint: {wrong.more or found.more}")
     return "\n".join(lines)
 
 
 def _stopped(error: Exception) -> Wrong:
-    line = error.__traceback__
-    while line.tb_next is not None:
-        line = line.tb_next
+    last = traceback.extract_tb(error.__traceback__)[-1]
     return Wrong(
         f"Your code stopped with {type(error).__name__}: {error}",
         hint="call the function yourself in a new cell with small lists and look at each step.",
-        more=f"it stopped in line {line.tb_lineno} of {line.tb_frame.f_code.co_name}.",
+        more=f"it stopped in line {last.lineno} of {last.name}.",
     )
 
 
 def _watched(answer: object) -> object:
-    """The answer; if it is a function, one that says so when it gives nothing back."""
+    """Return the answer; if it is a function, one that says so when it gives nothing back."""
     if answer is None or answer is ...:
         raise NotDone
     if not callable(answer):
         return answer
 
     @wraps(answer)
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Any:
         result = answer(*args, **kwargs)
         if result is None or result is ...:
             raise NotDone
         return result
 
     return call
+
+
+def one_number(got: object, of: str) -> Any:
+    """Return the answer if it is one number, or say that "a number of ..." is asked for."""
+    if np.ndim(np.asarray(got, dtype=object)) or np.asarray(got).dtype.kind not in "iuf":
+        raise Wrong(
+            f"""A number of {of} is asked for; yours is a {type(got).__name__}.
+            Hint: give one plain number, such as 12."""
+        )
+    return got
+
+
+def known_mistakes(got: float, mistakes: Mapping[float, str]) -> None:
+    """Raise the mistake that ends in the learner's number, if one of them does.
+
+    Parameters
+    ----------
+    mistakes : from what comes out of a mistake to its text, as :class:`Wrong` takes it.
+    """
+    for result, text in mistakes.items():
+        if np.isclose(got, result):
+            raise Wrong(text)
+
+
+WRITTEN_OUT = """It fits one case, and no others.
+    Hint: is a value written out in your code? Use the arguments."""
+"""For an answer that is right in the first case only, as it does not look at its arguments."""
+
+
+def same_arrays(
+    got: Sequence[Any], expected: Sequence[np.ndarray], tolerance: float = 1e-6
+) -> bool:
+    """Tell whether two models have arrays of the same shapes and, nearly, the same numbers."""
+    return len(got) == len(expected) and all(
+        np.shape(a) == b.shape and np.allclose(a, b, atol=tolerance)
+        for a, b in zip(got, expected, strict=True)
+    )
