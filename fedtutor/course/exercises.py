@@ -18,7 +18,7 @@ import importlib
 import re
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -169,26 +169,12 @@ def _watched(answer: object) -> object:
     return call
 
 
-def one_number(got: object, of: str) -> Any:
-    """Return the answer if it is one number, or say that "a number of ..." is asked for."""
+def one_number(got: object, hint: str = "give one plain number, such as 12.") -> Any:
+    """Return the answer if it is one number, or say that one is asked for."""
     if np.ndim(np.asarray(got, dtype=object)) or np.asarray(got).dtype.kind not in "iuf":
-        raise Wrong(
-            f"""A number of {of} is asked for; yours is a {type(got).__name__}.
-            Hint: give one plain number, such as 12."""
-        )
+        raise Wrong(f"""One number is asked for; yours is a {type(got).__name__}.
+            Hint: {hint}""")
     return got
-
-
-def known_mistakes(got: float, mistakes: Mapping[float, str]) -> None:
-    """Raise the mistake that ends in the learner's number, if one of them does.
-
-    Parameters
-    ----------
-    mistakes : from what comes out of a mistake to its text, as :class:`Wrong` takes it.
-    """
-    for result, text in mistakes.items():
-        if np.isclose(got, result):
-            raise Wrong(text)
 
 
 WRITTEN_OUT = """It fits one case, and no others.

@@ -18,7 +18,7 @@ from fedtutor.course.bowls import (  # noqa: F401  the notebook takes them from 
     walk,
     walk_in_flower,
 )
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, known_mistakes
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise
 from fedtutor.datasets import load
 from fedtutor.datasets.phantoms.chest import chest_phantoms
 from fedtutor.datasets.phantoms.oct import oct_phantoms
@@ -218,34 +218,28 @@ def corrected_step(step: Answer) -> None:
     along = (weights - got) / rate  # the direction that was gone
     if np.allclose(along, gradient):
         raise Wrong("""That is the plain step of FedAvg, without a correction.
-            Hint: where do `common` and `own` come in?
-            More: the gradient becomes gradient - own + common.""")
+            Hint: where do `common` and `own` come in?""")
     if np.allclose(along, gradient + own - common):
         raise Wrong("""The correction points the wrong way: it makes the hospital drift twice as
             much.
-            Hint: take away the hospital's own direction, put the common one in its place.
-            More: gradient - own + common""")
+            Hint: take away the hospital's own direction, put the common one in its place.""")
     outside = (own - common) / rate
     if np.allclose(along, gradient + outside) or np.allclose(along, gradient - outside):
         raise Wrong("""The correction is not multiplied by the learning rate.
             Hint: it belongs to the gradient, inside the brackets.""")
     if np.allclose(along, gradient - own):
         raise Wrong("""The hospital's own direction is taken away and nothing is put in its place.
-            Hint: where does everybody go?
-            More: ... - own + common""")
+            Hint: where does everybody go?""")
     if np.allclose(along, gradient + common):
         raise Wrong("""The common direction is added, and the hospital's own is still there.
-            Hint: what is to be taken away?
-            More: ... - own + common""")
+            Hint: what is to be taken away?""")
     if np.allclose(along, -(gradient - own + common)):
         raise Wrong("""That step goes uphill.
-            Hint: a gradient points to where the loss grows.
-            More: weights - learning_rate * (...)""")
+            Hint: a gradient points to where the loss grows.""")
     if not np.allclose(along, gradient - own + common):
         raise Wrong(f"""For weight 1, gradient 0.5, common 0.2, own -0.4 and learning rate 0.1 the
             new weight is 0.89; yours is {got[0]:.4g}.
-            Hint: first the corrected gradient, then an ordinary step.
-            More: 0.5 + 0.4 + 0.2 = 1.1, and 1 - 0.1 * 1.1 = 0.89.""")
+            Hint: first the corrected gradient, then an ordinary step.""")
 
 
 @exercise(
@@ -259,17 +253,12 @@ def own_direction(control: Answer) -> None:
     sent, right = np.array([1.0, -2.0]), gradients.mean(axis=0)
     way = rate * (gradients - own + common).sum(axis=0)
     got = np.asarray(control(own, common, sent, sent - way, 3, rate))
-    if got.shape != (2,):
-        raise Wrong("""A direction is asked for, an array like the weights.
-            Hint: (sent - trained) is one; what must it be divided by?""")
     if np.allclose(got, own - common - way / (3 * rate)):
         raise Wrong("""That points the other way.
-            Hint: gradient steps go against the gradient.
-            More: sent - trained, not trained - sent.""")
+            Hint: gradient steps go against the gradient.""")
     if np.allclose(got, way / (3 * rate)):
         raise Wrong("""That is the mean of the corrected steps: the correction is still in it.
-            Hint: each step went along gradient - own + common.
-            More: add own and take away common.""")
+            Hint: each step went along gradient - own + common.""")
     if np.allclose(got, own - common + way / rate):
         raise Wrong("""That is the sum over the steps, not their mean.
             Hint: the more steps, the larger yours would be.""")
@@ -311,24 +300,20 @@ def at_home(places: Answer) -> None:
     if np.asarray(got).dtype.kind not in "iu":
         raise Wrong("""Positions in the list are asked for, as whole numbers.
             Hint: `enumerate(names)` gives each position with its name.""")
-    which_others = "Hint: which other two arrays does a batch-norm layer have?"
     got, right = sorted(got), [2, 3, 4, 5]
     if got == right[2:]:
-        raise Wrong(f"""Only the statistics stay; that is SiloBN. In FedBN the whole layer stays.
-            {which_others}
-            More: gamma and beta, too.""")
+        raise Wrong("""Only the statistics stay; that is SiloBN. In FedBN the whole layer stays.
+            Hint: which other two arrays does a batch-norm layer have?""")
     if got == right[:2]:
-        raise Wrong(f"""Scale and shift stay, and the statistics, where scanners differ most, are
+        raise Wrong("""Scale and shift stay, and the statistics, where scanners differ most, are
             averaged.
-            {which_others}
-            More: moving_mean and moving_variance, too.""")
+            Hint: which other two arrays does a batch-norm layer have?""")
     if got == [k for k in range(len(NAMES)) if k not in right]:
         raise Wrong("""Those are the arrays that travel.
             Hint: turn it round: which ones never leave the hospital?""")
     if got == list(range(len(NAMES))):
         raise Wrong("""If all stays at home, nobody learns from anybody.
-            Hint: which layers see the scanner most?
-            More: only those with batchnorm in their name.""")
+            Hint: which layers see the scanner most?""")
     if got != right:
         raise Wrong(f"""Of the {len(NAMES)} arrays {len(right)} are a batch norm's; yours are {got}.
             Hint: the name of the layer stands before the slash.""")
@@ -337,57 +322,51 @@ def at_home(places: Answer) -> None:
             Hint: look at the names, not at fixed positions.""")
     if sorted(places([*NAMES, *NAMES])) != [2, 3, 4, 5, 10, 11, 12, 13]:
         raise Wrong("""With a second batch norm in the model one of the two is forgotten.
-            Hint: `names.index` finds only the first.
-            More: go through all names with enumerate.""")
+            Hint: `names.index` finds only the first.""")
 
 
-@exercise("12.3", "an interval from a few seeds", more="T_95[len(differences)] is 4.30.")
+@exercise(
+    "12.3",
+    "an interval from a few seeds",
+    more="half = T_95[n] * differences.std(ddof=1) / np.sqrt(n); mean - half, mean + half",
+)
 def few_seeds(my_interval: Answer) -> None:
     values = np.array([0.01, 0.03, 0.08])
     got = np.asarray(my_interval(values), float)
     if got.shape != (2,):
         raise Wrong("""Two numbers are asked for, the lower and the upper end.
-            Hint: return low, high
-            More: return mean - half, mean + half""")
+            Hint: return low, high""")
     low, high = got
     mean, *right = mean_interval(values)
     if not np.isclose((high + low) / 2, mean):
         raise Wrong(f"""An interval for the mean lies around the mean, {mean:.3f}; the middle of
             yours is {(high + low) / 2:.3f}.
-            Hint: the mean, and the same half on either side of it.
-            More: return mean - half, mean + half""")
+            Hint: the mean, and the same half on either side of it.""")
     deviation, root = values.std(ddof=1), np.sqrt(3)
-    known_mistakes(
-        (high - low) / 2,
-        {
-            1.96 * deviation / root: """1.96 is for many seeds; with three the spread itself is
-            hardly known.
-            Hint: look the factor up in T_95.""",
-            1.96 * values.std() / root: """1.96 is for many seeds; with three the spread itself is
-            hardly known.
-            Hint: look the factor up in T_95, and use ddof=1.""",
-            T_95[3] * values.std() / root: """NumPy's std divides by n; for a few seeds that is too
-            small.
-            Hint: std has an argument ddof.
-            More: differences.std(ddof=1)""",
-            T_95[3] * deviation: """That is where a single seed would lie, not their mean.
-            Hint: a mean of n values varies less than one of them.
-            More: divide by the square root of n.""",
-            T_95[3] * deviation / 3: """Divided by n; that is too much.
-            Hint: the spread of a mean falls with the square root of n.
-            More: np.sqrt(len(differences))""",
-            deviation / root: """One standard error covers the truth far less often than 95 times in
-            a hundred.
-            Hint: look the factor up in T_95.""",
-        },
-    )
+    if np.isclose((high - low) / 2, 1.96 * deviation / root):
+        raise Wrong("""1.96 is for many seeds; with three the spread itself is hardly known.
+            Hint: look the factor up in T_95.""")
+    if np.isclose((high - low) / 2, 1.96 * values.std() / root):
+        raise Wrong("""1.96 is for many seeds; with three the spread itself is hardly known.
+            Hint: look the factor up in T_95, and use ddof=1.""")
+    if np.isclose((high - low) / 2, T_95[3] * values.std() / root):
+        raise Wrong("""NumPy's std divides by n; for a few seeds that is too small.
+            Hint: std has an argument ddof.""")
+    if np.isclose((high - low) / 2, T_95[3] * deviation):
+        raise Wrong("""That is where a single seed would lie, not their mean.
+            Hint: a mean of n values varies less than one of them.""")
+    if np.isclose((high - low) / 2, T_95[3] * deviation / 3):
+        raise Wrong("""Divided by n; that is too much.
+            Hint: the spread of a mean falls with the square root of n.""")
+    if np.isclose((high - low) / 2, deviation / root):
+        raise Wrong("""One standard error covers the truth far less often than 95 times in a
+            hundred.
+            Hint: look the factor up in T_95.""")
     if not np.allclose(got, right):
         raise Wrong(f"""Of {values.tolist()} it is {right[0]:.3f} to {right[1]:.3f}; yours is
             {low:.3f} to {high:.3f}.
-            Hint: mean plus and minus t * s / sqrt(n).
-            More: half = T_95[n] * differences.std(ddof=1) / np.sqrt(n)""")
+            Hint: mean plus and minus t * s / sqrt(n).""")
     five = np.array([0.01, 0.03, 0.08, -0.02, 0.05])
     if not np.allclose(my_interval(five), mean_interval(five)[1:]):
         raise Wrong("""With three seeds it is right, with five it is not.
-            Hint: the fewer the seeds, the larger t.
-            More: T_95[len(differences)]""")
+            Hint: the fewer the seeds, the larger t.""")

@@ -7,9 +7,8 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,11 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import Rectangle
 
 from fedtutor import federation
 from fedtutor.course import small_federation
-from fedtutor.course.exercises import Answer, Wrong, exercise, known_mistakes
+from fedtutor.course.exercises import Answer, Wrong, exercise
 from fedtutor.course.lessons.flower_simulation import attendance
 from fedtutor.deployment import LocalFederation, LocalSimulation, Running, write_app
 from fedtutor.deployment.processes import free_port
@@ -70,25 +69,23 @@ def who_talks(hospitals: Sequence[str]) -> Picture:
 def _machine(
     axes: Axes, place: Place, title: str, parts: Sequence[str], colour: str, *, columns: int = 1
 ) -> None:
-    """Draw a machine and its programs, in so many columns."""
+    """Draw a machine and the programs on it, in so many columns."""
     x, y, width, height = place
-    _box(axes, place, colour, 0.12)
+    axes.add_patch(Rectangle((x, y), width, height, facecolor=(colour, 0.12), edgecolor=colour))
     axes.text(x + width / 2, y + height - 0.15, title, ha="center", va="top", weight="bold")
     rows = len(parts) // columns
-    w, h = (width - 0.3) / columns - 0.1, (height - 0.85) / rows - 0.1
     for k, text in enumerate(parts):
         row, column = divmod(k, columns)
-        left, low = x + 0.2 + column * (w + 0.1), y + 0.2 + (rows - 1 - row) * (h + 0.1)
-        _box(axes, (left, low, w, h), GREEN if "images" in text else colour, 0.25)
-        axes.text(left + w / 2, low + h / 2, text, ha="center", va="center", fontsize=8)
-
-
-def _box(axes: Axes, place: Place, colour: str, alpha: float) -> None:
-    style = "round,pad=0,rounding_size=0.15"
-    x, y, *size = place
-    axes.add_patch(
-        FancyBboxPatch((x, y), *size, boxstyle=style, facecolor=(colour, alpha), edgecolor=colour)
-    )
+        paint = GREEN if "images" in text else colour
+        axes.text(
+            x + (column + 0.5) * width / columns,
+            y + (rows - row - 0.5) * (height - 0.8) / rows,
+            text,
+            ha="center",
+            va="center",
+            fontsize=8,
+            bbox={"boxstyle": "round", "facecolor": (paint, 0.25), "edgecolor": paint},
+        )
 
 
 def _arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float]) -> None:
@@ -147,31 +144,39 @@ def run_scripts(server: str, client: str, clients: int, seconds: float = 300.0) 
 
     ``ADDRESS`` in the two texts becomes a free port of this machine, and ``NUMBER`` in the
     client's the number of the client.
+
+    Raises
+    ------
+    RuntimeError
+        If a program fails; quotes what it said. The others are then ended.
     """
     address = f"127.0.0.1:{free_port()}"
-    texts = {"the server": server}
-    texts |= {f"client {k}": client.replace("NUMBER", str(k)) for k in range(clients)}
-    with tempfile.TemporaryDirectory(prefix="fedtutor-") as folder, ExitStack() as stack:
-        programs, said = {}, {}
-        for name, text in texts.items():
-            path = Path(folder) / f"{name}.py"
-            path.write_text(text.replace("ADDRESS", address), encoding="utf-8")
-            said[name] = path.with_suffix(".out"), path.with_suffix(".log")
-            out, log = (stack.enter_context(file.open("wb")) for file in said[name])
-            program = subprocess.Popen([sys.executable, path], stdout=out, stderr=log)
-            stack.callback(program.wait)
-            stack.callback(program.kill)
-            programs[name] = program
-        deadline = time.monotonic() + seconds
-        while any(program.poll() is None for program in programs.values()):
-            for name, program in programs.items():
-                if program.poll():
-                    log = said[name][1].read_text(encoding="utf-8")
-                    raise RuntimeError(f"{name} failed:\n{log[-2000:]}")
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the programs have not ended after {seconds:g} s.")
-            time.sleep(0.1)
-        return said["the server"][0].read_text(encoding="utf-8")
+    texts = {f"client {k}": client.replace("NUMBER", str(k)) for k in range(clients)}
+    programs = {
+        name: subprocess.Popen(
+            [sys.executable, "-X", "utf8", "-c", text.replace("ADDRESS", address)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        for name, text in {"the server": server, **texts}.items()
+    }
+
+    def printed(name: str) -> str:
+        out, log = programs[name].communicate(timeout=seconds)
+        if programs[name].returncode:
+            raise RuntimeError(f"{name} failed:\n{log[-2000:]}")
+        return out
+
+    with ThreadPoolExecutor(len(programs)) as pool:
+        ends = [pool.submit(printed, name) for name in programs]
+        try:
+            for end in as_completed(ends):
+                end.result()
+        finally:
+            for program in programs.values():
+                program.kill()
+        return ends[0].result()
 
 
 ENGINES_APP = '''"""A small app, and a mod that was written in a notebook."""
@@ -249,25 +254,25 @@ def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
 
 
 @exercise(
-    "10.1", "a metric of your own, in every engine", more="reply.content['metrics']['moved'] = ..."
+    "10.1",
+    "a metric of your own, in every engine",
+    more="reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() "
+    "for a, b in zip(new, sent)))), and then: return reply",
 )
 def moved(mod: Answer) -> None:
     try:
         reply = _answer(mod, "train")
     except TypeError as error:
         raise Wrong(f"""Flower does not take this metric: {error}
-            Hint: a metric is one plain number, for all arrays together.
-            More: reply.content['metrics']['moved'] = float(...)""") from error
+            Hint: a metric is one plain number, for all arrays together.""") from error
     if not isinstance(reply, Message):
         raise Wrong(f"""A mod passes the reply on; yours gives back a {type(reply).__name__}.
-            Hint: the number goes into the reply's metrics, and the reply to the server.
-            More: reply.content['metrics']['moved'] = ..., and then: return reply""")
+            Hint: the number goes into the reply's metrics, and the reply to the server.""")
     _check_length(_metric_of(reply))
     near = _metric_of(_answer(mod, "train", NEAR))
     if not np.isclose(near, 0.5 * np.sqrt(3)):
         raise Wrong(f"""For another hospital, that moved by 0.87, yours says {near:.2f}.
-            Hint: all arrays count, not only the first.
-            More: sum over zip(new, sent), then the square root of it all.""")
+            Hint: all arrays count, not only the first.""")
     try:
         _answer(mod, "query")
     except Exception as error:  # whatever a learner's code raises is answered kindly
@@ -295,25 +300,18 @@ def _metric_of(reply: Message) -> float:
 
 def _check_length(got: float) -> None:
     new = [array + s for array, s in zip(SENT, FAR, strict=True)]
-    known_mistakes(
-        got,
-        {
-            np.sqrt(sum((a**2).sum() for a in new)): """That is how long the new weights are, not
-            how far they have moved.
-            Hint: the weights that were sent are in the message.
-            More: np.sqrt of the sum of (new - sent) ** 2""",
-            36.0: """That is the square of the distance.
-            Hint: Pythagoras ends with a square root.
-            More: np.sqrt of the sum of (new - sent) ** 2""",
-            0.0: """Your hospital has not moved at all.
-            Hint: the new weights are in the reply, those that were sent in the message.
-            More: np.sqrt of the sum of (new - sent) ** 2""",
-        },
-    )
+    if np.isclose(got, np.sqrt(sum((a**2).sum() for a in new))):
+        raise Wrong("""That is how long the new weights are, not how far they have moved.
+            Hint: the weights that were sent are in the message.""")
+    if np.isclose(got, 36.0):
+        raise Wrong("""That is the square of the distance.
+            Hint: Pythagoras ends with a square root.""")
+    if np.isclose(got, 0.0):
+        raise Wrong("""Your hospital has not moved at all.
+            Hint: the new weights are in the reply, those that were sent in the message.""")
     if not np.isclose(got, 6.0):
         raise Wrong(f"""This hospital moved by 6, and yours says {got:.3g}.
-            Hint: the square root of the sum of all squared differences.
-            More: np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(new, sent)))""")
+            Hint: the square root of the sum of all squared differences.""")
 
 
 STATEMENTS = {
@@ -335,8 +333,7 @@ STATEMENTS = {
 def who_can(answers: object) -> None:
     if not isinstance(answers, dict) or set(answers) != set(STATEMENTS):
         raise Wrong("""The answer is a dict with the six letters as its keys.
-            Hint: {"A": True, "B": False, ...}
-            More: the keys are A to F.""")
+            Hint: {"A": True, "B": False, ...}""")
     if not_said := [letter for letter, said in answers.items() if not isinstance(said, bool)]:
         raise Wrong(f"""{", ".join(not_said)}: say True or False.
             Hint: without quotation marks, and with a capital letter.""")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedtutor.course import figures
-from fedtutor.course.exercises import Answer, Wrong, exercise, known_mistakes, one_number
+from fedtutor.course.exercises import Answer, Wrong, exercise, one_number
 from fedtutor.course.image_rows import row_of_images
 from fedtutor.datasets.phantoms.chest import Shortcut, chest_phantoms
 from fedtutor.gradcam import mass_in_lesion
@@ -102,20 +102,17 @@ def hirescam_by_hand(heat_map: Answer) -> None:
     if got.shape != right.shape:
         raise Wrong(f"""Maps of shape {MAPS.shape} give a heat map of shape {right.shape}, one
             number a position; yours has {got.shape}.
-            Hint: add up over the channels only, and leave height and width as they are.
-            More: the channels are the last axis: .sum(axis=-1).""")
+            Hint: add up over the channels only, and leave height and width as they are.""")
     each = MAPS * GRADIENTS
     if np.allclose(got, hirescam(MAPS, GRADIENTS.mean(axis=(0, 1)))):
         raise Wrong("""That is Grad-CAM: each channel has one weight for the whole image.
             Hint: leave out the mean over the positions.""")
     if np.allclose(got, each.sum(axis=-1)):
         raise Wrong("""There are negative numbers in your map: what speaks against the class.
-            Hint: only what speaks for the class is shown.
-            More: np.maximum(..., 0) at the end.""")
+            Hint: only what speaks for the class is shown.""")
     if np.allclose(got, np.maximum(each, 0).sum(axis=-1)):
         raise Wrong("""You cut off the negative numbers before the channels are added up.
-            Hint: a channel that speaks against the class may outweigh one that speaks for it.
-            More: first .sum(axis=-1), then np.maximum(..., 0).""")
+            Hint: a channel that speaks against the class may outweigh one that speaks for it.""")
     if np.allclose(got, np.maximum(GRADIENTS.sum(axis=-1), 0)):
         raise Wrong("""Your map knows the gradients and not what the convolution saw.
             Hint: a channel counts where it is active; both arrays are needed.""")
@@ -145,24 +142,19 @@ def _game() -> tuple[np.ndarray, np.ndarray]:
 )
 def pointing(play: Answer) -> None:
     maps, masks = _game()
-    got = one_number(play(maps.copy(), masks.copy()), "hits, as a share,")
-    known_mistakes(
-        got,
-        {
-            2: """That is the number of hits, not their share.
-            Hint: two of four is 0.5.
-            More: divide by len(maps).""",
-            0.75: """A map that is 0 everywhere counts as a hit in yours.
-            Hint: argmax of an empty map is the first pixel, and here the lesion lies there.
-            More: count a hit only if heat.max() > 0 as well.""",
-            mass_in_lesion(maps, masks): """That is the share of the heat in the lesion, which is
-            another score.
-            Hint: here only the single hottest point of each map counts.
-            More: heat.argmax() finds the hottest point; is mask.flat there True?""",
-            masks.mean(): """That is what a random point scores: the lesions' share of the image.
-            Hint: the maps have not been used.""",
-        },
-    )
+    got = one_number(play(maps.copy(), masks.copy()), "what is the share of hits?")
+    if np.isclose(got, 2):
+        raise Wrong("""That is the number of hits, not their share.
+            Hint: two of four is 0.5.""")
+    if np.isclose(got, 0.75):
+        raise Wrong("""A map that is 0 everywhere counts as a hit in yours.
+            Hint: argmax of an empty map is the first pixel, and here the lesion lies there.""")
+    if np.isclose(got, mass_in_lesion(maps, masks)):
+        raise Wrong("""That is the share of the heat in the lesion, which is another score.
+            Hint: here only the single hottest point of each map counts.""")
+    if np.isclose(got, masks.mean()):
+        raise Wrong("""That is what a random point scores: the lesions' share of the image.
+            Hint: the maps have not been used.""")
     if not np.isclose(got, 0.5):
         raise Wrong(f"""Here two of four maps are hottest in the lesion, so the answer is 0.5; yours
             is {got:.3g}.
@@ -181,23 +173,24 @@ def _suspects(upper_right: bool) -> dict[str, np.ndarray]:
     return {"Honest": honest, "Loud": loud, "Marked": marked}
 
 
-@exercise("07.3", "the hospital with the shortcut", more="max(shares, key=shares.get)")
+@exercise(
+    "07.3",
+    "the hospital with the shortcut",
+    more="in_corners(maps) counts both corners as a share; max(shares, key=shares.get)",
+)
 def suspect(find: Answer) -> None:
     got = [find(_suspects(upper_right)) for upper_right in (True, False)]
     if got == ["Loud", "Marked"]:
         raise Wrong("""You look into the upper left corner only; here the marker is in the upper
             right.
-            Hint: some hospitals put their marker left, others right.
-            More: in_corners(maps) of the notebook counts both corners.""")
+            Hint: some hospitals put their marker left, others right.""")
     if "Loud" in got:
         raise Wrong("""You suspect a hospital that has more heat and more images, but not in a
             corner.
-            Hint: a sum grows with the number of images; a share does not.
-            More: divide the heat in the corners by all the heat of that hospital.""")
+            Hint: a sum grows with the number of images; a share does not.""")
     if "Honest" in got:
         raise Wrong("""You suspect a hospital whose heat lies in the middle of the image.
-            Hint: a marker sits in an upper corner: small row numbers.
-            More: compare in_corners(maps) of the hospitals, and take the largest.""")
+            Hint: a marker sits in an upper corner: small row numbers.""")
     if got != ["Marked", "Marked"]:
         raise Wrong(f"""The name of a hospital is asked for, a key of maps_of; yours is {got[0]!r}.
             Hint: which name has the largest share?""")

@@ -165,21 +165,17 @@ def from_gradient(reconstruct: Answer) -> None:
     if got.shape != image.shape:
         raise Wrong(f"""One image of {image.size} pixels is asked for, shape {image.shape}; yours is
             {got.shape}.
-            Hint: one unit of the layer is enough: choose a column.
-            More: kernel[:, j] / bias[j] for a single j.""")
+            Hint: one unit of the layer is enough: choose a column.""")
     if not np.isfinite(got).all():
         raise Wrong("""There is NaN or infinity in your image.
-            Hint: some units were not active: both of their gradients are 0.
-            More: choose the unit with the largest abs(bias).""")
+            Hint: some units were not active: both of their gradients are 0.""")
     if np.allclose(got * image, 1, atol=1e-6):
         raise Wrong("""That is one over the image.
-            Hint: which is divided by which?
-            More: kernel[:, j] / bias[j], not the other way round.""")
+            Hint: which is divided by which?""")
     parallel = np.allclose(np.outer(got, image), np.outer(image, got))
     if parallel and not np.allclose(got, image):
         raise Wrong("""That is the image up to a factor.
-            Hint: the column is the image times the unit's error. Where do you find that error?
-            More: divide the column by bias[j].""")
+            Hint: the column is the image times the unit's error. Where do you find that error?""")
     if not parallel:
         raise Wrong("""That is not the image.
             Hint: for one image, kernel[i, j] is pixel i times the error of unit j, and bias[j] is
@@ -187,18 +183,21 @@ def from_gradient(reconstruct: Answer) -> None:
     image, kernel, bias = _outer(1, dead=[1, 2])
     if not np.allclose(tried(kernel, bias), image):
         raise Wrong("""It works for one gradient and fails for another.
-            Hint: which units are dead changes with the image.
-            More: look for a unit that is not dead: the one with the largest abs(bias).""")
+            Hint: which units are dead changes with the image.""")
     if not np.allclose(tried(np.outer(image, -np.abs(bias)), -np.abs(bias)), image):
         raise Wrong("""It fails where no unit has a positive error.
-            Hint: without its sign, which error is the largest?
-            More: j = np.argmax(np.abs(bias)): without abs, a dead unit beats negative errors.""")
+            Hint: without its sign, which error is the largest?""")
 
 
 # Exercise 08.2
 
 
-@exercise("08.2", "clip an update", more="[array * min(1, norm / length) for array in update]")
+@exercise(
+    "08.2",
+    "clip an update",
+    more="length = math.sqrt(sum((array ** 2).sum() for array in update)); "
+    "[array * norm / max(length, norm) for array in update]",
+)
 def clipping(my_clip: Answer) -> None:
     long = [np.array([[2.0, -2.0], [0.0, 1.0]]), np.array([4.0])]
     before = [array.copy() for array in long]
@@ -208,25 +207,20 @@ def clipping(my_clip: Answer) -> None:
             Hint: a list in, a list out.""")
     if not same_arrays(long, before):
         raise Wrong("""The update that was given is changed.
-            Hint: `array *= factor` changes the array itself; the hospital still needs it.
-            More: [array * factor for array in update]""")
+            Hint: `array *= factor` changes the array itself; the hospital still needs it.""")
     if same_arrays(got, before):
         raise Wrong("""An update of length 5 comes back as it was; at most 2.5 was asked for.
-            Hint: the length counts all numbers of all arrays together.
-            More: length = sqrt(sum of (array ** 2).sum() over the arrays)""")
+            Hint: the length counts all numbers of all arrays together.""")
     if same_arrays(got, [np.clip(a, -2.5, 2.5) for a in before]):
         raise Wrong("""Each number is cut by itself, which bends the update into another direction.
-            Hint: not np.clip: shorten the arrow, and keep where it points.
-            More: multiply all arrays by one factor, norm / length.""")
+            Hint: not np.clip: shorten the arrow, and keep where it points.""")
     if same_arrays(got, [a * min(1, 2.5 / np.linalg.norm(a)) for a in before]):
         raise Wrong(f"""Each array is clipped by itself; together they are {length(got):.2f} long,
             not 2.5.
-            Hint: the length is that of all arrays together.
-            More: add up (array ** 2).sum() over all arrays, then the root, then one factor.""")
+            Hint: the length is that of all arrays together.""")
     if same_arrays(got, [a * 2.5 / 25 for a in before]):
         raise Wrong("""It becomes too short: 0.5 in place of 2.5.
-            Hint: did you take the root?
-            More: length = math.sqrt(sum((a ** 2).sum() for a in update))""")
+            Hint: did you take the root?""")
     if not same_arrays(got, [a / 2 for a in before]):
         raise Wrong(f"""An update of length 5 should come back half as long; yours has length
             {length(got):.3g} or another direction.
@@ -236,12 +230,10 @@ def clipping(my_clip: Answer) -> None:
     if not same_arrays(again, short):
         raise Wrong(f"""An update of length 0.5 is within 2.5, and yours has length
             {length(again):.3g} afterwards.
-            Hint: clipping shortens what is too long and leaves the rest alone.
-            More: factor = min(1, norm / length)""")
+            Hint: clipping shortens what is too long and leaves the rest alone.""")
     if not same_arrays(my_clip([np.zeros(3)], 1.0), [np.zeros(3)]):
         raise Wrong("""An update of nothing but zeros does not stay zero.
-            Hint: its length is 0; what happens to norm / length?
-            More: divide by max(length, norm) in place of the length: norm / max(length, norm).""")
+            Hint: its length is 0; what happens to norm / length?""")
 
 
 # Exercise 08.3
@@ -263,29 +255,25 @@ def most_rounds(noise: float, budget: float, delta: float) -> int:
 def affordable(my_rounds: Answer) -> None:
     noise, budget, delta = 4.0, 4.0, 1e-5
     truth, one = most_rounds(noise, budget, delta), epsilon(noise, 1, delta=delta)
-    got = one_number(my_rounds(noise, budget, delta), "rounds")
+    got = one_number(my_rounds(noise, budget, delta))
     if got in (int(budget / one), round(budget / one)):
         raise Wrong(f"""{got} rounds: you added up the ε of single rounds. The truth is kinder.
             Hint: noise of several rounds partly cancels, so that ε grows more slowly than the
-            number of rounds.
-            More: ask epsilon(noise, rounds, delta=delta) for 1, 2, 3, ... rounds.""")
+            number of rounds.""")
     if got == truth + 1:
-        raise Wrong(f"""With noise {noise:g} and {got} rounds, ε is
-            {epsilon(noise, got, delta=delta):.3f}: the last round is one too many.
-            Hint: the budget must still hold after the last round.
-            More: stop before the first number of rounds whose ε is above the budget.""")
+        raise Wrong(f"""With noise {noise:g} and {got} rounds, ε is {
+            epsilon(noise, got, delta=delta):.3f}: the last round is one too many.
+            Hint: the budget must still hold after the last round.""")
     if got != truth:
         raise Wrong(f"""With noise {noise:g} a budget of ε {budget:g} pays for some other number of
             rounds than {got}.
             Hint: the largest number of rounds whose ε is at most the budget.""")
     if my_rounds(4.0, 4.0, 1e-3) != most_rounds(4.0, 4.0, 1e-3):
         raise Wrong("""At another delta, 0.001, your number is wrong.
-            Hint: is a number written out in your code that should be the argument delta?
-            More: epsilon(noise, rounds, delta=delta)""")
+            Hint: is a number written out in your code that should be the argument delta?""")
     if my_rounds(0.1, 1.0, 1e-5) != 0:
         raise Wrong("""With so little noise not even one round is within the budget.
-            Hint: the answer can be 0.
-            More: begin with rounds = 0 and look whether one more is allowed.""")
+            Hint: the answer can be 0.""")
 
 
 # Exercise 08.4
@@ -294,7 +282,8 @@ def affordable(my_rounds: Answer) -> None:
 @exercise(
     "08.4",
     "masks that cancel",
-    more="add the mask if number < other, subtract it if number > other.",
+    more="total = vector.copy(); for other, seed in seeds.items(): add mask(seed, len(vector)) if "
+    "number < other, else subtract it",
 )
 def masks(my_masked: Answer) -> None:
     numbers, rng = (2, 5, 7, 11), np.random.default_rng(0)
@@ -306,18 +295,15 @@ def masks(my_masked: Answer) -> None:
     for k, vector in got.items():
         if getattr(vector, "dtype", None) != np.uint64 or vector.shape != (6,):
             raise Wrong("""A masked vector is a uint64 array like the vector; yours is not.
-                Hint: floats lose digits, and then nothing cancels exactly.
-                More: start from vector.copy() and add or subtract mask(seed, len(vector)).""")
+                Hint: floats lose digits, and then nothing cancels exactly.""")
         if np.array_equal(vector, vectors[k]):
             raise Wrong(f"""Party {k} sends its vector without any mask.
-                Hint: one mask for each of the other parties in `seeds`.
-                More: for other, seed in seeds.items(): add or subtract mask(seed, len(vector))""")
+                Hint: one mask for each of the other parties in `seeds`.""")
     total = sum(got.values(), np.zeros(6, np.uint64))
     if not total.any():
         raise Wrong("""The sum of your masked vectors is 0: the masks cancel, and the vectors are
             not in it.
-            Hint: the mask comes on top of the vector.
-            More: begin with total = vector.copy().""")
+            Hint: the mask comes on top of the vector.""")
     all_masks = {k: sum(secure_sum.mask(s, 6) for s in seeds[k].values()) for k in numbers}
     if all(np.array_equal(got[k] - vectors[k], all_masks[k]) for k in numbers):
         raise Wrong("""Everybody adds all of the masks, so that each mask is in the sum twice.
@@ -332,5 +318,4 @@ def masks(my_masked: Answer) -> None:
         if np.array_equal(my_masked(vectors[2].copy(), 2, changed), got[2]):
             raise Wrong(f"""Party 2 has no mask in common with party {other}: a few others who talk
                 to each other can unmask it.
-                Hint: a mask with every other party, not only with some.
-                More: use all of seeds.items().""")
+                Hint: a mask with every other party, not only with some.""")

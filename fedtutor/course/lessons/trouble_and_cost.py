@@ -15,7 +15,6 @@ from fedtutor.course.exercises import (
     Answer,
     Wrong,
     exercise,
-    known_mistakes,
     one_number,
 )
 from fedtutor.course.image_rows import row_of_images
@@ -182,26 +181,18 @@ def trimmed(mean: Answer) -> None:
     if got.shape != (2,):
         raise Wrong(f"""The result must be an array like a hospital's, of shape (2,); yours has
             {got.shape}.
-            Hint: sort and average over the hospitals only, the first axis of np.stack(updates).
-            More: np.sort(np.stack(updates), axis=0)""")
+            Hint: sort and average over the hospitals only, the first axis of np.stack(updates).""")
     ordered, by_length = np.sort(EIGHT), EIGHT[np.argsort(np.abs(EIGHT))]
-    one_end = """You cut at one end only, and one liar is left.
-        Hint: who knows whether a liar pushes up or down?
-        More: [cut : len(updates) - cut] cuts at both ends."""
-    known_mistakes(
-        got[0],
-        {
-            EIGHT.mean(): """That is the plain mean; the liars are still in it.
-            Hint: leave out the `cut` smallest and the `cut` largest before you average.
-            More: sort, then slice: [cut : len(updates) - cut].""",
-            ordered[:-1].mean(): one_end,
-            ordered[1:].mean(): one_end,
-            by_length[1:-1].mean(): """You leave out whole hospitals by the length of their updates,
-            and the liar who pushes down is still there.
-            Hint: each number of the model is sorted and trimmed by itself, with its sign.
-            More: np.sort(np.stack(updates), axis=0)""",
-        },
-    )
+    if np.isclose(got[0], EIGHT.mean()):
+        raise Wrong("""That is the plain mean; the liars are still in it.
+            Hint: leave out the `cut` smallest and the `cut` largest before you average.""")
+    if np.isclose(got[0], [ordered[:-1].mean(), ordered[1:].mean()]).any():
+        raise Wrong("""You cut at one end only, and one liar is left.
+            Hint: who knows whether a liar pushes up or down?""")
+    if np.isclose(got[0], by_length[1:-1].mean()):
+        raise Wrong("""You leave out whole hospitals by the length of their updates, and the liar
+            who pushes down is still there.
+            Hint: each number of the model is sorted and trimmed by itself, with its sign.""")
     if not np.isclose(got[0], 3.5):
         raise Wrong(f"""Of 1, 2, 900, 3, -700, 4, 5 and 6, with one left out at either end, 1 to 6
             remain and the mean is 3.5; yours is {got[0]:.3g}.
@@ -226,8 +217,7 @@ def _check_two_of_seven(mean: Answer) -> None:
             rest.""")
     if not np.allclose(mean(list(updates), 0), updates.mean(axis=0)):
         raise Wrong("""With nothing left out it should be the plain mean.
-            Hint: a slice [0:-0] is empty.
-            More: [cut : len(updates) - cut] works for cut = 0, too.""")
+            Hint: a slice [0:-0] is empty.""")
 
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -242,29 +232,23 @@ CALLED = np.array([2, 2, 0, 1, 2, 1, 0, 2, 2, 1])
 def obeyed(success: Answer) -> None:
     probabilities = np.full((10, 3), 0.2)
     probabilities[np.arange(10), CALLED] = 0.6
-    got = one_number(success(probabilities.copy(), LABELS.copy(), 2), "images, as a share,")
-    known_mistakes(
-        got,
-        {
-            3: """You count images; a share is asked for.
-            Hint: of how many could have been turned?
-            More: take the mean in place of the sum.""",
-            5 / 10: """You count the images that truly are of the target class, too. Calling them so
+    got = one_number(success(probabilities.copy(), LABELS.copy(), 2), "what is the share of True?")
+    if np.isclose(got, 3):
+        raise Wrong("""You count images; a share is asked for.
+            Hint: of how many could have been turned?""")
+    if np.isclose(got, 5 / 10):
+        raise Wrong("""You count the images that truly are of the target class, too. Calling them so
             is right, and happens without any attack.
-            Hint: leave the images with labels == target aside.
-            More: others = labels != target; look at probabilities[others] only.""",
-            2 / 3: """That is the recall of the target class itself.
-            Hint: the attack is about images of the *other* classes.
-            More: others = labels != target""",
-            (CALLED != LABELS)[LABELS != 2].mean(): """You count every mistake. An attacker wants
-            one certain mistake.
-            Hint: how many are called `target`?
-            More: probabilities[others].argmax(axis=1) == target""",
-            3 / 10: """You count the right images, but divide by all.
-            Hint: only those of other classes could be turned.
-            More: divide by the number of images with labels != target.""",
-        },
-    )
+            Hint: leave the images with labels == target aside.""")
+    if np.isclose(got, 2 / 3):
+        raise Wrong("""That is the recall of the target class itself.
+            Hint: the attack is about images of the *other* classes.""")
+    if np.isclose(got, (CALLED != LABELS)[LABELS != 2].mean()):
+        raise Wrong("""You count every mistake. An attacker wants one certain mistake.
+            Hint: how many are called `target`?""")
+    if np.isclose(got, 3 / 10):
+        raise Wrong("""You count the right images, but divide by all.
+            Hint: only those of other classes could be turned.""")
     if not np.isclose(got, 3 / 7):
         raise Wrong(f"""Of seven images of other classes three are called 2, so it is {3 / 7:.2f};
             you have {got:.2f}.
@@ -280,41 +264,36 @@ MEMORY = np.array([1.5, 0.2, 0.0, -1.8, -0.3, 0.4])
 @exercise(
     "09.3",
     "the largest numbers, with a memory",
-    more="wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]",
+    more="wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]; "
+    "sent[places] = wanted[places]; memory = wanted - sent",
 )
 def largest(send: Answer) -> None:
     update, memory, wanted = UPDATE.copy(), MEMORY.copy(), UPDATE + MEMORY
     got = send(update, memory, 2)
     if not isinstance(got, tuple | list) or len(got) != 2:
         raise Wrong("""Two arrays are asked for: what is sent, and what is remembered.
-            Hint: end with `return sent, memory`.
-            More: sent has k numbers that are not 0; memory is what they leave out.""")
+            Hint: end with `return sent, memory`.""")
     sent, kept = (np.asarray(part, dtype=float) for part in got)
     if sent.shape != UPDATE.shape or kept.shape != UPDATE.shape:
         raise Wrong(f"""Both arrays must be as long as the update, {len(UPDATE)}; yours are
             {sent.shape} and {kept.shape}.
-            Hint: send an array of zeros with the k chosen numbers in their places.
-            More: sent = np.zeros_like(update); sent[places] = wanted[places]""")
+            Hint: send an array of zeros with the k chosen numbers in their places.""")
     if (update != UPDATE).any() or (memory != MEMORY).any():
         raise Wrong("""Your function changes the arrays it was given.
-            Hint: `+=` and assigning to a slice write into the array itself.
-            More: wanted = update + memory makes a new one.""")
+            Hint: `+=` and assigning to a slice write into the array itself.""")
     places = np.flatnonzero(sent)
     if set(places) != _places_of_two(np.abs(wanted)):
         raise _why_these_places(sent, kept)
     if not np.allclose(sent[places], wanted[places]):
         raise Wrong("""The right places, but not the right numbers in them.
-            Hint: send the sum of the update and the memory there.
-            More: sent[places] = wanted[places]""")
+            Hint: send the sum of the update and the memory there.""")
     if not kept.any():
         raise Wrong("""Nothing is remembered: what was too small to be sent is lost for ever.
-            Hint: what was to be said and was not goes into the memory.
-            More: memory = wanted - sent""")
+            Hint: what was to be said and was not goes into the memory.""")
     if not np.allclose(sent + kept, wanted):
         raise Wrong("""What is sent and what is remembered do not sum to update + memory, so
             something is lost for ever, or said twice.
-            Hint: the new memory is what was to be said, minus what was sent.
-            More: memory = wanted - sent, with wanted = update + memory.""")
+            Hint: the new memory is what was to be said, minus what was sent.""")
     if np.count_nonzero(send(UPDATE.copy(), MEMORY.copy(), 4)[0]) != 4:
         raise Wrong("""With k = 4 it does not send four numbers.
             Hint: use the argument k.""")
@@ -328,16 +307,13 @@ def _why_these_places(sent: np.ndarray, kept: np.ndarray) -> Wrong:
     chosen, wanted = set(np.flatnonzero(sent)), UPDATE + MEMORY
     if chosen == _places_of_two(np.abs(UPDATE)) and np.allclose(sent + kept, wanted):
         return Wrong("""You remember, but nothing that is remembered is ever said.
-            Hint: choose among update and memory together, not in the update alone.
-            More: wanted = update + memory, before anything else.""")
+            Hint: choose among update and memory together, not in the update alone.""")
     if chosen == _places_of_two(np.abs(UPDATE)):
         return Wrong("""You look at the update alone; what is remembered can never come to be sent.
-            Hint: first add the memory, then choose the largest.
-            More: wanted = update + memory""")
+            Hint: first add the memory, then choose the largest.""")
     if chosen == _places_of_two(wanted):
         return Wrong("""You choose the largest numbers, and -2.8 is smaller than 0.7. But it moves
             the model more.
-            Hint: it is the size that counts, not the sign.
-            More: np.argsort(np.abs(wanted))[-k:]""")
+            Hint: it is the size that counts, not the sign.""")
     return Wrong(f"""These are not the two largest numbers, but {len(chosen)} others.
         Hint: np.argsort sorts from small to large, and k is how many to take from its end.""")
