@@ -132,11 +132,8 @@ class Dashboard(Panel):
         self._left_out = list(grid.left_out)
         self.weights = weights
         self._seen.clear()
-        control = self._controls["round"]
-        before = control.value
-        control.max = control.value = server_round
-        if control.value == before:
-            self._redraw()
+        self._controls["round"].max = self._controls["round"].value = server_round
+        self._redraw()  # for the slider that stays where it is
 
     def _say(self, text: str) -> None:
         self._bar.value = len(self._loss)
@@ -173,7 +170,8 @@ class Dashboard(Panel):
         for name, (colour, marker, dash) in zip(self._names, cycle(STYLES), strict=False):
             own = {r: loss for (r, n), loss in self._loss.items() if n == name and r in self._auc}
             if own:
-                right.plot(*zip(*own.items()), dash, marker=marker, color=colour, label=name)
+                x, y = list(own), list(own.values())
+                right.plot(x, y, dash, marker=marker, color=colour, label=name)
         if right.lines:
             right.axvline(round, color=GREY, linewidth=1, linestyle=":")
             right.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -7,7 +7,6 @@ import math
 import numpy as np
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from scipy.special import softmax
 
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import standardise
@@ -25,6 +24,12 @@ def thumbnails(images: np.ndarray, factor: int = 4) -> np.ndarray:
     return np.hstack([coarse / math.sqrt(coarse.shape[1]), np.ones((n, 1))])
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return rows of probabilities."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 def linear_updates(
     weights: np.ndarray, features: np.ndarray, labels: np.ndarray, hospitals: int, norm: float
 ) -> np.ndarray:
@@ -33,7 +38,7 @@ def linear_updates(
     Each takes one long gradient step on its own images and shortens it to ``norm``. Hospital k
     has the k-th of ``hospitals`` equal parts of the images.
     """
-    errors = softmax(features @ weights, axis=1) - np.eye(weights.shape[1])[labels]
+    errors = softmax(features @ weights) - np.eye(weights.shape[1])[labels]
     blocks = (hospitals, len(features) // hospitals)
     gradients = np.einsum(
         "hmd,hmk->hdk", features.reshape(*blocks, -1), errors.reshape(*blocks, -1)

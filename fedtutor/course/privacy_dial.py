@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,9 @@ class Dial:
         self._model, self._own, self._others, self._steps = model, own, others, steps
         self._start = model.get_weights()
         self._original = as_picture(standardise(own.images[:1]))
-        people = {"population": len(own), "sampling": "poisson"}
-        self._budgets = {
-            (noise, batch): epsilon(noise, steps, delta=self.DELTA, sampled=batch, **people)
+        budget = partial(epsilon, delta=self.DELTA, population=len(own), sampling="poisson")
+        self._budgets: dict[tuple[float, int], float] = {
+            (noise, batch): budget(noise, steps, sampled=batch)
             for noise, batch in product(self.NOISE, self.BATCH)
         }
         self.settings: dict[tuple[float, float, int], tuple[np.ndarray, float, float, float]] = {}
@@ -87,7 +88,9 @@ class Dial:
             steps=self._steps,
             learning_rate=1 / clip,
         )
-        own, others = (predict(self._model, d.images) for d in (self._own, self._others))
+        own, others = (
+            predict(self._model, np.asarray(d.images)) for d in (self._own, self._others)
+        )
         found = judge_attack(
             loss_score(own, self._own.labels),
             loss_score(others, self._others.labels),

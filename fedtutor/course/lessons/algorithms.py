@@ -9,15 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.bowls import (  # noqa: F401  the notebook takes them from here
-    BOWLS,
-    Bowl,
-    Way,
-    fedavg_limit,
-    lowest,
-    walk,
-    walk_in_flower,
-)
+from fedtutor.course.bowls import Bowl, Way, lowest
 from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise
 from fedtutor.datasets import load
 from fedtutor.datasets.phantoms.chest import chest_phantoms
@@ -117,16 +109,9 @@ def _draw_way(axes: Axes, bowls: Sequence[Bowl], way: Way, server_round: int) ->
     axes.contour(across, up, height, levels=levels, colors="#cccccc", linewidths=0.8, zorder=1)
     for k, (bowl, (colour, marker)) in enumerate(zip(bowls, HOSPITALS, strict=True)):
         name, path = f"hospital {k + 1}", way.local[server_round - 1, k]
-        style = {"marker": marker, "color": colour}
-        axes.plot(
-            *bowl.best,
-            linestyle="",
-            markersize=10,
-            fillstyle="none",
-            label=f"{name}'s best",
-            **style,
-        )
-        axes.plot(*path.T, markersize=4, label=f"{name}, this round", zorder=4, **style)
+        best, own = f"{name}'s best", f"{name}, this round"
+        axes.plot(*bowl.best, marker, color=colour, markersize=10, fillstyle="none", label=best)
+        axes.plot(*path.T, f"-{marker}", color=colour, markersize=4, label=own, zorder=4)
     models = way.models[: server_round + 1]
     axes.plot(*models.T, "o--", color=BLUE, markersize=4.5, label="global model", zorder=5)
     axes.set_xlabel("first weight")

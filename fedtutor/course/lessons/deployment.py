@@ -292,10 +292,11 @@ def _metric_of(reply: Message) -> float:
     if "num-examples" not in metrics:
         raise Wrong("""The number of examples is gone, and FedAvg needs it.
             Hint: add to the metrics, do not replace them.""")
-    if not isinstance(metrics.get("moved"), int | float):
+    moved = metrics.get("moved")
+    if not isinstance(moved, int | float):
         raise Wrong(f"""There is no metric of the name "moved".
             Hint: the metrics have: {", ".join(metrics)}.""")
-    return metrics["moved"]
+    return float(moved)
 
 
 def _check_length(got: float) -> None:

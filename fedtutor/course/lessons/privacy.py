@@ -62,11 +62,11 @@ def curves_of_attacks(attacks: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> P
 
     ``attacks`` is from a name to (scores of members, scores of others).
     """
-    rates = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+    rates = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     found = {}
     for name, (members, others) in attacks.items():
         false_alarms, hits = roc(members, others)
-        found[name] = np.array([hits[false_alarms <= rate].max() for rate in rates])
+        found[name] = [float(hits[false_alarms <= rate].max()) for rate in rates]
     picture = lines(
         {name: (rates, shares) for name, shares in {"guessing": rates, **found}.items()},
         x="outsiders wrongly accused (share)",

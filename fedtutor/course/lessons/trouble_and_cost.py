@@ -64,7 +64,9 @@ class Onlooker:
         reply = call_next(message, context)
         if message.content.config_records["config"]["server-round"] == 1:
             sent, trained = (
-                np.concatenate([array.ravel() for array in to_weights(m.content["arrays"])])
+                np.concatenate(
+                    [array.ravel() for array in to_weights(m.content.array_records["arrays"])]
+                )
                 for m in (message, reply)
             )
             self.updates[int(context.node_config["partition-id"])] = trained - sent
