@@ -201,30 +201,18 @@ def corrected_step(step: Answer) -> None:
         raise Wrong("""New weights are asked for, an array like the old ones.
             Hint: all names are arrays of one shape, but for the learning rate.""")
     along = (weights - got) / rate  # the direction that was gone
-    if np.allclose(along, gradient):
-        raise Wrong("""That is the plain step of FedAvg, without a correction.
-            Hint: where do `common` and `own` come in?""")
-    if np.allclose(along, gradient + own - common):
-        raise Wrong("""The correction points the wrong way: it makes the hospital drift twice as
-            much.
-            Hint: take away the hospital's own direction, put the common one in its place.""")
     outside = (own - common) / rate
     if np.allclose(along, gradient + outside) or np.allclose(along, gradient - outside):
         raise Wrong("""The correction is not multiplied by the learning rate.
             Hint: it belongs to the gradient, inside the brackets.""")
-    if np.allclose(along, gradient - own):
-        raise Wrong("""The hospital's own direction is taken away and nothing is put in its place.
-            Hint: where does everybody go?""")
-    if np.allclose(along, gradient + common):
-        raise Wrong("""The common direction is added, and the hospital's own is still there.
-            Hint: what is to be taken away?""")
     if np.allclose(along, -(gradient - own + common)):
         raise Wrong("""That step goes uphill.
             Hint: a gradient points to where the loss grows.""")
-    if not np.allclose(along, gradient - own + common):
-        raise Wrong(f"""For weight 1, gradient 0.5, common 0.2, own -0.4 and learning rate 0.1 the
-            new weight is 0.89; yours is {got[0]:.4g}.
-            Hint: first the corrected gradient, then an ordinary step.""")
+    found = np.linalg.solve(np.stack([own, common], axis=1), along - gradient)
+    if not np.allclose(found, [-1, 1]):
+        of_own, of_common = found.round(2) + 0.0  # which has no -0
+        raise Wrong(f"""Your step goes along gradient {of_own:+g} * own {of_common:+g} * common.
+            Hint: take the hospital's own direction away, and put the common one in its place.""")
 
 
 @exercise(
@@ -238,21 +226,9 @@ def own_direction(control: Answer) -> None:
     sent, right = np.array([1.0, -2.0]), gradients.mean(axis=0)
     way = rate * (gradients - own + common).sum(axis=0)
     got = np.asarray(control(own, common, sent, sent - way, 3, rate))
-    if np.allclose(got, own - common - way / (3 * rate)):
-        raise Wrong("""That points the other way.
-            Hint: gradient steps go against the gradient.""")
     if np.allclose(got, way / (3 * rate)):
         raise Wrong("""That is the mean of the corrected steps: the correction is still in it.
             Hint: each step went along gradient - own + common.""")
-    if np.allclose(got, own - common + way / rate):
-        raise Wrong("""That is the sum over the steps, not their mean.
-            Hint: the more steps, the larger yours would be.""")
-    if np.allclose(got, own - common + way / 3):
-        raise Wrong("""That is the mean way of a step, and not yet a gradient.
-            Hint: a step is the gradient times something.""")
-    if np.allclose(got, own - common + way):
-        raise Wrong("""That is the whole way, and not the mean gradient along it.
-            Hint: how many steps was it, and how long is each?""")
     if np.allclose(got, own + way / (3 * rate)):
         raise Wrong("""The common direction is still in it.
             Hint: each step went along gradient - own + common.""")
@@ -260,9 +236,11 @@ def own_direction(control: Answer) -> None:
         raise Wrong("""The correction is taken out with the wrong sign.
             Hint: each step went along gradient - own + common.""")
     if not np.allclose(got, right):
-        raise Wrong(f"""The mean of the hospital's plain gradients was {right.round(2).tolist()};
-            yours is {got.round(2).tolist()}.
-            Hint: from the way travelled to the mean step, and from that to the gradient.""")
+        divisor = way[0] / np.ravel(got - own + common)[0]
+        raise Wrong(f"""The mean of the hospital's plain gradients was {right.round(2).tolist()},
+            yours is {got.round(2).tolist()}, as if the way, sent - trained, were divided by
+            {divisor:.2g} and not by 0.3.
+            Hint: how many steps was it, and how much of its gradient was each?""")
     trained = sent - 0.5 * 4 * (right - own + common)
     if not np.allclose(control(own, common, sent, trained, 4, 0.5), right):
         raise Wrong(WRITTEN_OUT)
@@ -327,23 +305,23 @@ def few_seeds(my_interval: Answer) -> None:
         raise Wrong(f"""An interval for the mean lies around the mean, {mean:.3f}; the middle of
             yours is {(high + low) / 2:.3f}.
             Hint: the mean, and the same half on either side of it.""")
-    deviation, root = values.std(ddof=1), np.sqrt(3)
-    if np.isclose((high - low) / 2, 1.96 * deviation / root):
+    half, deviation, root = (high - low) / 2, values.std(ddof=1), np.sqrt(3)
+    if np.isclose(half, 1.96 * deviation / root):
         raise Wrong("""1.96 is for many seeds; with three the spread itself is hardly known.
             Hint: look the factor up in T_95.""")
-    if np.isclose((high - low) / 2, 1.96 * values.std() / root):
+    if np.isclose(half, 1.96 * values.std() / root):
         raise Wrong("""1.96 is for many seeds; with three the spread itself is hardly known.
             Hint: look the factor up in T_95, and use ddof=1.""")
-    if np.isclose((high - low) / 2, T_95[3] * values.std() / root):
+    if np.isclose(half, T_95[3] * values.std() / root):
         raise Wrong("""NumPy's std divides by n; for a few seeds that is too small.
             Hint: std has an argument ddof.""")
-    if np.isclose((high - low) / 2, T_95[3] * deviation):
+    if np.isclose(half, T_95[3] * deviation):
         raise Wrong("""That is where a single seed would lie, not their mean.
             Hint: a mean of n values varies less than one of them.""")
-    if np.isclose((high - low) / 2, T_95[3] * deviation / 3):
+    if np.isclose(half, T_95[3] * deviation / 3):
         raise Wrong("""Divided by n; that is too much.
             Hint: the spread of a mean falls with the square root of n.""")
-    if np.isclose((high - low) / 2, deviation / root):
+    if np.isclose(half, deviation / root):
         raise Wrong("""One standard error covers the truth far less often than 95 times in a
             hundred.
             Hint: look the factor up in T_95.""")

@@ -230,13 +230,13 @@ FAR, NEAR = (3.0, 0.0), (0.0, 0.5)
 
 def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
     """Return what a hospital with this mod replies to a message of that kind."""
-    InProcessGrid(ClientApp(), ["a hospital"])  # tells Flower who is speaking
-    config = ConfigRecord({"server-round": 1})
-    content = RecordDict({"arrays": to_record(SENT), "config": config})
-    message = Message(
-        content if kind == "train" else RecordDict(), dst_node_id=FIRST_NODE_ID, message_type=kind
-    )
-    message.metadata.__dict__["_message_id"] = "1"
+    content = RecordDict()
+    if kind == "train":
+        config = ConfigRecord({"server-round": 1})
+        content = RecordDict({"arrays": to_record(SENT), "config": config})
+    grid = InProcessGrid(ClientApp(), ["a hospital"])
+    message = grid.create_message(content, kind, FIRST_NODE_ID, group_id="1")
+    grid.push_messages([message])  # as Flower answers only what was sent
 
     def hospital(message: Message, context: Context) -> Message:
         reply = RecordDict({"hospital": ConfigRecord({"name": "a hospital"})})
