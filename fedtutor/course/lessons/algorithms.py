@@ -305,30 +305,18 @@ def few_seeds(my_interval: Answer) -> None:
         raise Wrong(f"""An interval for the mean lies around the mean, {mean:.3f}; the middle of
             yours is {(high + low) / 2:.3f}.
             Hint: the mean, and the same half on either side of it.""")
-    half, deviation, root = (high - low) / 2, values.std(ddof=1), np.sqrt(3)
-    if np.isclose(half, 1.96 * deviation / root):
+    half, one = (high - low) / 2, values.std(ddof=1) / np.sqrt(3)  # a standard error
+    if np.isclose(half, 1.96 * one):
         raise Wrong("""1.96 is for many seeds; with three the spread itself is hardly known.
             Hint: look the factor up in T_95.""")
-    if np.isclose(half, 1.96 * values.std() / root):
-        raise Wrong("""1.96 is for many seeds; with three the spread itself is hardly known.
-            Hint: look the factor up in T_95, and use ddof=1.""")
-    if np.isclose(half, T_95[3] * values.std() / root):
+    if np.isclose(half, T_95[3] * values.std() / np.sqrt(3)):
         raise Wrong("""NumPy's std divides by n; for a few seeds that is too small.
             Hint: std has an argument ddof.""")
-    if np.isclose(half, T_95[3] * deviation):
-        raise Wrong("""That is where a single seed would lie, not their mean.
-            Hint: a mean of n values varies less than one of them.""")
-    if np.isclose(half, T_95[3] * deviation / 3):
-        raise Wrong("""Divided by n; that is too much.
-            Hint: the spread of a mean falls with the square root of n.""")
-    if np.isclose(half, deviation / root):
-        raise Wrong("""One standard error covers the truth far less often than 95 times in a
-            hundred.
-            Hint: look the factor up in T_95.""")
     if not np.allclose(got, right):
-        raise Wrong(f"""Of {values.tolist()} it is {right[0]:.3f} to {right[1]:.3f}; yours is
-            {low:.3f} to {high:.3f}.
-            Hint: mean plus and minus t * s / sqrt(n).""")
+        raise Wrong(f"""Of {values.tolist()} it is {right[0]:.3f} to {right[1]:.3f}, 4.30 standard
+            errors of the mean on either side; yours has {half / one:.2f} of them.
+            Hint: a mean varies less than a single seed, by the square root of n; and std has an
+            argument ddof.""")
     five = np.array([0.01, 0.03, 0.08, -0.02, 0.05])
     if not np.allclose(my_interval(five), mean_interval(five)[1:]):
         raise Wrong("""With three seeds it is right, with five it is not.

@@ -208,9 +208,6 @@ def clipping(my_clip: Answer) -> None:
     if not same_arrays(long, before):
         raise Wrong("""The update that was given is changed.
             Hint: `array *= factor` changes the array itself; the hospital still needs it.""")
-    if same_arrays(got, before):
-        raise Wrong("""An update of length 5 comes back as it was; at most 2.5 was asked for.
-            Hint: the length counts all numbers of all arrays together.""")
     if same_arrays(got, [np.clip(a, -2.5, 2.5) for a in before]):
         raise Wrong("""Each number is cut by itself, which bends the update into another direction.
             Hint: not np.clip: shorten the arrow, and keep where it points.""")
@@ -218,13 +215,11 @@ def clipping(my_clip: Answer) -> None:
         raise Wrong(f"""Each array is clipped by itself; together they are {length(got):.2f} long,
             not 2.5.
             Hint: the length is that of all arrays together.""")
-    if same_arrays(got, [a * 2.5 / 25 for a in before]):
-        raise Wrong("""It becomes too short: 0.5 in place of 2.5.
-            Hint: did you take the root?""")
     if not same_arrays(got, [a / 2 for a in before]):
         raise Wrong(f"""An update of length 5 should come back half as long; yours has length
             {length(got):.3g} or another direction.
-            Hint: one factor for all arrays: norm over length.""")
+            Hint: one factor for all arrays, norm over length; the length counts all numbers of
+            all arrays, and is the root of a sum.""")
     short = [np.array([0.3, 0.0]), np.array([0.4])]
     again = my_clip([array.copy() for array in short], 2.5)
     if not same_arrays(again, short):
