@@ -284,8 +284,16 @@ def largest(send: Answer) -> None:
         raise Wrong("""Your function changes the arrays it was given.
             Hint: `+=` and assigning to a slice write into the array itself.""")
     places = np.flatnonzero(sent)
-    if set(places) != _places_of_two(np.abs(wanted)):
-        raise _why_these_places(sent, kept)
+    if _two_largest(UPDATE) == set(places):
+        if np.allclose(sent + kept, wanted):
+            raise Wrong("""You remember, but nothing that is remembered is ever said.
+                Hint: choose among update and memory together, not in the update alone.""")
+        raise Wrong("""You look at the update alone; what is remembered can never come to be sent.
+            Hint: first add the memory, then choose the largest.""")
+    if _two_largest(wanted) != set(places):
+        raise Wrong(f"""Of update and memory, {wanted.round(1).tolist()}, you send those at
+            {places.tolist()}, and they do not move the model most.
+            Hint: size counts, not the sign; and np.argsort sorts from small to large.""")
     if not np.allclose(sent[places], wanted[places]):
         raise Wrong("""The right places, but not the right numbers in them.
             Hint: send the sum of the update and the memory there.""")
@@ -301,21 +309,5 @@ def largest(send: Answer) -> None:
             Hint: use the argument k.""")
 
 
-def _places_of_two(sizes: np.ndarray) -> set[int]:
-    return set(np.argsort(sizes)[-2:])
-
-
-def _why_these_places(sent: np.ndarray, kept: np.ndarray) -> Wrong:
-    chosen, wanted = set(np.flatnonzero(sent)), UPDATE + MEMORY
-    if chosen == _places_of_two(np.abs(UPDATE)) and np.allclose(sent + kept, wanted):
-        return Wrong("""You remember, but nothing that is remembered is ever said.
-            Hint: choose among update and memory together, not in the update alone.""")
-    if chosen == _places_of_two(np.abs(UPDATE)):
-        return Wrong("""You look at the update alone; what is remembered can never come to be sent.
-            Hint: first add the memory, then choose the largest.""")
-    if chosen == _places_of_two(wanted):
-        return Wrong("""You choose the largest numbers, and -2.8 is smaller than 0.7. But it moves
-            the model more.
-            Hint: it is the size that counts, not the sign.""")
-    return Wrong(f"""These are not the two largest numbers, but {len(chosen)} others.
-        Hint: np.argsort sorts from small to large, and k is how many to take from its end.""")
+def _two_largest(values: np.ndarray) -> set[int]:
+    return set(np.argsort(np.abs(values))[-2:])
