@@ -35,7 +35,8 @@ from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model, load_keras
-from fedtutor.training import TrainingSettings, learning_rate_at
+from fedtutor.settings import TrainingSettings
+from fedtutor.training import learning_rate_at
 
 if TYPE_CHECKING:
     import keras

@@ -20,7 +20,8 @@ from fedtutor.aggregation import check_form
 from fedtutor.errors import FedtutorError
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
-from fedtutor.training import TrainingSettings, epoch_order
+from fedtutor.settings import TrainingSettings
+from fedtutor.training import epoch_order
 
 if TYPE_CHECKING:
     import torch

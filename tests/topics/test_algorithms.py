@@ -21,6 +21,7 @@ from fedtutor.course.bowls import (
 from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import create_model, predict
+from fedtutor.settings import TrainingSettings
 from fedtutor.topics.algorithms import (
     CorrectedTrainer,
     LocalSteps,
@@ -35,7 +36,6 @@ from fedtutor.topics.algorithms import (
     personalise,
     scaffold,
 )
-from fedtutor.training import TrainingSettings
 
 SGD = TrainingSettings("sgd", 0.05, 8)
 SHAPE = (12, 12, 1)
