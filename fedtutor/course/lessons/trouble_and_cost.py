@@ -13,6 +13,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedtutor.aggregation import update_norm
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_weights
@@ -20,7 +21,6 @@ from fedtutor.images import MedicalImages, patients_of
 from fedtutor.model import Weights
 from fedtutor.partition import partition
 from fedtutor.report.figures import BLUE, GREY, RED, Picture
-from fedtutor.topics.robustness import norm
 
 __all__ = [
     "copies",
@@ -86,7 +86,7 @@ class Onlooker:
         rows = []
         for update in updates:
             dot = sum(float((u * m).sum()) for u, m in zip(update, middle, strict=True))
-            lengths = norm(update), norm(middle)
+            lengths = update_norm(update), update_norm(middle)
             rows.append((lengths[0], dot / max(lengths[0] * lengths[1], 1e-12)))
         return np.array(rows)
 

@@ -1,0 +1,1 @@
+"""For pytest, so that the tests below this folder can import ``toys``."""
