@@ -69,7 +69,7 @@ def test_shares_of_too_few_open_nothing():
 
 
 def test_with_fewer_survivors_than_the_threshold_nobody_reveals():
-    with pytest.raises(FederationError, match="5 parties have sent .* 6 are needed"):
+    with pytest.raises(FederationError, match=r"5 parties have sent .* 6 are needed"):
         ss.secure_sum(encoded(10), threshold=6, missing={1, 2, 3, 4, 5})
 
 
