@@ -209,24 +209,15 @@ def control_change(
 class Scaffold(strategy.FedAvg):
     """The server's half of SCAFFOLD (Karimireddy et al. 2020, algorithm 1, lines 16 and 17).
 
-    ``x <- x + eta_g * mean(y_k - x)`` and ``c <- mean(c_k)``. Where the paper counts every
-    hospital the same, both means are weighted by ``num-examples``, as FedAvg's is; with hospitals
-    of one size that is the paper's. The mean of the ``c_k`` is over the hospitals met so far;
-    whoever does not reply keeps the one it had. Memory does not grow with their number.
-
-    Parameters
-    ----------
-    server_learning_rate : eta_g, above 0; 1 takes the mean of the hospitals' models.
-    kwargs : of Flower's FedAvg.
+    ``x <- mean(y_k)`` (the paper's with a server learning rate of 1) and ``c <- mean(c_k)``.
+    Where the paper counts every hospital the same, both means are weighted by ``num-examples``, as
+    FedAvg's is; with hospitals of one size that is the paper's. The mean of the ``c_k`` is over the
+    hospitals met so far; whoever does not reply keeps the one it had. Memory does not grow with
+    their number. The parameters are those of Flower's FedAvg.
     """
 
-    def __init__(self, *, server_learning_rate: float = 1.0, **kwargs: Any) -> None:
-        if not 0 < server_learning_rate < math.inf:
-            raise FederationError(
-                f"server_learning_rate must be above 0; got {server_learning_rate}."
-            )
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._server_learning_rate = server_learning_rate
         self._examples: dict[int, float] = {}
         self._sent: Weights = []
         self.control: Weights = []
@@ -264,9 +255,8 @@ class Scaffold(strategy.FedAvg):
             return None, None
         share = np.float32(changes.total / sum(self._examples.values()))
         self.control = [c + share * d for c, d in zip(self.control, changes.result(), strict=True)]
-        rate = np.float32(self._server_learning_rate)
-        moved = [x + rate * (y - x) for x, y in zip(self._sent, models.result(), strict=True)]
-        return to_record(moved), self.train_metrics_aggr_fn(metrics, self.weighted_by_key)
+        averaged = self.train_metrics_aggr_fn(metrics, self.weighted_by_key)
+        return to_record(models.result()), averaged
 
 
 class CorrectedTrainer(Trainer):
@@ -321,16 +311,27 @@ class _CorrectedOptimizer(FusedOptimizer):
 
 def corrected_trainer_of(images: MedicalImages, settings: TrainingSettings) -> CorrectedTrainer:
     """Return the process's trainer of the course's CNN with corrected gradients."""
-    return _corrected_trainer(
-        images.image_shape, len(images.class_names), settings, images.multi_label
+    return _trainer_of(CorrectedTrainer, create_model, images, settings)
+
+
+def _trainer_of(
+    kind: type, create: Callable, images: MedicalImages, settings: TrainingSettings
+) -> Any:
+    return _made_once(
+        kind, create, images.image_shape, len(images.class_names), images.multi_label, settings
     )
 
 
 @lru_cache(maxsize=8)
-def _corrected_trainer(
-    shape: tuple[int, int, int], classes: int, settings: TrainingSettings, multi_label: bool
-) -> CorrectedTrainer:
-    return CorrectedTrainer(create_model(shape, classes, multi_label=multi_label), settings)
+def _made_once(
+    kind: type,
+    create: Callable,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    multi_label: bool,
+    settings: TrainingSettings,
+) -> Any:
+    return kind(create(shape, num_classes, multi_label=multi_label), settings)
 
 
 # Partial averaging
@@ -410,16 +411,7 @@ def batchnorm_places(model: keras.Model) -> dict[str, list[int]]:
 
 def batchnorm_trainer_of(images: MedicalImages, settings: TrainingSettings) -> Trainer:
     """Return the process's trainer of :func:`create_batchnorm_model`."""
-    return _batchnorm_trainer(
-        images.image_shape, len(images.class_names), settings, images.multi_label
-    )
-
-
-@lru_cache(maxsize=2)
-def _batchnorm_trainer(
-    shape: tuple[int, int, int], classes: int, settings: TrainingSettings, multi_label: bool
-) -> Trainer:
-    return Trainer(create_batchnorm_model(shape, classes, multi_label=multi_label), settings)
+    return _trainer_of(Trainer, create_batchnorm_model, images, settings)
 
 
 # Personal models

@@ -157,18 +157,6 @@ def test_the_server_s_control_variate_is_the_weighted_mean_of_the_hospitals(asle
         assert np.abs(mean).max() > 0.01
 
 
-def test_the_server_s_own_step_size():
-    seen = {}
-    for rate in (1.0, 0.5):
-        app = make_app(noisy((5, 1, 30)), mods=[scaffold])
-        strategy = Scaffold(server_learning_rate=rate, **all_of(3))
-        seen[rate] = run(app, strategy, START, hospitals=3, rounds=1)[1]
-    for start, half, whole in zip(START, seen[0.5], seen[1.0], strict=True):
-        np.testing.assert_allclose(half - start, 0.5 * (whole - start), atol=1e-6)
-    with pytest.raises(FederationError, match="above 0; got 0"):
-        Scaffold(server_learning_rate=0)
-
-
 # SCAFFOLD and the CNN
 
 

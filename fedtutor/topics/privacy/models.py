@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def dense_model(
-    input_shape: tuple[int, int, int], num_classes: int, *, hidden: int = 128, seed: int = 0
+    input_shape: tuple[int, int, int], num_classes: int, *, hidden: int = 128
 ) -> keras.Sequential:
     """Return a multilayer perceptron: every pixel goes straight into a dense layer of ReLUs.
 
     From float32 (n, height, width, channels), standardised, to a softmax (n, num_classes).
     """
     keras = load_keras()
-    first, second = _glorot(2, seed)
+    first, second = _glorot(2)
     return keras.Sequential(
         [
             keras.Input(input_shape),
@@ -31,19 +31,17 @@ def dense_model(
     )
 
 
-def smooth_model(
-    input_shape: tuple[int, int, int], num_classes: int, *, filters: int = 16, seed: int = 0
-) -> keras.Sequential:
+def smooth_model(input_shape: tuple[int, int, int], num_classes: int) -> keras.Sequential:
     """Return a small CNN without ReLU or pooling, as Zhu et al. 2019 attack (their appendix A).
 
     Three convolutions of stride 2, 2 and 1 with a smooth activation, then one dense layer; its
     gradient changes smoothly with the image, which a search for the image needs.
     """
     keras = load_keras()
-    *kernels, last = _glorot(4, seed)
+    *kernels, last = _glorot(4)
     convolutions = [
         keras.layers.Conv2D(
-            filters, 5, strides=stride, padding="same", activation="tanh", kernel_initializer=kernel
+            16, 5, strides=stride, padding="same", activation="tanh", kernel_initializer=kernel
         )
         for stride, kernel in zip((2, 2, 1), kernels, strict=True)
     ]
@@ -57,6 +55,6 @@ def smooth_model(
     )
 
 
-def _glorot(count: int, seed: int) -> list[keras.Initializer]:
-    seeds = np.random.SeedSequence(seed).generate_state(count)
+def _glorot(count: int) -> list[keras.Initializer]:
+    seeds = np.random.SeedSequence(0).generate_state(count)
     return [load_keras().initializers.GlorotUniform(seed=int(one)) for one in seeds]

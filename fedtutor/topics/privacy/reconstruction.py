@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedtutor.compiled_training import FusedOptimizer
 from fedtutor.errors import DataError
 from fedtutor.model import Weights
 from fedtutor.training import loss_function
@@ -162,9 +163,9 @@ def match_gradients(
     import tensorflow as tf
 
     shape = (len(labels), *model.input_shape[1:])
-    start = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    guess = tf.Variable(start)
-    mean, square = tf.Variable(tf.zeros(shape)), tf.Variable(tf.zeros(shape))
+    guess = tf.Variable(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+    rate = tf.Variable(learning_rate)
+    adam = FusedOptimizer("adam", [guess], rate)
     wanted = [tf.constant(g, tf.float32) for g in target]
     variables = [variable.value for variable in model.trainable_variables]
     criterion, labels = loss_function(model), tf.constant(labels)
@@ -183,15 +184,10 @@ def match_gradients(
         for k in tf.range(iterations):
             with tf.GradientTape() as tape:
                 value = distance()
-            direction = tf.sign(tape.gradient(value, guess))
             done = tf.cast(k, tf.float32)
-            mean.assign(0.9 * mean + 0.1 * direction)
-            square.assign(0.999 * square + 0.001 * direction * direction)
-            first = mean / (1 - 0.9 ** (done + 1))
-            second = square / (1 - 0.999 ** (done + 1))
             passed = tf.reduce_sum(tf.cast(done >= tf.constant(DECAYS) * iterations, tf.float32))
-            step = learning_rate * 0.1**passed
-            guess.assign_sub(step * first / (tf.sqrt(second) + 1e-8))
+            rate.assign(learning_rate * 0.1**passed)
+            adam.apply([tf.sign(tape.gradient(value, guess))])
             half = PICTURE_DEVIATIONS / 2
             guess.assign(tf.clip_by_value(guess, -half, half))
 

@@ -16,9 +16,9 @@ them were told the same list of names: without these a server that lies can unma
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from os import urandom
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -39,8 +39,6 @@ PRIME = 2**521 - 1
 
 SECRET_BYTES = 32
 FIELD_BYTES = 66
-
-RandomBytes = Callable[[int], bytes]
 
 
 def encode(weights: Weights, *, parties: int = 1) -> np.ndarray:
@@ -101,9 +99,7 @@ def pairwise_mask(
     return total
 
 
-def split_secret(
-    secret: bytes, holders: Sequence[int], threshold: int, random_bytes: RandomBytes = os.urandom
-) -> dict[int, bytes]:
+def split_secret(secret: bytes, holders: Sequence[int], threshold: int) -> dict[int, bytes]:
     """Share a 32-byte secret: any ``threshold`` of the shares give it, fewer say nothing.
 
     The secret is the value at 0 of a random polynomial of degree ``threshold - 1`` modulo
@@ -119,10 +115,8 @@ def split_secret(
             f"{len(holders)} holders and a threshold of {threshold}: the holders need different "
             "numbers from 1 on, and at least as many as the threshold."
         )
-    coefficients = [int.from_bytes(secret, "big")]
-    coefficients += [
-        int.from_bytes(random_bytes(FIELD_BYTES + 16), "big") % PRIME for _ in range(threshold - 1)
-    ]
+    drawn = [urandom(FIELD_BYTES + 16) for _ in range(threshold - 1)]
+    coefficients = [int.from_bytes(number, "big") % PRIME for number in (secret, *drawn)]
     values = {
         x: sum(c * pow(x, k, PRIME) for k, c in enumerate(coefficients)) % PRIME for x in holders
     }
@@ -175,16 +169,14 @@ class Party:
     ----------
     number : 1 or more, different for every party.
     threshold : how many must be there at the end; more than half of all.
-    random_bytes : where its secrets come from; only a demonstration gives another one.
     """
 
-    def __init__(self, number: int, threshold: int, random_bytes: RandomBytes = os.urandom) -> None:
+    def __init__(self, number: int, threshold: int) -> None:
         self.number = number
         self._threshold = threshold
-        self._random_bytes = random_bytes
-        self._masking_key = random_bytes(SECRET_BYTES)
-        self._letter_key = X25519PrivateKey.from_private_bytes(random_bytes(SECRET_BYTES))
-        self._self_seed = random_bytes(SECRET_BYTES)
+        self._masking_key = urandom(SECRET_BYTES)
+        self._letter_key = X25519PrivateKey.from_private_bytes(urandom(SECRET_BYTES))
+        self._self_seed = urandom(SECRET_BYTES)
         self._keys: dict[int, PublicKeys] = {}
         self._letters: dict[int, bytes] = {}
         self._has_revealed = False
@@ -214,7 +206,7 @@ class Party:
         self._keys = dict(keys)
         numbers = sorted(keys)
         seeds, masking_keys = (
-            split_secret(secret, numbers, self._threshold, self._random_bytes)
+            split_secret(secret, numbers, self._threshold)
             for secret in (self._self_seed, self._masking_key)
         )
         nonce = _nonce(self.number)
@@ -302,7 +294,6 @@ def secure_sum(
     *,
     threshold: int,
     missing: Collection[int] = (),
-    random_bytes: RandomBytes = os.urandom,
 ) -> np.ndarray:
     """Take all four steps in one process: the sum over the parties who are not missing.
 
@@ -321,18 +312,16 @@ def secure_sum(
     FederationError
         If fewer than ``threshold`` parties are left.
     """
-    parties = open_round(list(vectors), threshold, random_bytes)
+    parties = open_round(list(vectors), threshold)
     masked = {k: p.masked(vectors[k]) for k, p in parties.items() if k not in missing}
     keys = {k: p.public_keys() for k, p in parties.items()}
     revealed = {k: parties[k].reveal(set(masked)) for k in masked}
     return unmask(masked, keys, revealed)
 
 
-def open_round(
-    numbers: Sequence[int], threshold: int, random_bytes: RandomBytes = os.urandom
-) -> dict[int, Party]:
+def open_round(numbers: Sequence[int], threshold: int) -> dict[int, Party]:
     """Return parties by number that have exchanged keys and shares and are ready to mask."""
-    parties = {number: Party(number, threshold, random_bytes) for number in numbers}
+    parties = {number: Party(number, threshold) for number in numbers}
     keys = {number: party.public_keys() for number, party in parties.items()}
     letters = {number: party.shares(keys) for number, party in parties.items()}
     for number, party in parties.items():

@@ -1,7 +1,7 @@
 """Fewer bytes: updates made small before they leave a hospital, and measured on the way.
 
 A codec turns an update, the difference that training made, into a few arrays for the wire and
-back. :func:`compress` is the hospital's half, a Flower mod; :class:`UnpackingGrid` is the
+back. :func:`compress` is the hospital's half, a Flower mod; :func:`unpacking` is the
 server's, and counts the bytes that Flower would put on the wire.
 """
 
@@ -187,27 +187,12 @@ class Meter:
     num_hospitals: int = 0
 
 
-class UnpackingGrid(WrappedGrid):
-    """The server's half: any Flower grid, whose packed updates become weights again.
+class _UnpackingGrid(WrappedGrid):
+    """Any Flower grid, whose packed updates become weights again; see :func:`unpacking`."""
 
-    A reply that cannot be unpacked becomes an error, so that the hospital is left out of the
-    round by name and the others go on.
-
-    Parameters
-    ----------
-    grid : the engine's own grid.
-    codec : the one that the hospitals :func:`compress` with.
-    meter : filled, for each round, with the bytes of its messages as serialised by Flower.
-    half_down : send the global model as float16, too.
-    """
-
-    def __init__(
-        self, grid: Grid, codec: Codec, meter: dict[int, Meter], *, half_down: bool = False
-    ) -> None:
+    def __init__(self, grid: Grid, codec: Codec, meter: dict[int, Meter], half_down: bool) -> None:
         super().__init__(grid)
-        self._codec = codec
-        self._meter = meter
-        self._half_down = half_down
+        self._codec, self._meter, self._half_down = codec, meter, half_down
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -251,7 +236,11 @@ class UnpackingGrid(WrappedGrid):
 def unpacking(
     server_app: ServerApp, codec: Codec, *, half_down: bool = False
 ) -> tuple[ServerApp, dict[int, Meter]]:
-    """Wrap a ServerApp for hospitals that :func:`compress`.
+    """Wrap a ServerApp for hospitals that :func:`compress` with the same codec.
+
+    A reply that cannot be unpacked becomes an error, so that the hospital is left out of the
+    round by name and the others go on. With ``half_down`` the global model is sent as float16,
+    too.
 
     Returns
     -------
@@ -262,7 +251,7 @@ def unpacking(
 
     @outer.main()
     def main(grid: Grid, context: Context) -> None:
-        server_app(UnpackingGrid(grid, codec, meter, half_down=half_down), context)
+        server_app(_UnpackingGrid(grid, codec, meter, half_down), context)
 
     return outer, meter
 

@@ -6,7 +6,7 @@ Median, trimmed mean, Krum and Multi-Krum are Flower's own, see
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,41 +23,24 @@ from fedtutor.model import Weights
 
 
 class ClippedFedAvg(StreamingFedAvg):
-    """FedAvg in which no hospital pulls harder than ``max_norm`` (Sun et al. 2019, section 4).
+    """FedAvg in which no hospital pulls harder than the median one (Sun et al. 2019, section 4).
 
-    An update longer than that is shortened; its direction stays:
-    ``w + (w_k - w) * min(1, max_norm / ||w_k - w||)``.
-
-    Parameters
-    ----------
-    max_norm : Euclidean length of an update, > 0; None takes the median of the round's lengths,
-        which needs no tuning and keeps all updates of a round in memory.
+    A longer update is shortened; its direction stays: ``w + (w_k - w) * min(1, m / ||w_k - w||)``
+    with the median m of the round's lengths, which needs no tuning and keeps all updates of a
+    round in memory.
     """
-
-    def __init__(self, *, max_norm: float | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if max_norm is not None and not 0 < max_norm < np.inf:
-            raise FederationError(f"max_norm must be a number above 0; got {max_norm}.")
-        self._max_norm = max_norm
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Average the updates, each clipped as it comes in."""
-        good = (reply for reply in replies if reply.has_content())
-        return super().aggregate_train(server_round, self._clipped(good))
-
-    def _clipped(self, replies: Iterable[Message]) -> Iterator[Message]:
-        bound = self._max_norm
-        if bound is None:
-            replies = list(replies)
-            lengths = [update_norm(self._update(reply)) for reply in replies]
-            bound = float(np.median(lengths)) if lengths else 0.0
-        for reply in replies:
-            clipped = clip_to_norm(self._update(reply), bound)
+        """Average the updates, the longer ones clipped."""
+        good = [reply for reply in replies if reply.has_content()]
+        usual = np.median([update_norm(self._update(reply)) for reply in good] or [0.0])
+        for reply in good:
+            clipped = clip_to_norm(self._update(reply), float(usual))
             weights = [w + d for w, d in zip(self._like, clipped, strict=True)]
             reply.content["arrays"] = to_record(weights)
-            yield reply
+        return super().aggregate_train(server_round, good)
 
     def _update(self, reply: Message) -> Weights:
         trained = to_weights(reply.content.array_records["arrays"])
