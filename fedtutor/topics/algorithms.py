@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid, strategy
+from flwr.serverapp import Grid
 
 from fedtutor.aggregation import RunningAverage
 from fedtutor.compiled_training import FusedOptimizer, Trainer
 from fedtutor.errors import DataError, FederationError
+from fedtutor.federation import StreamingFedAvg
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model, load_keras
@@ -206,7 +207,7 @@ def control_change(
     ]
 
 
-class Scaffold(strategy.FedAvg):
+class Scaffold(StreamingFedAvg):
     """The server's half of SCAFFOLD (Karimireddy et al. 2020, algorithm 1, lines 16 and 17).
 
     ``x <- mean(y_k)`` (the paper's with a server learning rate of 1) and ``c <- mean(c_k)``.
@@ -219,16 +220,14 @@ class Scaffold(strategy.FedAvg):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._examples: dict[int, float] = {}
-        self._sent: Weights = []
         self.control: Weights = []
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send the model, and the control variate with it."""
-        self._sent = to_weights(arrays)
-        self.control = self.control or [np.zeros_like(array) for array in self._sent]
         messages = list(super().configure_train(server_round, arrays, config, grid))
+        self.control = self.control or [np.zeros_like(array) for array in self._like]
         control = to_record(self.control)
         for message in messages:
             message.content = RecordDict({**message.content, "control": control})
@@ -238,25 +237,22 @@ class Scaffold(strategy.FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Average the models and the changes of the control variates as they come in."""
-        models, changes, metrics = RunningAverage(self._sent), RunningAverage(self._sent), []
-        for reply in replies:
-            if reply.has_error():
-                continue
-            trained, step_sum = _steps_in(reply)
-            count: Any = reply.content.metric_records["metrics"][self.weighted_by_key]
-            node_id = reply.metadata.src_node_id
-            change = control_change(self.control, self._sent, trained, step_sum)
-            models.add(trained, count, hospital=f"node {node_id}")
-            changes.add(change, count, hospital=f"node {node_id}")
-            self._examples[node_id] = count
-            del reply.content["arrays"]
-            metrics.append(reply.content)
-        if not models.count:
-            return None, None
-        share = np.float32(changes.total / sum(self._examples.values()))
-        self.control = [c + share * d for c, d in zip(self.control, changes.result(), strict=True)]
-        averaged = self.train_metrics_aggr_fn(metrics, self.weighted_by_key)
-        return to_record(models.result()), averaged
+        changes = RunningAverage(self._like)
+        good = (reply for reply in replies if reply.has_content())
+        averaged = super().aggregate_train(server_round, (self._note(r, changes) for r in good))
+        if changes.count:
+            share = np.float32(changes.total / sum(self._examples.values()))
+            mean = changes.result()
+            self.control = [c + share * d for c, d in zip(self.control, mean, strict=True)]
+        return averaged
+
+    def _note(self, reply: Message, changes: RunningAverage) -> Message:
+        node_id = reply.metadata.src_node_id
+        count: Any = reply.content.metric_records["metrics"][self.weighted_by_key]
+        change = control_change(self.control, self._like, *_steps_in(reply))
+        changes.add(change, count, hospital=f"node {node_id}")
+        self._examples[node_id] = count
+        return reply
 
 
 class CorrectedTrainer(Trainer):

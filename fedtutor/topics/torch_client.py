@@ -119,7 +119,7 @@ def _array_to_keras(
 def create_torch_model(
     input_shape: tuple[int, int, int] = (128, 128, 1), num_classes: int = 3
 ) -> torch.nn.Sequential:
-    """Return the CNN of :func:`fedtutor.model.create_model` in PyTorch, with its initial weights.
+    """Return :func:`fedtutor.model.create_model`'s CNN, with PyTorch's own initial weights.
 
     It maps float32 (n, channels, height, width) to logits, float32 (n, num_classes): PyTorch's
     losses take those, so that the softmax, or the sigmoids of multi-label data, come after it.
