@@ -76,44 +76,27 @@ def to_torch_layout(weights: Weights, features: FeatureShape) -> Weights:
     weights : as ``model.get_weights()`` of :func:`fedtutor.model.create_model` gives them.
     features : see :func:`feature_shape`.
     """
-    return [_array_to_torch(array, k, weights, features) for k, array in enumerate(weights)]
+    arrays = [array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T for array in weights]
+    k = _first_dense(weights)
+    units = weights[k].shape[1]
+    arrays[k] = weights[k].reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)
+    return arrays
 
 
 def to_keras_layout(arrays: Weights, features: FeatureShape) -> Weights:
     """Turn PyTorch's layout back into Keras's, C-contiguous; undo :func:`to_torch_layout`."""
-    return [
-        np.ascontiguousarray(_array_to_keras(array, k, arrays, features))
-        for k, array in enumerate(arrays)
-    ]
+    height, width, channels = features
+    weights = [array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T for array in arrays]
+    k = _first_dense(arrays)
+    units = arrays[k].shape[0]
+    by_channel = arrays[k].reshape(units, channels, height, width)
+    weights[k] = by_channel.transpose(2, 3, 1, 0).reshape(-1, units)
+    return [np.ascontiguousarray(array) for array in weights]
 
 
-def _follows_flatten(position: int, weights: Weights) -> bool:
-    return weights[position].ndim == 2 and weights[position - 2].ndim == 4  # a bias lies between
-
-
-def _array_to_torch(
-    array: np.ndarray, position: int, weights: Weights, features: FeatureShape
-) -> np.ndarray:
-    if array.ndim == 4:
-        return array.transpose(3, 2, 0, 1)
-    if _follows_flatten(position, weights):
-        units = array.shape[1]
-        return array.reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)
-    return array.T
-
-
-def _array_to_keras(
-    array: np.ndarray, position: int, arrays: Weights, features: FeatureShape
-) -> np.ndarray:
-    if array.ndim == 4:
-        return array.transpose(2, 3, 1, 0)
-    if _follows_flatten(position, arrays):
-        height, width, channels = features
-        units = array.shape[0]
-        return (
-            array.reshape(units, channels, height, width).transpose(2, 3, 1, 0).reshape(-1, units)
-        )
-    return array.T
+def _first_dense(weights: Weights) -> int:
+    """Return the place of the kernel that comes after the flatten layer."""
+    return next(k for k, array in enumerate(weights) if array.ndim == 2)
 
 
 def create_torch_model(
