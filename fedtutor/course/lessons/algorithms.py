@@ -19,8 +19,7 @@ from fedtutor.course.bowls import (  # noqa: F401  the notebook takes them from 
 )
 from fedtutor.course.exercises import Wrong, exercise
 from fedtutor.datasets import load
-from fedtutor.datasets.phantoms.chest import chest_phantoms
-from fedtutor.datasets.phantoms.oct import oct_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms, oct_phantoms
 from fedtutor.evaluation import interval
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import Partition

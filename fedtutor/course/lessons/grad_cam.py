@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fedtutor.course import figures
 from fedtutor.course.exercises import Wrong, exercise
-from fedtutor.datasets.phantoms.chest import Shortcut, chest_phantoms
+from fedtutor.datasets.phantoms import Shortcut, chest_phantoms
 from fedtutor.gradcam import mass_in_lesion
 from fedtutor.images import MedicalImages
 

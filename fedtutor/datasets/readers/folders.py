@@ -10,15 +10,15 @@ import pandas as pd
 from fedtutor.datasets.readers import covid, medmnist, nih, oct
 from fedtutor.datasets.readers.files import (
     IMAGE_SUFFIXES,
-    decode_rows,
     image_files,
-    one_class_an_image,
     present_rows,
+    read_classes,
     read_csv,
     refuse_blanks,
+    split_of_folders,
 )
 from fedtutor.errors import DataError
-from fedtutor.images import SPLIT_NAMES, MedicalImages
+from fedtutor.images import MedicalImages
 
 COLUMN_NAMES = {
     "file": ("file", "Image Index", "filename"),
@@ -72,14 +72,14 @@ def read_path(
 
 
 def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
-    """The reader of the data set whose layout the folder has."""
+    """Return the reader of the data set whose layout the folder has."""
     if nih.find_nih_table(folder):
         return nih.read_nih
     if covid.find_chestxray_table(folder):
         return covid.read_covid_chestxray
     if covid.find_radiography(folder):
         return covid.read_radiography
-    if oct.is_oct2017(image_files(folder)):
+    if oct.is_oct2017(folder):
         return oct.read_oct2017
     return None
 
@@ -133,19 +133,9 @@ def read_class_folders(
             f"{folder} holds no {', '.join(IMAGE_SUFFIXES)} file; put the images into one "
             "sub-folder for each class, or beside a labels.csv with the columns file and label."
         )
-    table = pd.DataFrame(
-        {
-            "file": [path.relative_to(folder).as_posix() for path in files],
-            "label": [path.parent.name for path in files],
-        }
-    )
-    if table["label"].nunique() < 2:
-        raise DataError(
-            f"all images of {folder} are of one class, {table['label'][0]!r}; "
-            "put the images into one sub-folder for each class."
-        )
-    splits = [path.relative_to(folder).parts[0] for path in files]
-    if {"train", "test"} <= set(splits) <= set(SPLIT_NAMES):
+    labels = [(folder / file).parent.name for file in files]
+    table = pd.DataFrame({"file": files, "label": labels})
+    if splits := split_of_folders(files):
         table["split"] = splits
     return _assemble(folder, table, size, strict)
 
@@ -155,9 +145,12 @@ def _assemble(folder: Path, table: pd.DataFrame, size: int | None, strict: bool)
     table["label"] = table["label"].astype(str)
     class_names = sorted(table["label"].unique(), key=_healthy_first)
     if len(class_names) < 2:
-        raise DataError(f"{folder}: all images are of one class, {class_names[0]!r}; give two.")
-    images, table = decode_rows(folder, table, size=size, strict=strict)
-    return one_class_an_image(images, table, class_names, folder.resolve().name)
+        raise DataError(
+            f"all images of {folder} are of one class, {class_names[0]!r}; put the images into "
+            "one sub-folder for each class, or give at least two labels in labels.csv."
+        )
+    name = folder.resolve().name
+    return read_classes(folder, table, class_names, name, size=size, strict=strict)
 
 
 def _healthy_first(name: str) -> tuple[bool, str]:

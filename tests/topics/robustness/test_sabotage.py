@@ -6,7 +6,7 @@ import pytest
 
 from fedtutor import TrainingSettings, create_model, evaluate, federation, predict
 from fedtutor.compiled_training import trainer_for
-from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.federation.records import to_weights
 from fedtutor.images import split_by_patient
 from fedtutor.partition import partition
