@@ -51,11 +51,6 @@ def test_both_layouts_are_read_and_masks_are_no_images(tmp_path, root, level):
     assert data.masks is None
 
 
-def test_the_folders_of_the_first_release_are_known(tmp_path):
-    write_radiography(tmp_path, "", folders=("COVID-19", "NORMAL", "Viral Pneumonia"))
-    assert read_radiography(tmp_path, size=32).class_counts().tolist() == [3, 3, 3]
-
-
 def test_lung_opacity_is_the_fourth_class_when_asked(tmp_path):
     data = read_radiography(write_radiography(tmp_path), size=32, task="four-class")
     assert data.class_names == ("Normal", "Viral Pneumonia", "COVID", "Lung_Opacity")

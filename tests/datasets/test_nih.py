@@ -161,7 +161,7 @@ def test_the_table_alone_is_enough_to_explore(tmp_path):
     assert "label" not in table.columns
     labels = ["Mass", "No Finding", "No Finding", "Mass"]
     assert read_nih_table(tmp_path, "Mass")["label"].tolist() == labels
-    with pytest.raises(DataError, match=r"none of them is below"):
+    with pytest.raises(DataError, match=r"none of them is in that folder"):
         read_nih(tmp_path)
 
 

@@ -116,21 +116,21 @@ def blur(images: np.ndarray, sigma: float) -> np.ndarray:
     steps = np.arange(radius + 1)
     kernel = np.exp(-0.5 * (steps / max(sigma, 0.05)) ** 2)
     kernel = (kernel / (2 * kernel.sum() - 1)).astype(np.float32)
-    down = _blur_rows(images, kernel)
-    return _blur_rows(down.swapaxes(1, 2), kernel).swapaxes(1, 2)
+    return _blur_axis(_blur_axis(images, kernel, axis=1), kernel, axis=2)
 
 
-def _blur_rows(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Blur along the second axis with a kernel of which the middle and one half are given."""
-    radius, size = len(kernel) - 1, images.shape[1]
-    padded = np.pad(images, ((0, 0), (radius, radius), (0, 0)), mode="edge")
-    total = padded[:, radius : radius + size] * kernel[0]
+def _blur_axis(images: np.ndarray, kernel: np.ndarray, axis: int) -> np.ndarray:
+    """Blur along one axis with a kernel of which the middle and one half are given."""
+    radius, size = len(kernel) - 1, images.shape[axis]
+    pad = [(radius, radius) if k == axis else (0, 0) for k in range(3)]
+    lines = np.moveaxis(np.pad(images, pad, mode="edge"), axis, 0)
+    total = lines[radius : radius + size] * kernel[0]
     for step in range(1, radius + 1):
-        pair = padded[:, radius - step : radius - step + size]
-        pair = pair + padded[:, radius + step : radius + step + size]
+        before, after = radius - step, radius + step
+        pair = lines[before : before + size] + lines[after : after + size]
         pair *= kernel[step]
         total += pair
-    return total
+    return np.moveaxis(total, 0, axis)
 
 
 def collimate(film: np.ndarray, border: float) -> None:

@@ -32,24 +32,13 @@ RADIOGRAPHY_TASKS = {
     "three-class": ("Normal", "Viral Pneumonia", "COVID"),
     "four-class": ("Normal", "Viral Pneumonia", "COVID", "Lung_Opacity"),
 }
-RADIOGRAPHY_ROOTS = (".", "COVID-19_Radiography_Dataset", "COVID-19 Radiography Database")
-"""The folder itself, or the one that the releases were packed in."""
-
-RADIOGRAPHY_FOLDERS = {
-    "normal": "Normal",
-    "viral pneumonia": "Viral Pneumonia",
-    "covid": "COVID",
-    "covid-19": "COVID",
-    "lung_opacity": "Lung_Opacity",
-}
-"""What the releases call the folder of each class, in lower case."""
-
 RADIOGRAPHY_SOURCES = {
     "Normal": "RSNA challenge (adults, from NIH) and Kermany (children)",
     "Viral Pneumonia": "Kermany, Guangzhou (children)",
     "COVID": "PadChest, Hannover, SIRM, GitHub and papers (adults)",
     "Lung_Opacity": "RSNA challenge (adults, from NIH)",
 }
+"""What is known of each class, by the name of its folder."""
 
 CHESTXRAY_TASKS = {
     "three-class": ("No Finding", "Other pneumonia", "COVID-19"),
@@ -76,12 +65,8 @@ def find_radiography(folder: Path) -> dict[str, Path] | None:
     The newer releases have ``CLASS/images/`` and, beside it, ``masks/`` of the lungs, which are
     not read; the older have the images in ``CLASS/``.
     """
-    for root in RADIOGRAPHY_ROOTS:
-        found = {
-            RADIOGRAPHY_FOLDERS[path.name.lower()]: path
-            for path in sorted((folder / root).glob("*"))
-            if path.is_dir() and path.name.lower() in RADIOGRAPHY_FOLDERS
-        }
+    for root in (folder, folder / "COVID-19_Radiography_Dataset"):
+        found = {name: root / name for name in RADIOGRAPHY_SOURCES if (root / name).is_dir()}
         if "COVID" in found and len(found) > 1:
             return {
                 name: path / "images" if (path / "images").is_dir() else path
@@ -201,7 +186,7 @@ def read_covid_chestxray(
             len(used),
             ", ".join(class_names),
         )
-    table = present_rows(path, table[used])
+    table = present_rows(folder, table[used])
     return read_classes(folder, table, class_names, "covid-chestxray", size=size, strict=strict)
 
 

@@ -59,25 +59,26 @@ def split_of_folders(files: Sequence[str]) -> list[str] | None:
     return splits if {"train", "test"} <= set(splits) <= set(SPLIT_NAMES) else None
 
 
-def present_rows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the table read from ``path`` whose ``file`` is here, with its place.
+def present_rows(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table whose ``file`` is here, with its path from ``folder``.
 
-    A file is a path from the table's folder, or a name that is looked for in all sub-folders;
-    where several have it, the first is taken.
+    A file is such a path, or a name that is looked for in all sub-folders; where several have
+    it, the first is taken.
 
     Raises
     ------
     DataError
         If none is.
     """
-    places = image_files(path.parent)
+    places = image_files(folder)
     by_name = {place.rpartition("/")[2]: place for place in reversed(places)}
     by_place = dict(zip(places, places, strict=True))
     names = table["file"].astype(str)
     found = [by_place.get(name) or by_name.get(name.rpartition("/")[2]) for name in names]
     if not any(found):
         raise DataError(
-            f"{path} lists {len(table)} images and none of them is below {path.parent}."
+            f"the table in {folder} lists {len(table)} images and none of them is in that folder "
+            "or below it; put them there."
         )
     table = table.assign(file=found)
     return table[table["file"].notna()].reset_index(drop=True)

@@ -27,15 +27,9 @@ MEDMNIST_CLASSES = {
 """Label order of the sets this course uses, as in MedMNIST's own ``INFO``."""
 
 BROKEN_NPZ = (
-    OSError,
-    ValueError,
-    TypeError,
-    EOFError,
-    NotImplementedError,
-    SyntaxError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+    OSError, ValueError, TypeError, EOFError, NotImplementedError, SyntaxError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 """What NumPy and zipfile raise for a file that is damaged or is no .npz at all."""
 
 
@@ -140,7 +134,7 @@ def _read_header(stream: IO[bytes]) -> Header:
 
 def _read_images(file: zipfile.ZipFile, headers: list[Header], size: int | None) -> np.ndarray:
     """Unpack all images, one at a time, into uint8 (n, h, w, 1), resized where needed."""
-    shape = headers[0].shape[1:]
+    shape = height, width = headers[0].shape[1:]
     wanted = (size, size) if size else shape
     images = np.empty((sum(header.shape[0] for header in headers), *wanted, 1), np.uint8)
     places = iter(images[..., 0])
@@ -148,6 +142,6 @@ def _read_images(file: zipfile.ZipFile, headers: list[Header], size: int | None)
         with file.open(f"{split}_images.npy") as stream:
             _read_header(stream)
             for place in islice(places, header.shape[0]):
-                image = np.frombuffer(stream.read(int(np.prod(shape))), np.uint8).reshape(shape)
+                image = np.frombuffer(stream.read(height * width), np.uint8).reshape(shape)
                 place[:] = image if wanted == shape else resize(Image.fromarray(image), wanted[0])
     return images

@@ -28,21 +28,10 @@ from fedtutor.images import MedicalImages
 
 NO_FINDING = "No Finding"
 FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
+    "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening",
     "Hernia",
-)
+)  # fmt: skip
 """In the order of the paper, which is that of ChestMNIST too."""
 
 THREE_CLASSES = (NO_FINDING, "Pneumonia", "Effusion")
@@ -121,17 +110,13 @@ def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
     >>> finding_matrix(table["findings"]).sum(axis=0)       # doctest: +SKIP
     >>> table.groupby(["sex", "view"]).size()               # doctest: +SKIP
     """
-    return _read_table(_table_path(Path(folder)), task)
-
-
-def _table_path(folder: Path) -> Path:
-    if path := find_nih_table(folder):
-        return path
-    raise DataError(f"{folder} has no {' or '.join(TABLES[1:])}; put the table of the NIH there.")
-
-
-def _read_table(path: Path, task: str | None) -> pd.DataFrame:
+    folder = Path(folder)
     class_names = classes_of_task(task, TASKS, "NIH ChestX-ray14")
+    path = find_nih_table(folder)
+    if path is None:
+        raise DataError(
+            f"{folder} has no {' or '.join(TABLES[1:])}; put the table of the NIH there."
+        )
     source = read_csv(path, ["Patient ID"])
     file = "file" if "file" in source.columns else "Image Index"
     if missing := [name for name in (file, *COLUMNS) if name not in source.columns]:
@@ -140,7 +125,7 @@ def _read_table(path: Path, task: str | None) -> pd.DataFrame:
     refuse_blanks(path, table, ["file", "findings", "patient"])
     table["age"] = _years(table["age"], path)
     table = table.assign(source="NIH Clinical Center", licence=LICENCE)
-    if (split := _official_split(path.parent, table)) is not None:
+    if (split := _official_split(folder, table)) is not None:
         table["split"] = split
     if task is None or task == "multi-label":
         return table
@@ -198,10 +183,8 @@ def read_nih(
     DataError
         As :func:`read_nih_table`; if none of the images is here, or fewer than two classes.
     """
-    task = task or next(iter(TASKS))
-    path = _table_path(Path(folder))
-    table = present_rows(path, _read_table(path, task))
-    folder, name = path.parent, "nih-chestxray14"
+    folder, task, name = Path(folder), task or next(iter(TASKS)), "nih-chestxray14"
+    table = present_rows(folder, read_nih_table(folder, task))
     if task == "multi-label":
         images, table = decode_rows(folder, table, size=size, strict=strict)
         data = MedicalImages(images, finding_matrix(table["findings"]), FINDINGS, table, name)
