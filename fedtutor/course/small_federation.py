@@ -17,7 +17,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedtutor import federation
 from fedtutor.course.practices import softmax
-from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights
 from fedtutor.partition import partition

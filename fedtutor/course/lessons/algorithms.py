@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from fedtutor.course.bowls import Bowl, Way, lowest
 from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise
 from fedtutor.datasets import load
-from fedtutor.datasets.phantoms.chest import chest_phantoms
-from fedtutor.datasets.phantoms.oct import oct_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms, oct_phantoms
 from fedtutor.evaluation import interval
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, tidy
 from fedtutor.images import MedicalImages, split_by_patient

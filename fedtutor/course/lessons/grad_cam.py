@@ -9,7 +9,7 @@ import numpy as np
 from fedtutor import figures
 from fedtutor.course.exercises import Answer, Wrong, exercise, one_number
 from fedtutor.course.image_rows import row_of_images
-from fedtutor.datasets.phantoms.chest import Shortcut, chest_phantoms
+from fedtutor.datasets.phantoms import Shortcut, chest_phantoms
 from fedtutor.gradcam import mass_in_lesion
 from fedtutor.images import MedicalImages
 
