@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics
 
 from fedtutor.errors import DataError
 
@@ -104,6 +103,8 @@ def class_aucs(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     NaN where all images of the set, or none of them, are of the class.
     """
+    from sklearn import metrics  # not above: who only trains need not wait a second for it
+
     truth = _truth(labels, probabilities.shape[1])
     return np.array(
         [
@@ -236,6 +237,8 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     DataError
         For multi-label data, where there is no such thing as the class.
     """
+    from sklearn import metrics
+
     if labels.ndim > 1:
         raise DataError(
             "a confusion matrix needs one class an image, and these images have several findings; "

@@ -19,7 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedtutor import federation
 from fedtutor.cohort import Cohort, build_cohort
-from fedtutor.deployment.hospital_file import read_images
+from fedtutor.deployment.hospital_file import read_hospital_file
 from fedtutor.deployment.network_guard import NetworkGuard
 from fedtutor.deployment.roll import Roll
 from fedtutor.errors import DataError, FederationError
@@ -40,7 +40,7 @@ def _cohort(settings: RunSettings) -> Cohort:
 
 @lru_cache(maxsize=2)
 def _own_images(path: str, size: int | None) -> MedicalImages:
-    return read_images(Path(path), size=size)
+    return read_hospital_file(Path(path), size=size)
 
 
 def images_of(context: Context) -> MedicalImages:
@@ -129,7 +129,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _test_images(settings: RunSettings, server: ServerSettings) -> MedicalImages:
     if server.test_data:
-        return read_images(Path(server.test_data), size=settings.size)
+        return read_hospital_file(Path(server.test_data), size=settings.size)
     try:
         return _cohort(settings).test
     except DataError as error:

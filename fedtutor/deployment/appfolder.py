@@ -30,10 +30,11 @@ serverapp = "app:server_app"
 
 
 def write_app(folder: Path, config: Mapping[str, str | int | float], code: str = CODE) -> Path:
-    """Write ``app.py`` and ``pyproject.toml``; returns the folder.
+    """Write ``app.py`` and ``pyproject.toml``, and return the folder.
 
     Parameters
     ----------
+    folder : made if it is not there.
     config : the run config.
     code : of ``app.py``; it must define ``client_app`` and ``server_app``. By default those of the
         installed package, so that what travels is only these lines.
@@ -45,5 +46,5 @@ def write_app(folder: Path, config: Mapping[str, str | int | float], code: str =
 
 
 def to_toml(values: Mapping[str, str | int | float]) -> str:
-    """A flat TOML table; JSON's strings and numbers are TOML's as well."""
+    """Return a flat TOML table; JSON's strings and numbers are TOML's as well."""
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,27 +16,21 @@ from fedtutor.images import MedicalImages
 PARTS = ("images", "labels", "class_names", "name", "synthetic")
 
 
-def write_images(images: MedicalImages, path: Path) -> None:
+def write_hospital_file(images: MedicalImages, path: Path) -> None:
     """Write images, labels and class names, and nothing about who the patients are, to ``.npz``.
 
     ``patients``, where known, are written as numbers, as the test set's intervals need to know
     which images belong together.
     """
-    parts = {
-        "images": np.asarray(images.images),
-        "labels": images.labels,
-        "class_names": np.array(images.class_names),
-        "name": np.array(images.name),
-        "synthetic": np.array(images.synthetic),
-    }
+    parts: dict[str, Any] = {part: np.asarray(getattr(images, part)) for part in PARTS}
     if "patient" in images.table.columns:
         _, parts["patients"] = np.unique(images.table["patient"].astype(str), return_inverse=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **parts)
 
 
-def read_images(path: Path, *, size: int | None = None) -> MedicalImages:
-    """Read what :func:`write_images` wrote, or what :func:`fedtutor.datasets.load` reads.
+def read_hospital_file(path: Path, *, size: int | None = None) -> MedicalImages:
+    """Read what :func:`write_hospital_file` wrote, or what :func:`fedtutor.datasets.load` reads.
 
     Parameters
     ----------
@@ -50,20 +45,21 @@ def read_images(path: Path, *, size: int | None = None) -> MedicalImages:
     if not _is_ours(path):
         return load(path, size=size)
     with np.load(path, allow_pickle=False) as file:
-        patients = file["patients"] if "patients" in file.files else None
-        images = MedicalImages(
-            images=file["images"],
-            labels=file["labels"],
-            class_names=tuple(map(str, file["class_names"])),
-            table=pd.DataFrame(index=range(len(file["labels"]))),
-            name=str(file["name"]),
-            synthetic=bool(file["synthetic"]),
-        )
-    if size is not None and images.image_shape[0] != size:
-        raise DataError(f"{path} has images of {images.image_shape[0]} pixels; size says {size}.")
-    if patients is not None:
-        images.table["patient"] = patients.astype(str)
-    return images
+        parts = dict(file)
+    table = pd.DataFrame(index=range(len(parts["labels"])))
+    if "patients" in parts:
+        table["patient"] = parts["patients"].astype(str)
+    side = parts["images"].shape[1]
+    if size is not None and side != size:
+        raise DataError(f"{path} has images of {side} pixels; size says {size}.")
+    return MedicalImages(
+        images=parts["images"],
+        labels=parts["labels"],
+        class_names=tuple(map(str, parts["class_names"])),
+        table=table,
+        name=str(parts["name"]),
+        synthetic=bool(parts["synthetic"]),
+    )
 
 
 def _is_ours(path: Path) -> bool:

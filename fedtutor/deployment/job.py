@@ -1,22 +1,22 @@
-"""``fedtutor deploy``: the course's app on a local federation, from dealing out to the summary."""
+"""The course's app in other processes, as ``fedtutor deploy`` and in Flower's own simulation."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment.app import PROGRESS, say_round
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
-from fedtutor.deployment.running import Running
-from fedtutor.errors import FederationError, FedtutorError
-from fedtutor.output import LAST_GOOD
+from fedtutor.deployment.superlink import LocalSimulation, SuperLink
+from fedtutor.errors import FederationError
+from fedtutor.output import LAST_GOOD, check_writable, write_text
 from fedtutor.settings import RunSettings, ServerSettings, run_config
 from fedtutor.summary import describe, plain, versions
 
@@ -24,13 +24,17 @@ ROUND_TIMEOUT = 180.0
 PATIENCE = 10.0
 """Short ones: who is gone from this machine will not come back by itself."""
 
+SUMMARY, MODEL = "summary.json", "global-model.keras"
+
+Tell = Callable[[str], None]
+
 
 def deploy(
     settings: RunSettings,
     out: Path,
     *,
     kill_one: bool = False,
-    tell: Callable[[str], None] = print,
+    tell: Tell = print,
     round_timeout: float = ROUND_TIMEOUT,
     patience: float = PATIENCE,
 ) -> dict:
@@ -43,7 +47,7 @@ def deploy(
         ``federation/`` the logs, certificates and each hospital's folder.
     kill_one : cut a hospital's power while it trains, in the middle of the run.
     tell : called with a line of text whenever something has happened.
-    round_timeout, patience : see :class:`fedtutor.deployment.app.ServerSettings`.
+    round_timeout, patience : see :class:`fedtutor.settings.ServerSettings`.
 
     Returns
     -------
@@ -55,59 +59,76 @@ def deploy(
         If the federation cannot be started or the run ends early; ``last-good-model.keras`` is
         then the global model after the last whole round.
     """
-    start = time.monotonic()
+    began = time.monotonic()
     if kill_one and settings.rounds < 2:
         raise FederationError("to kill one in the middle there must be at least 2 rounds.")
-    out = _writable(out)
-    for name in ("summary.json", "global-model.keras", LAST_GOOD, PROGRESS):
-        (out / name).unlink(missing_ok=True)  # an older run's must not pass for this one's
+    out = _without_older(out)
     cohort = build_cohort(settings)
-    names = cohort.partition.names
+    names, middle = cohort.names, (settings.rounds + 1) // 2
     tell(f"{len(names)} hospitals, {len(cohort.train)} images; starting their processes")
     federation = LocalFederation(
         dict(zip(names, cohort.hospitals, strict=True)),
         test=cohort.test,
         folder=_fresh(out / "federation"),
     )
+
+    def after_round(server_round: int) -> None:
+        if kill_one and server_round == middle - 1:
+            federation.wait_until_training(names[-1], middle)
+            federation.kill_hospital(names[-1])
+            tell(f"{names[-1]} was killed while it trained in round {middle}")
+
     with federation:
         tell(f"all are connected over TLS to the SuperLink on port {federation.port}")
-        server = ServerSettings(
-            test_data=str(federation.test_data),
-            out=str(out),
-            round_timeout=round_timeout,
-            patience=patience,
-        )
-        app = write_app(out / "federation" / "app", run_config(settings, server))
+        server = ServerSettings(str(federation.test_data), str(out), round_timeout, patience)
+        known = replace(settings, hospitals=len(names))  # the server has no data set to count in
         ready = time.monotonic()
-        running = federation.run(app, out / PROGRESS)
-        last = _watch(running, settings, tell, federation, names[-1] if kill_one else None)
-        trained = time.monotonic()
-    summary = _summary(settings, cohort, last)
-    summary["seconds"] = {
-        "start": round(ready - start, 3),
-        "federated": round(trained - ready, 3),
-        "total": round(time.monotonic() - start, 3),
-    }
-    summary["engine"] = "SuperLink and SuperNodes over TLS, as processes on one machine"
-    os.replace(out / LAST_GOOD, out / "global-model.keras")
-    _write_whole(out / "summary.json", json.dumps(plain(summary), indent=2, allow_nan=False) + "\n")
-    return plain(summary)
+        last = _run(federation, known, server, tell, after_round)
+    engine = "SuperLink and SuperNodes over TLS, as processes on one machine"
+    return _write_summary(out, settings, cohort, last, engine, began, ready)
 
 
-def _writable(folder: Path) -> Path:
-    # Not that of fedtutor.report.page, which loads matplotlib, which writes to the user's home.
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder.absolute()
-    except OSError as error:
-        raise FedtutorError(
-            f"cannot write to {folder} ({error.strerror}); choose another folder with --out."
-        ) from error
+def simulate(settings: RunSettings, out: Path, *, cpus: int = 1, tell: Tell = print) -> dict:
+    """Run the app in Flower's Ray simulation, as ``flwr run`` does, and leave nothing running.
+
+    Parameters
+    ----------
+    settings, tell : as for :func:`deploy`.
+    out : gets ``summary.json``, ``global-model.keras`` and the server's ``progress.jsonl``.
+    cpus : cores for each hospital that trains; as many train at a time as there are cores for.
+
+    Returns
+    -------
+    The summary, as written to ``summary.json``.
+
+    Raises
+    ------
+    FederationError
+        As :func:`deploy` does.
+    """
+    began = time.monotonic()
+    out = _without_older(out)
+    path = Path(settings.dataset).expanduser()
+    if path.exists():  # the app's own folder is another
+        settings = replace(settings, dataset=str(path.absolute()))
+    cohort = build_cohort(settings)
+    tell(f"{len(cohort.names)} hospitals, {len(cohort.train)} images; starting Ray")
+    with LocalSimulation(len(cohort.names), cpus=cpus) as simulation:
+        ready = time.monotonic()
+        last = _run(simulation, settings, ServerSettings(out=str(out)), tell)
+    return _write_summary(out, settings, cohort, last, "Flower's Ray simulation", began, ready)
+
+
+def _without_older(out: Path) -> Path:
+    """Return the folder's absolute path; an older run's files must not pass for this one's."""
+    out = check_writable(out)
+    for name in (SUMMARY, MODEL, LAST_GOOD, PROGRESS):
+        (out / name).unlink(missing_ok=True)
+    return out
 
 
 def _fresh(folder: Path) -> Path:
-    """The folder, empty of what an earlier deployment of ours has left there."""
+    """Return the folder, empty of what an earlier deployment of ours has left there."""
     mark = folder / "made-by-fedtutor-deploy"
     if folder.exists():
         if not mark.exists():
@@ -121,50 +142,57 @@ def _fresh(folder: Path) -> Path:
     return folder
 
 
-def _watch(
-    running: Running,
+def _run(
+    link: SuperLink,
     settings: RunSettings,
-    tell: Callable[[str], None],
-    federation: LocalFederation,
-    victim: str | None,
+    server: ServerSettings,
+    tell: Tell,
+    after_round: Callable[[int], None] = lambda server_round: None,
 ) -> dict:
-    """Tell what happens, kill the victim in the middle, and return the last event."""
-    middle = (settings.rounds + 1) // 2
-    for event in running.follow(float("inf")):
+    """Run the app, tell what happens, and return the server's last event."""
+    app = write_app(link.folder / "app", run_config(settings, server))
+    running = link.run(app, Path(server.out) / PROGRESS)
+    for event in running.follow():
         if event["event"] == "waiting":
             tell(event["text"])
         elif event["event"] == "round":
             tell(say_round(event, event["left_out"], settings.rounds))
-            if victim and event["round"] == middle - 1:
-                federation.wait_until_training(victim, middle)
-                federation.kill_hospital(victim)
-                tell(f"{victim} was killed while it trained in round {middle}")
-        elif event["event"] == "end":
-            running.wait_for_exit()
-            return event
-    raise FederationError(f"the run ended early: {running.why()}")
+            after_round(event["round"])
+    return running.wait()
 
 
-def _summary(settings: RunSettings, cohort: Cohort, last: dict) -> dict:
-    counts = cohort.partition.class_counts(cohort.train)
-    hospitals = [
-        {"id": k, "name": name, "num_examples": len(images), "class_counts": counts[k]}
-        for k, (name, images) in enumerate(
-            zip(cohort.partition.names, cohort.hospitals, strict=True)
-        )
-    ]
-    scores = {key: last[key] for key in ("auc", "accuracy", "class_auc", "auc_interval")}
-    return {
-        **describe(settings, cohort),
-        "hospitals": hospitals,
-        **scores,
-        "rounds": last["rounds"],
-        "left_out": last["left_out"],
-        "versions": versions(),
-    }
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".unfinished-{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def _write_summary(
+    out: Path,
+    settings: RunSettings,
+    cohort: Cohort,
+    last: dict,
+    engine: str,
+    began: float,
+    ready: float,
+) -> dict:
+    """Write the summary and give the model its name; ``began`` and ``ready`` are monotonic."""
+    now, counts = time.monotonic(), cohort.partition.class_counts(cohort.train)
+    summary = plain(
+        {
+            **describe(settings, cohort),
+            "hospitals": [
+                {"id": k, "name": name, "num_examples": len(images), "class_counts": counts[k]}
+                for k, (name, images) in enumerate(zip(cohort.names, cohort.hospitals, strict=True))
+            ],
+            **{key: last[key] for key in ("auc", "accuracy", "class_auc", "auc_interval")},
+            **{key: last[key] for key in ("rounds", "left_out")},
+            "versions": versions(),
+            "seconds": {
+                key: round(seconds, 3)
+                for key, seconds in (
+                    ("start", ready - began),
+                    ("federated", now - ready),
+                    ("total", now - began),
+                )
+            },
+            "engine": engine,
+        }
+    )
+    os.replace(out / LAST_GOOD, out / MODEL)
+    write_text(out / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    return summary

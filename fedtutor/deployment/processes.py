@@ -1,97 +1,103 @@
-"""Programs that run beside this one, and that are certain to end with it."""
+"""Programs that run beside this one, and that are certain to end with it.
+
+What belongs together is known by a variable of the environment, which is passed on to all that a
+program starts: ``FLWR_HOME``, a folder of its own in each hospital.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from fedtutor.errors import FederationError
 
-GRACE = 3.0
-"""Seconds that a program is given to end by itself."""
-
+HOME = "FLWR_HOME"
+GONE_SECONDS = 60.0
+"""How long the system may take to remove a process that was killed."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
-WATCHDOG = """
-import os, shutil, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-groups, folder = set(), None
-for line in sys.stdin:
-    word, _, rest = line.rstrip("\\n").partition(" ")
-    if word == "bye":
-        sys.exit()
-    if word == "folder":
-        folder = rest
-    else:
-        (groups.add if word == "watch" else groups.discard)(int(rest))
-for group in groups:
+
+def processes_in(folder: Path, variable: str = HOME) -> set[psutil.Process]:
+    """Return the running processes whose ``variable`` is a path in ``folder``, and their children.
+
+    The children by themselves, as some (Ray's workers) overwrite their environment.
+    """
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # another user's, or gone meanwhile
+            if Path(process.environ().get(variable, "")).is_relative_to(folder):
+                found |= {process, *process.children(recursive=True)}
+    return {process for process in found if _lives(process)}
+
+
+def end_all_in(folder: Path, variable: str = HOME) -> None:
+    """Kill what :func:`processes_in` finds, and what it starts meanwhile."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while (found := processes_in(folder, variable)) and time.monotonic() < deadline:
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        while any(map(_lives, found)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def _lives(process: psutil.Process) -> bool:
+    # Not psutil.wait_procs: in a container nobody may come for the dead.
     try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        continue
-if folder:
-    shutil.rmtree(folder, ignore_errors=True)
-"""
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Watchdog:
-    """Ends process groups when this process is gone, even if it was killed.
+    """Ends all processes of a folder when this process is gone, even if it was killed.
 
-    A small program reads a pipe from us; when the pipe ends without a farewell, it kills what it
-    was told to watch. A notebook's kernel that is restarted so leaves no server behind.
+    A small program reads a pipe from us; when the pipe ends without a farewell, it kills whatever
+    :func:`processes_in` finds. A notebook's kernel that is restarted so leaves no server behind.
 
     Parameters
     ----------
-    folder : a temporary folder to remove in that case; None for none.
+    folder : where the programs' homes are.
+    temporary : whether to remove the folder in that case, too.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", WATCHDOG],
-            stdin=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        if folder is not None:
-            self._say(f"folder {folder}")
-
-    def watch(self, group: int) -> None:
-        self._say(f"watch {group}")
-
-    def forget(self, group: int) -> None:
-        self._say(f"forget {group}")
+    def __init__(self, folder: Path, *, temporary: bool) -> None:
+        command = [sys.executable, "-m", __name__, str(folder), *["temporary"] * temporary]
+        self._process = _start_apart(command, stdin=subprocess.PIPE)
 
     def close(self) -> None:
-        if self._process.stdin.closed:
-            return
-        with contextlib.suppress(BrokenPipeError):
-            self._say("bye")
-            self._process.stdin.close()
-        self._process.wait()
+        """Send it away; it then ends nothing."""
+        if self._process.poll() is None:
+            self._process.communicate(b"bye")
 
-    def _say(self, line: str) -> None:
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+
+def _watch(folder: Path, temporary: bool) -> None:
+    if not sys.stdin.read():
+        end_all_in(folder)
+        if temporary:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Program:
-    """A running program, with all that it starts, in a process group of its own.
+    """A running program, which Ctrl-C does not reach.
 
     Parameters
     ----------
     name : for messages.
     command : as for :class:`subprocess.Popen`.
     log : file that gets all it says.
+    environment : with a ``FLWR_HOME`` in ``folder``.
+    folder : where it runs.
     """
 
     def __init__(
@@ -99,125 +105,72 @@ class Program:
         name: str,
         command: Sequence[str | Path],
         log: Path,
-        watchdog: Watchdog,
         *,
         environment: Mapping[str, str],
         folder: Path,
     ) -> None:
-        self.name, self.log, self._watchdog = name, log, watchdog
+        self.name, self.log, self.folder = name, log, folder
         with log.open("ab") as out:
-            self.process = subprocess.Popen(
+            self.process = _start_apart(
                 list(map(str, command)),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 env=dict(environment),
                 cwd=folder,
-                start_new_session=True,
             )
-        self._family: set[psutil.Process] = set()
-        watchdog.watch(self.process.pid)
 
     @property
     def running(self) -> bool:
+        """Whether it has not ended yet."""
         return self.process.poll() is None
 
     def said(self) -> str:
-        """All it has said so far, without colours."""
-        return COLOURS.sub("", self.log.read_text(errors="replace"))
+        """Return all it has said so far, without colours."""
+        return COLOURS.sub("", self.log.read_text(encoding="utf-8", errors="replace"))
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines it said."""
+        """Return the last lines it said."""
         return "\n".join([line for line in self.said().splitlines() if line.strip()][-lines:])
 
     def wait_until(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
-        """Wait for ``ready``; raise with the end of the log if the program ends before, or never.
+        """Wait for ``ready``.
 
         Raises
         ------
         FederationError
+            With the end of the log, if the program ends before, or after ``seconds``.
         """
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.running:
-                raise FederationError(
-                    f"{self.name} ended with exit code {self.process.returncode} before {what}. "
-                    f"Its log ends with:\n{self.tail()}"
-                )
-            if time.monotonic() > deadline:
-                raise FederationError(
-                    f"{self.name}: no sign of {what} after {seconds:g} s. Its log ends with:\n"
-                    f"{self.tail()}"
-                )
-            time.sleep(0.1)
+                problem = f" ended with exit code {self.process.returncode} before {what}."
+            elif time.monotonic() > deadline:
+                problem = f": no sign of {what} after {seconds:g} s."
+            else:
+                time.sleep(0.1)
+                continue
+            raise FederationError(f"{self.name}{problem} Its log ends with:\n{self.tail()}")
 
-    def ask_to_end(self) -> None:
-        """Ask it and all that it has started to end; :meth:`kill` makes sure of it."""
-        self._note_family()
-        self._signal(signal.SIGTERM)
-
-    def kill(self, grace: float = 0.0) -> None:
-        """End it and all that it has started, with a power cut after ``grace`` seconds."""
-        self._note_family()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if grace:
-                self.process.wait(grace)
-        self._signal(signal.SIGKILL)  # also what outlived its parent
-        for relative in self._family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                relative.kill()
+    def kill(self) -> None:
+        """End it and all that runs in its folder, as in a power cut."""
+        end_all_in(self.folder)
         self.process.wait()
-        psutil.wait_procs(self._family, timeout=GRACE)
-        self._watchdog.forget(self.process.pid)
-
-    def _note_family(self) -> None:
-        """Who descends from it, while that can still be seen: some found groups of their own."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self._family |= set(psutil.Process(self.process.pid).children(recursive=True))
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
 
 
-def end_all(programs: Sequence[Program], grace: float = GRACE) -> None:
-    """End them together, so that one's slowness is not added to another's."""
-    for program in programs:
-        program.ask_to_end()
-    deadline = time.monotonic() + grace
-    for program in programs:
-        program.kill(max(0.01, deadline - time.monotonic()))
-
-
-def end_strays(variable: str, folder: Path) -> None:
-    """End what has lost its parent, such as Ray's actors: known by a variable of our making.
-
-    ``variable`` is one of the environment whose value is a path in ``folder``.
-    """
-    strays = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):  # another user's, or gone meanwhile
-            if Path(process.environ().get(variable, "")).is_relative_to(folder):
-                process.kill()
-                strays.append(process)
-    psutil.wait_procs(strays, timeout=GRACE)
+def _start_apart(command: Sequence[str], **options: Any) -> subprocess.Popen:
+    """Start a program that the terminal's Ctrl-C does not reach."""
+    if sys.platform == "win32":
+        options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
+    return subprocess.Popen(command, start_new_session=True, **options)
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on at this moment."""
+    """Return a port on 127.0.0.1 that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def refuse_if_taken(port: int, what: str) -> None:
-    """Raise :class:`FederationError` if somebody listens on the port already."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise FederationError(
-                f"{what} cannot listen on port {port} of 127.0.0.1 ({error.strerror}); end the "
-                "program that does, or give another port, or none to have a free one found."
-            ) from error
+if __name__ == "__main__":
+    _watch(Path(sys.argv[1]), temporary="temporary" in sys.argv[2:])

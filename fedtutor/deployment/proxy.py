@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
+from typing import Self
 
 CHUNK = 2**16
 
@@ -27,15 +29,14 @@ class RecordingProxy:
         self._to_port = to_port
         self._heard: list[bytearray] = []
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, name="wire", daemon=True).start()
+        _in_background(self._accept)
 
-    def __enter__(self) -> RecordingProxy:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
@@ -45,18 +46,15 @@ class RecordingProxy:
             return sum(map(len, self._heard))
 
     def heard(self, pattern: bytes) -> bool:
-        """Whether these bytes went over the wire in one piece, in either direction."""
+        """Return whether these bytes went over the wire in one piece, in either direction."""
         with self._lock:
             return any(pattern in stream for stream in self._heard)
 
     def close(self) -> None:
-        """Let nothing through any more."""
-        with self._lock:
-            doomed = [self._listener, *self._open]
-        for end in doomed:
-            with contextlib.suppress(OSError):  # the other side may have hung up already
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+        """Let nobody in any more; connections end when one of their two sides hangs up."""
+        with contextlib.suppress(OSError):  # closed already, or a system that has no such call
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:
@@ -65,23 +63,18 @@ class RecordingProxy:
             except OSError:  # closed
                 return
             try:
-                server = socket.create_connection(("127.0.0.1", self._to_port), timeout=10)
+                server = socket.create_connection(("127.0.0.1", self._to_port))
             except OSError:  # nobody there: what a client of the server itself would be told
                 client.close()
                 continue
-            server.settimeout(None)
-            with self._lock:
-                self._open |= {client, server}
-            for source, goal in ((client, server), (server, client)):
-                threading.Thread(
-                    target=self._pass_on, args=(source, goal), name="wire", daemon=True
-                ).start()
+            _in_background(self._pass_on, client, server)
+            _in_background(self._pass_on, server, client)
 
     def _pass_on(self, source: socket.socket, goal: socket.socket) -> None:
         heard = bytearray()
         with self._lock:
             self._heard.append(heard)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # one side has hung up
             while chunk := source.recv(CHUNK):
                 with self._lock:
                     heard += chunk
@@ -90,5 +83,7 @@ class RecordingProxy:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
-        with self._lock:
-            self._open -= {source, goal}
+
+
+def _in_background(work: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, name="wire", daemon=True).start()

@@ -24,51 +24,15 @@ class Running:
         self.program, self._journal = program, journal
 
     def events(self) -> list[dict]:
-        """All that has been noted so far, whole lines only."""
+        """Return all that has been noted so far, whole lines only."""
         if self._journal is None or not self._journal.exists():
             return []
         text = self._journal.read_text(encoding="utf-8")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
-    def wait_for(self, wanted: Callable[[dict], bool], what: str, seconds: float = 600.0) -> dict:
-        """The first event that is wanted.
-
-        Raises
-        ------
-        FederationError
-            If the run ends before, with its own reason; or after ``seconds``.
-        """
-        deadline = time.monotonic() + seconds
-        for event in self.follow(deadline):
-            if wanted(event):
-                return event
-        if time.monotonic() >= deadline:
-            raise FederationError(f"no sign of {what} after {seconds:g} s.\n{self.program.tail()}")
-        raise FederationError(f"the run ended before {what}: {self.why()}")
-
-    def wait_for_round(self, server_round: int, seconds: float = 600.0) -> dict:
-        """The event that ends a round: its scores, who trained, who was left out and why."""
-        return self.wait_for(
-            lambda event: event["event"] == "round" and event["round"] == server_round,
-            f"round {server_round}",
-            seconds,
-        )
-
-    def wait(self, seconds: float = 3600.0) -> dict:
-        """The run's last event, with its scores; the run has then ended."""
-        last = self.wait_for(lambda event: event["event"] == "end", "its end", seconds)
-        self.wait_for_exit()
-        return last
-
-    def wait_for_exit(self, seconds: float = 60.0) -> None:
-        """Wait until the command itself has ended."""
-        deadline = time.monotonic() + seconds
-        while self.program.running and time.monotonic() < deadline:
-            time.sleep(0.1)
-
-    def follow(self, deadline: float) -> Iterator[dict]:
-        """The events as they come, until the run has ended or the clock shows ``deadline``."""
-        told = 0
+    def follow(self, seconds: float = float("inf")) -> Iterator[dict]:
+        """Yield the events as they come, until the run has ended or ``seconds`` have passed."""
+        deadline, told = time.monotonic() + seconds, 0
         while True:
             running = self.program.running  # asked first, so that no last event is missed
             events = self.events()
@@ -78,8 +42,36 @@ class Running:
                 return
             time.sleep(0.1)
 
-    def why(self) -> str:
-        """Why it ended: the server's own words, or the end of the log."""
+    def wait_for(self, wanted: Callable[[dict], bool], what: str, seconds: float = 3600.0) -> dict:
+        """Return the first event that is wanted.
+
+        Raises
+        ------
+        FederationError
+            If the run ends before, with its own reason; or after ``seconds``.
+        """
+        for event in self.follow(seconds):
+            if wanted(event):
+                return event
+        if self.program.running:
+            raise FederationError(f"no sign of {what} after {seconds:g} s.\n{self.program.tail()}")
+        raise FederationError(f"the run ended before {what}: {self._why()}")
+
+    def wait_for_round(self, server_round: int) -> dict:
+        """Return the event that ends a round: its scores, who trained, who was left out and why."""
+        return self.wait_for(
+            lambda event: event["event"] == "round" and event["round"] == server_round,
+            f"round {server_round}",
+        )
+
+    def wait(self) -> dict:
+        """Return the run's last event, with its scores; the run has then ended."""
+        last = self.wait_for(lambda event: event["event"] == "end", "its result")
+        self.program.process.wait()
+        return last
+
+    def _why(self) -> str:
+        """Return why it ended: the server's own words, or the end of the log."""
         for event in self.events():
             if event["event"] == "stopped":
                 return event["reason"]

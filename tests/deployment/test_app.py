@@ -17,7 +17,7 @@ from fedtutor import federation
 from fedtutor.cohort import build_cohort
 from fedtutor.datasets import load
 from fedtutor.deployment import app
-from fedtutor.deployment.hospital_file import read_images, write_images
+from fedtutor.deployment.hospital_file import read_hospital_file, write_hospital_file
 from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.in_process import SUPERLINK_NODE_ID, InProcessGrid
 from fedtutor.federation.records import to_weights
@@ -96,7 +96,7 @@ def test_nodes_and_hospitals_of_different_number_are_refused_with_the_command_th
 def test_in_a_deployment_a_hospital_reads_its_own_file_and_no_other(tmp_path, make_images):
     config = run_config(RunSettings(dataset="not-there"), ServerSettings())
     own = make_images(12, size=16, seed=3)
-    write_images(own, tmp_path / "images.npz")
+    write_hospital_file(own, tmp_path / "images.npz")
     node = context(config, data=str(tmp_path / "images.npz"), name="Harbour")
     np.testing.assert_array_equal(app.images_of(node).images, own.images)
     assert app.name_of(node) == "Harbour"
@@ -108,8 +108,8 @@ def test_a_file_gives_back_what_was_written_but_for_who_the_patients_are(
 ):
     labels = np.eye(3, dtype=np.uint8)[[0, 1, 2, 0]] if findings else None
     images = make_images(4, patients=["Ann", "Bob", "Ann", "Cy"], labels=labels, age=[1, 2, 3, 4])
-    write_images(images, tmp_path / "deep" / "images.npz")
-    back = read_images(tmp_path / "deep" / "images.npz")
+    write_hospital_file(images, tmp_path / "deep" / "images.npz")
+    back = read_hospital_file(tmp_path / "deep" / "images.npz")
     np.testing.assert_array_equal(back.images, images.images)
     np.testing.assert_array_equal(back.labels, images.labels)
     assert (back.class_names, back.name, back.synthetic) == (images.class_names, "toy", False)
@@ -120,13 +120,13 @@ def test_a_file_gives_back_what_was_written_but_for_who_the_patients_are(
 
 def test_what_is_no_file_of_ours_is_read_as_any_data_set(tmp_path, make_images):
     with pytest.raises(DataError, match="does not exist"):
-        read_images(tmp_path / "nothing.npz")
+        read_hospital_file(tmp_path / "nothing.npz")
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises(DataError, match="broken"):
-        read_images(tmp_path / "broken.npz")
-    write_images(make_images(4, size=16), tmp_path / "ours.npz")
+        read_hospital_file(tmp_path / "broken.npz")
+    write_hospital_file(make_images(4, size=16), tmp_path / "ours.npz")
     with pytest.raises(DataError, match="16 pixels; size says 28"):
-        read_images(tmp_path / "ours.npz", size=28)
+        read_hospital_file(tmp_path / "ours.npz", size=28)
 
 
 def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_images):

@@ -13,16 +13,13 @@ from fedtutor.deployment import write_app
 PATTERN = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
 
 APP = """
-import json, os, time
+import json, time
 from pathlib import Path
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
-
-from fedtutor import federation
-from fedtutor.federation.records import to_record, to_weights
 
 client_app = ClientApp()
 server_app = ServerApp()
@@ -39,10 +36,10 @@ def who(message, context):
 def train(message, context):
     name, server_round = context.node_config["name"], message.content["config"]["server-round"]
     what = json.loads(context.run_config["plan"]).get(f"{name} {server_round}")
-    (weights,) = to_weights(message.content["arrays"])
+    (weights,) = message.content["arrays"].to_numpy_ndarrays()
     weights = weights + np.float32(1)
-    if what == "hangs":
-        time.sleep(3600)
+    while what == "hangs" and not (Path(context.run_config["out"]) / "go on").exists():
+        time.sleep(0.1)
     if what == "raises":
         raise MemoryError("the scanner caught fire")
     if what == "NaN":
@@ -52,12 +49,18 @@ def train(message, context):
     if what == "huge":
         weights = weights + np.float32(99)
     metrics = MetricRecord({"num-examples": 10})
-    content = RecordDict({"arrays": to_record([weights]), "metrics": metrics})
+    content = RecordDict({"arrays": ArrayRecord([weights]), "metrics": metrics})
     return Message(content, reply_to=message)
 
 
 @server_app.main()
 def main(grid, context):
+    from functools import partial  # here, so that no hospital waits for it
+
+    from fedtutor import federation
+    from fedtutor.deployment.network_guard import NetworkGuard
+    from fedtutor.deployment.roll import Roll
+
     config = context.run_config
     journal = Path(config["out"]) / "progress.jsonl"
 
@@ -71,6 +74,12 @@ def main(grid, context):
         trained = guarded.traffic[server_round].hospitals if server_round else []
         note("round", round=server_round, names=sorted(trained), left_out=left_out)
 
+    roll = Roll(
+        config["expected"],
+        minimum=config["minimum"],
+        patience=config["patience"],
+        tell=lambda line: note("waiting", text=line),
+    )
     app = federation.make_server_app(
         START,
         federation.make_strategy("fedavg", 3, min_train_nodes=1, min_available_nodes=1),
@@ -78,13 +87,7 @@ def main(grid, context):
         config=ConfigRecord({"seed": 0}),
         timeout=config["timeout"],
         on_round=on_round,
-        max_ratio=10.0,
-        roll=federation.Roll(
-            config["expected"],
-            minimum=config["minimum"],
-            patience=config["patience"],
-            tell=lambda line: note("waiting", text=line),
-        ),
+        guard=partial(NetworkGuard, max_ratio=10.0, roll=roll),
     )
     try:
         app(grid, context)
@@ -93,10 +96,16 @@ def main(grid, context):
         raise
     note("end")
 """
+HOUR = 3600.0
 
 
-def start(federation, plan=None, *, rounds=1, timeout=60.0, expected=3, minimum=1, patience=5.0):
-    """Run the little app; ``plan`` says who does what in which round."""
+def start(
+    federation, plan=None, *, rounds=1, timeout=HOUR, expected=3, minimum=1, patience=HOUR
+):
+    """Run the little app; ``plan`` says who does what in which round.
+
+    Who "hangs" goes on when there is a file "go on" in the folder ``out``.
+    """
     out = federation.folder / "out"
     out.mkdir(exist_ok=True)
     (out / "progress.jsonl").unlink(missing_ok=True)
