@@ -95,6 +95,7 @@ WRONG_ARRAYS = {
     "colour train": {"train_images": np.zeros((6, 12, 12, 3), np.uint8)},
     "colour": {f"{split}_images": np.zeros((n, 9, 9, 3), np.uint8) for split, n in COUNTS.items()},
     "sizes differ": {"val_images": np.zeros((2, 9, 9), np.uint8)},
+    "sizes differ, not the pixels": {"val_images": np.zeros((2, 6, 24), np.uint8)},
     "float": {"train_images": np.zeros((6, 12, 12))},
     "no array": {"train_images": np.uint8(3)},
     "order of Fortran": {"train_images": np.asfortranarray(medmnist()["train_images"])},

@@ -180,8 +180,9 @@ def test_severity_changes_the_image_where_the_mask_says(make, share):
     assert 0 < np.abs(mild.images.astype(int) - clear.images).sum() < change.sum()
 
 
-def test_covid_lies_lower_and_further_out_than_viral_pneumonia():
+def test_lesions_lie_in_the_lungs_and_covid_lower_and_further_out_than_viral_pneumonia():
     data = chest_phantoms(300, size=64)
+    assert not data.masks[:, :, 31:33].any(), "a lesion is in the middle, between the lungs"
     row, column = np.indices((64, 64)) / 64
     viral, covid = (data.masks[data.labels == label].mean(axis=0) for label in (1, 2))
     for place in (row, np.abs(column - 0.5)):

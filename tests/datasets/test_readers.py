@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,6 +85,8 @@ def test_train_and_test_above_the_class_folders_are_the_official_split(tmp_path,
     assert data.table.groupby("split").size().to_dict() == dict.fromkeys(splits, 2)
     train, test = split_by_patient(data)
     assert (len(train), len(test)) == (2, 2)
+    shutil.rmtree(tmp_path / "test")
+    assert "split" not in read_path(tmp_path, size=16).table.columns
 
 
 def test_other_file_names_tell_no_patient(tmp_path):

@@ -11,13 +11,16 @@ from fedtutor.datasets import DATASETS, data_folder, dataset_names, load
 from fedtutor.errors import DataError
 
 
-def write_pneumoniamnist(folder):
+def write_pneumoniamnist(folder, side=28):
+    """A file whose images are as bright as they are wide."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
     for split in ("train", "val", "test"):
-        arrays[f"{split}_images"] = np.zeros((6, 28, 28), np.uint8)
+        arrays[f"{split}_images"] = np.full((6, side, side), side, np.uint8)
         arrays[f"{split}_labels"] = np.arange(6)[:, None] % 2
-    np.savez(folder / "pneumoniamnist.npz", **arrays)
+    np.savez(
+        folder / ("pneumoniamnist.npz" if side == 28 else f"pneumoniamnist_{side}.npz"), **arrays
+    )
 
 
 @pytest.fixture
@@ -70,6 +73,15 @@ def test_a_set_is_present_once_its_file_is(folder):
     assert DATASETS["pneumoniamnist"].is_present()
     assert load("pneumoniamnist").class_names == ("normal", "pneumonia")
     assert load(folder / "pneumoniamnist/pneumoniamnist.npz", size=14).image_shape == (14, 14, 1)
+
+
+@pytest.mark.parametrize(("size", "file"), [(None, 28), (20, 28), (40, 64), (64, 64), (100, 64)])
+def test_of_several_files_the_smallest_that_need_not_be_enlarged_is_read(folder, size, file):
+    for side in (28, 64):
+        write_pneumoniamnist(folder / "pneumoniamnist", side)
+    data = load("pneumoniamnist", size=size)
+    assert data.image_shape == (size or file, size or file, 1)
+    assert (data.images == file).all()
 
 
 def test_a_set_that_is_not_here_says_what_to_put_where(folder):
