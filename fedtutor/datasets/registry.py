@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedtutor.datasets.download import sources
 from fedtutor.datasets.download.sources import RemoteFile
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
 from fedtutor.datasets.readers import covid, medmnist, nih, oct
@@ -78,30 +78,13 @@ def data_folder() -> Path:
     return Path.home() / ".local" / "share" / "fedtutor"
 
 
-def _phantoms(
-    kind: str, title: str, classes: tuple[str, ...], read: Callable[..., MedicalImages]
-) -> Dataset:
-    """Describe a set that is drawn on the spot."""
-    return Dataset(
-        name=f"{kind}-phantoms",
-        title=title,
-        classes=classes,
-        images=2000,
-        size=64,
-        licence="Apache-2.0, generated",
-        source="fedtutor.datasets.phantoms",
-        read=read,
-        synthetic=True,
-    )
-
-
-def _medmnist(name: str, title: str, images: int) -> Dataset:
-    """Describe a set of MedMNIST v2, which has a file for each size of its images."""
-    parts = sources.medmnist_files(name)
+def _read_medmnist(name: str) -> Callable[..., MedicalImages]:
+    """Return the reader of a set of MedMNIST v2, which has a file for each size of its images."""
 
     def read(
         folder: Path, *, size: int | None = None, task: str | None = None, strict: bool = False
     ) -> MedicalImages:
+        parts = DATASETS[name].parts
         files = {int(side): folder / file.name for side, file in parts.items()}
         here = [side for side, file in files.items() if file.is_file()]
         if not here:
@@ -110,79 +93,51 @@ def _medmnist(name: str, title: str, images: int) -> Dataset:
         fitting = [side for side in here if side >= (size or min(here))]
         return medmnist.read_medmnist(files[min(fitting, default=max(here))], size=size)
 
-    return Dataset(
-        name=name,
-        title=title,
-        classes=medmnist.MEDMNIST_CLASSES[name],
-        images=images,
-        size=28,
-        licence="CC BY 4.0",
-        source="https://zenodo.org/records/10519652",
-        read=read,
-        parts=parts,
-        default_parts=("28",),
-    )
+    return read
 
 
-DATASETS = {
-    info.name: info
-    for info in (
-        _phantoms("chest", "Chest X-ray phantoms (synthetic)", CHEST_CLASSES, chest_phantoms),
-        _phantoms("oct", "Retinal OCT phantoms (synthetic)", OCT_CLASSES, oct_phantoms),
-        Dataset(
-            name="nih-chestxray14",
-            title="NIH ChestX-ray14: chest X-rays of one American hospital",
-            classes=nih.TASKS["Pneumonia"],
-            tasks=tuple(nih.TASKS),
-            images=112_120,
-            patients=30_805,
-            size=128,
-            licence="free to use, cite the NIH and the paper",
-            source="https://nihcc.app.box.com/v/ChestXray-NIHCC",
-            read=nih.read_nih,
-            parts=sources.nih_archives(),
-            default_parts=("1",),
-        ),
-        Dataset(
-            name="covid19-radiography",
-            title="COVID-19 Radiography Database: chest X-rays of many collections",
-            classes=covid.RADIOGRAPHY_TASKS["three-class"],
-            tasks=tuple(covid.RADIOGRAPHY_TASKS),
-            images=21_165,
-            size=128,
-            licence="see its page at Kaggle",
-            source="https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database",
-            read=covid.read_radiography,
-            kaggle="tawsifurrahman/covid19-radiography-database",
-        ),
-        Dataset(
-            name="covid-chestxray",
-            title="ieee8023 covid-chestxray: X-rays from papers and websites",
-            classes=covid.CHESTXRAY_TASKS["three-class"],
-            tasks=tuple(covid.CHESTXRAY_TASKS),
-            size=128,
-            licence="one for each image, in metadata.csv",
-            source="https://github.com/ieee8023/covid-chestxray-dataset",
-            read=covid.read_covid_chestxray,
-            git="https://github.com/ieee8023/covid-chestxray-dataset.git",
-        ),
-        Dataset(
-            name="retinal-oct",
-            title="OCT2017: retinal OCT of adults",
-            classes=oct.OCT_CLASSES,
-            tasks=tuple(oct.TASKS),
-            size=128,
-            licence="CC BY 4.0",
-            source="https://data.mendeley.com/datasets/rscbjbr9sj",
-            read=oct.read_oct2017,
-            parts={"all": sources.OCT2017},
-            default_parts=("all",),
-        ),
-        _medmnist("pneumoniamnist", "PneumoniaMNIST: paediatric chest X-rays", 5_856),
-        _medmnist("octmnist", "OCTMNIST: retinal OCT", 109_309),
-        _medmnist("chestmnist", "ChestMNIST: NIH chest X-rays, 14 findings", 112_120),
-    )
+# By name what reads a set, the classes of its default task, and its tasks.
+READERS: dict[str, tuple[Callable[..., MedicalImages], tuple[str, ...], tuple[str, ...]]] = {
+    "chest-phantoms": (chest_phantoms, CHEST_CLASSES, ()),
+    "oct-phantoms": (oct_phantoms, OCT_CLASSES, ()),
+    "nih-chestxray14": (nih.read_nih, nih.TASKS["Pneumonia"], tuple(nih.TASKS)),
+    "covid19-radiography": (
+        covid.read_radiography,
+        covid.RADIOGRAPHY_TASKS["three-class"],
+        tuple(covid.RADIOGRAPHY_TASKS),
+    ),
+    "covid-chestxray": (
+        covid.read_covid_chestxray,
+        covid.CHESTXRAY_TASKS["three-class"],
+        tuple(covid.CHESTXRAY_TASKS),
+    ),
+    "retinal-oct": (oct.read_oct2017, oct.OCT_CLASSES, tuple(oct.TASKS)),
+} | {
+    name: (_read_medmnist(name), classes, ()) for name, classes in medmnist.MEDMNIST_CLASSES.items()
 }
+
+
+def _read_registry() -> dict[str, Dataset]:
+    """Read ``sets.toml``, which says all that can be said without code."""
+    found = tomllib.loads(Path(__file__).with_name("sets.toml").read_text(encoding="utf-8"))
+    registry = {}
+    for name, info in found.items():
+        read, classes, tasks = READERS[name]
+        parts = {part: RemoteFile(**file) for part, file in info.pop("parts", {}).items()}
+        default_parts = tuple(info.pop("default_parts", ()))
+        registry[name] = Dataset(
+            name=name,
+            read=read,
+            classes=classes,
+            tasks=tasks,
+            parts=parts,
+            default_parts=default_parts,
+            **info,
+        )
+    return registry
+
+
+DATASETS = _read_registry()
 
 
 def dataset_names() -> tuple[str, ...]:
