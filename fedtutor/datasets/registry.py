@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fedtutor.datasets.download.sources import RemoteFile
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
@@ -97,7 +98,7 @@ def _read_medmnist(name: str) -> Callable[..., MedicalImages]:
 
 
 # By name what reads a set, the classes of its default task, and its tasks.
-READERS: dict[str, tuple[Callable[..., MedicalImages], tuple[str, ...], tuple[str, ...]]] = {
+READERS: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
     "chest-phantoms": (chest_phantoms, CHEST_CLASSES, ()),
     "oct-phantoms": (oct_phantoms, OCT_CLASSES, ()),
     "nih-chestxray14": (nih.read_nih, nih.TASKS["Pneumonia"], tuple(nih.TASKS)),
