@@ -37,7 +37,7 @@ def deployed(tmp_path_factory):
 
 
 def test_deploy_writes_a_summary_like_that_of_run(deployed):
-    folder, summary, said = deployed
+    _, summary, said = deployed
     assert [row["round"] for row in summary["rounds"]] == [0, 1, 2]
     assert [row["hospitals"] for row in summary["rounds"]] == [0, 2, 2]
     assert summary["left_out"] == []

@@ -76,7 +76,7 @@ def test_a_program_that_ends_at_its_start_is_quoted(tmp_path):
     program = Program(
         "the server", command, tmp_path / "log", watchdog, environment=os.environ, folder=tmp_path
     )
-    with pytest.raises(FederationError, match="(?s)server ended with exit code 3 .*disk is full"):
+    with pytest.raises(FederationError, match=r"(?s)server ended with exit code 3 .*disk is full"):
         program.wait_until(lambda: False, 30, "it answered")
     program.kill()
     watchdog.close()
@@ -88,7 +88,7 @@ def test_one_that_never_is_ready_is_not_waited_for_without_end(tmp_path):
     program = Program(
         "the server", command, tmp_path / "log", watchdog, environment=os.environ, folder=tmp_path
     )
-    with pytest.raises(FederationError, match="no sign of an answer after 0.2 s"):
+    with pytest.raises(FederationError, match=r"no sign of an answer after 0\.2 s"):
         program.wait_until(lambda: False, 0.2, "an answer")
     program.kill()
     assert not program.running
