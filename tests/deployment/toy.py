@@ -99,9 +99,7 @@ def main(grid, context):
 HOUR = 3600.0
 
 
-def start(
-    federation, plan=None, *, rounds=1, timeout=HOUR, expected=3, minimum=1, patience=HOUR
-):
+def start(federation, plan=None, *, rounds=1, timeout=HOUR, expected=3, minimum=1, patience=HOUR):
     """Run the little app; ``plan`` says who does what in which round.
 
     Who "hangs" goes on when there is a file "go on" in the folder ``out``.
