@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.harness import Row, from_pairs, print_rows, runs, seconds, side_by_side
 from fedtutor.datasets.cache import cached_images
 from fedtutor.datasets.decode import read_images
-from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms
 
 COUNT = runs(240, 120)
 SIZE = 128

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.harness import Row, from_pairs, print_rows, runs, seconds, side_by_side
-from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.images import MedicalImages
 from fedtutor.partition import partition
 

@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 
 from fedtutor import federation
-from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model
 from fedtutor.settings import TrainingSettings

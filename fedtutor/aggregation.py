@@ -192,6 +192,11 @@ def plain_mean(weights: Iterable[Weights], *, hospitals: Sequence[str] | None = 
     return weighted_average(updates, [1] * len(updates), hospitals=hospitals)
 
 
+def update_norm(update: Weights) -> float:
+    """Return the Euclidean length of an update, all its arrays taken together, in float64."""
+    return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in update)))
+
+
 def check_update(weights: Weights, like: Weights, *, hospital: str) -> None:
     """Raise :class:`UpdateError` unless ``weights`` could replace ``like``."""
     check_form(weights, like, hospital=hospital)

@@ -28,7 +28,7 @@ def xrays(tmp_path):
     for k in range(16):
         Image.new("L", (16, 16), 10 * k).save(folder / f"{k}.png")
         rows.append(f"{k}.png,{('normal', 'sick')[k // 2 % 2]},p{k // 2},{('PA', 'AP')[k % 2]}")
-    (folder / "labels.csv").write_text("\n".join(rows))
+    (folder / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
     return folder
 
 
@@ -74,7 +74,7 @@ def test_a_truncated_image(refusal, xrays):
 
 
 def test_a_text_file_named_png(refusal, xrays):
-    (xrays / "5.png").write_text("this is no image")
+    (xrays / "5.png").write_text("this is no image", encoding="utf-8")
     assert "5.png is not an image, whatever its name says" in refusal("--dataset", xrays)
 
 
@@ -93,12 +93,12 @@ def test_a_truncated_npz(refusal, tmp_path):
 
 
 def test_an_empty_table(refusal, xrays):
-    (xrays / "labels.csv").write_text("")
+    (xrays / "labels.csv").write_text("", encoding="utf-8")
     assert "labels.csv" in refusal("--dataset", xrays)
 
 
 def test_a_table_without_the_columns(refusal, xrays):
-    (xrays / "labels.csv").write_text("name,diagnosis\n1.png,normal\n")
+    (xrays / "labels.csv").write_text("name,diagnosis\n1.png,normal\n", encoding="utf-8")
     assert "no column for the file or the label" in refusal("--dataset", xrays)
 
 
@@ -158,17 +158,17 @@ def test_a_seed_below_zero(refusal, xrays):
 
 
 def test_an_output_folder_below_a_file(refusal, xrays, tmp_path):
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     line = refusal("--dataset", xrays, out=tmp_path / "file" / "x")
     assert f"cannot write to {tmp_path / 'file' / 'x'}" in line
     assert "--out" in line
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_an_output_folder_that_is_a_file(refusal, xrays, tmp_path):
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     assert "cannot write to" in refusal("--dataset", xrays, out=tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any folder")

@@ -19,7 +19,7 @@ from fedtutor.training import fit_keras
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "notebooks" / "appendix" / "for_tff.py"
-PINS = (ROOT / "requirements-tff.txt").read_text().splitlines()
+PINS = (ROOT / "requirements-tff.txt").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_environment_is_pinned_in_full():
 
 
 def test_conda_uses_the_same_pins():
-    environment = yaml.safe_load((ROOT / "environment-tff.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment-tff.yml").read_text(encoding="utf-8"))
     *packages, pip = environment["dependencies"]
     assert pip == {"pip": ["-r requirements-tff.txt"]}
     assert "python=3.11" in packages

@@ -73,7 +73,7 @@ def test_image_shape_is_that_of_one_image(make_images):
 
 def test_an_unknown_column_is_refused_with_those_there_are(make_images):
     data = make_images(2, view=["PA", "AP"], sex=["F", "M"])
-    with pytest.raises(DataError, match="toy has no column 'ward'. It has: view, sex"):
+    with pytest.raises(DataError, match=r"toy has no column 'ward'\. It has: view, sex"):
         data.column("ward")
 
 
@@ -129,7 +129,7 @@ def test_the_official_split_is_honoured_and_val_left_aside(make_images):
 
 def test_an_official_split_that_shares_a_patient_is_refused_by_name(make_images):
     data = make_images(4, split=["train", "train", "test", "test"], patients=["p", "q", "q", "r"])
-    with pytest.raises(DataError, match="1 patients are in both .*for example q"):
+    with pytest.raises(DataError, match=r"1 patients are in both .*for example q"):
         split_by_patient(data)
 
 
@@ -139,7 +139,7 @@ def test_an_official_split_without_a_test_set_is_refused(make_images):
 
 
 def test_one_patient_cannot_be_split(make_images):
-    with pytest.raises(DataError, match="6 images of 1 patients .* give more patients"):
+    with pytest.raises(DataError, match=r"6 images of 1 patients .* give more patients"):
         split_by_patient(make_images(6, patients=[1] * 6))
 
 
@@ -151,7 +151,7 @@ def test_a_test_fraction_outside_zero_to_one_is_refused(make_images, fraction):
 
 def test_the_leakage_check_counts_and_names_the_patients_on_both_sides(make_images):
     data = make_images(6, patients=["p", "q", "r", "p", "q", "s"])
-    with pytest.raises(DataError, match="toy: 2 patients are in both .*p, q.*split_by_patient"):
+    with pytest.raises(DataError, match=r"toy: 2 patients are in both .*p, q.*split_by_patient"):
         check_no_leakage(data.take(np.arange(3)), data.take(np.arange(3, 6)))
 
 

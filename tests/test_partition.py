@@ -261,7 +261,7 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones(make_images):
 
 
 def test_a_column_that_does_not_exist_is_refused_with_those_that_do(make_images):
-    with pytest.raises(DataError, match="no column 'ward'. It has: view"):
+    with pytest.raises(DataError, match=r"no column 'ward'\. It has: view"):
         partition(make_images(4, view=["PA", "AP"] * 2), "by:ward")
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from fedtutor import federation  # first, as it tells Flower to be quiet
-
-# isort: split
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import ConfigRecord, Context
 
+from fedtutor import federation
 from fedtutor.model import Weights
 from fedtutor.topics.algorithms import Local, LocalSteps, Scaffold, make_app, scaffold
 
@@ -29,12 +27,12 @@ class Bowl:
     curvature: np.ndarray
 
     def loss(self, points: np.ndarray) -> np.ndarray:
-        """At points (..., d): float (...)."""
+        """Return the loss at points (..., d): float (...)."""
         away = points - self.best
         return 0.5 * np.einsum("...i,ij,...j->...", away, self.curvature, away)
 
     def gradient(self, point: np.ndarray) -> np.ndarray:
-        """At one point (d,): float (d,)."""
+        """Return the gradient at one point (d,): float (d,)."""
         return self.curvature @ (point - self.best)
 
 
@@ -46,7 +44,7 @@ BOWLS = (
 
 
 def lowest(bowls: Sequence[Bowl]) -> np.ndarray:
-    """Where the mean of the losses is lowest, (d,): ``sum_k H_k (w - b_k) = 0`` solved for w."""
+    """Return where the mean loss is lowest, (d,): ``sum_k H_k (w - b_k) = 0`` solved for w."""
     return np.linalg.solve(
         sum(bowl.curvature for bowl in bowls),
         sum(bowl.curvature @ bowl.best for bowl in bowls),
@@ -54,7 +52,7 @@ def lowest(bowls: Sequence[Bowl]) -> np.ndarray:
 
 
 def fedavg_limit(bowls: Sequence[Bowl], steps: int, rate: float) -> np.ndarray:
-    """Where FedAvg with that many full-gradient steps a round comes to rest, (d,).
+    """Return where FedAvg with that many full-gradient steps a round comes to rest, (d,).
 
     A hospital's K steps from w end at ``b_k + M_k (w - b_k)`` with ``M_k = (1 - rate H_k)^K``; w is
     their mean when ``sum_k (1 - M_k) (w - b_k) = 0``. Only for K = 1 is that :func:`lowest`.
@@ -89,7 +87,7 @@ def walk(
     rounds: int,
     start: Sequence[float],
 ) -> Way:
-    """FedAvg on the bowls, or with ``corrected`` SCAFFOLD, in NumPy and without any messages."""
+    """Run FedAvg on the bowls, or with ``corrected`` SCAFFOLD, in NumPy and without messages."""
     model = np.asarray(start, np.float64)
     controls = np.zeros((len(bowls), len(model)))
     models, local = [model], []
@@ -111,7 +109,7 @@ def walk(
 def _descend(
     bowl: Bowl, model: np.ndarray, steps: int, rate: float, correction: np.ndarray
 ) -> np.ndarray:
-    """A hospital's steps from the model, float (steps + 1, d)."""
+    """Return a hospital's steps from the model, float (steps + 1, d)."""
     path = [model]
     for _ in range(steps):
         path.append(path[-1] - rate * (bowl.gradient(path[-1]) + correction))
@@ -119,12 +117,12 @@ def _descend(
 
 
 def bowl_training(bowls: Sequence[Bowl], *, steps: int, rate: float) -> Local:
-    """The bowls as hospitals of a Flower app, each with one example; for ``make_app``."""
+    """Make the bowls hospitals of a Flower app, each with one example; for ``make_app``."""
 
     def local(
         weights: Weights, correction: Weights | None, config: ConfigRecord, context: Context
     ) -> LocalSteps:
-        bowl = bowls[context.node_config["partition-id"]]
+        bowl = bowls[int(context.node_config["partition-id"])]
         towards = np.zeros_like(weights[0]) if correction is None else correction[0]
         end = _descend(bowl, weights[0].astype(np.float64), steps, rate, towards)[-1]
         return LocalSteps([end.astype(np.float32)], steps * rate, 1, float(bowl.loss(end)))
@@ -141,22 +139,18 @@ def walk_in_flower(
     rounds: int,
     start: Sequence[float],
 ) -> np.ndarray:
-    """The same walk with the package's app and strategy on the grid: float32 (rounds + 1, d)."""
-    seen = []
-    names = [f"Hospital {k + 1}" for k in range(len(bowls))]
-    options = {
-        "fraction_evaluate": 0.0,
-        "min_train_nodes": len(bowls),
-        "min_available_nodes": len(bowls),
-    }
+    """Walk with the package's app and strategy on the grid: float32 (rounds + 1, d)."""
+    seen: list[np.ndarray] = []
+    scaffolding = Scaffold(fraction_evaluate=0.0, min_available_nodes=len(bowls))
     server_app = federation.make_server_app(
         [np.asarray(start, np.float32)],
-        Scaffold(**options) if corrected else federation.make_strategy("fedavg", len(bowls)),
+        scaffolding if corrected else federation.make_strategy("fedavg", len(bowls)),
         num_rounds=rounds,
         config=ConfigRecord({}),
         on_round=lambda server_round, weights, grid: seen.append(weights[0]),
     )
     local = bowl_training(bowls, steps=steps, rate=rate)
     client_app = make_app(local, mods=[scaffold] if corrected else [])
+    names = [f"Hospital {k + 1}" for k in range(len(bowls))]
     federation.run_in_process(server_app, client_app, names)
     return np.array(seen)

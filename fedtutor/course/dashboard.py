@@ -6,6 +6,7 @@ import html
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import ipywidgets
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fedtutor.course.panels import Panel
 from fedtutor.figures.charts import STYLES
-from fedtutor.figures.picture import BLUE, GREY, Picture
+from fedtutor.figures.picture import BLUE, GREY, Picture, tidy
 from fedtutor.model import Weights
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class Dashboard(Panel):
         )
         super().__init__(self._show_round, round=slider)
         self._train, self._names, self._score, self._rounds = train, list(names), score, rounds
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+        self._thread, self._stop = threading.Thread(), threading.Event()
+        self._bar = ipywidgets.IntProgress(max=rounds * len(names), layout={"width": "16em"})
+        self._status = ipywidgets.HTML()
         self._forget()
         self.weights: Weights | None = None
         _before_each_cell(self._wait)
@@ -65,7 +67,7 @@ class Dashboard(Panel):
 
     @property
     def picture(self) -> Picture:
-        """What is seen now."""
+        """The picture that is seen now."""
         return self.show(**self.values)[0]
 
     @cached_property
@@ -77,10 +79,6 @@ class Dashboard(Panel):
         stop = ipywidgets.Button(description="Stop", icon="stop", tooltip="Keep the last round")
         start.on_click(lambda _button: self._run_in_background())
         stop.on_click(lambda _button: self._stop.set())
-        self._bar = ipywidgets.IntProgress(
-            min=0, max=self._rounds * len(self._names), layout={"width": "16em"}
-        )
-        self._status = ipywidgets.HTML()
         head = ipywidgets.HBox([start, stop, self._bar, self._status])
         return ipywidgets.VBox([head, *shell.children])
 
@@ -97,8 +95,8 @@ class Dashboard(Panel):
             self._say(f"stopped; the model is that of round {max(self._auc)}")
 
     def _run_in_background(self) -> None:
-        """For the button: in a thread, as the kernel must be free to hear of Stop."""
-        if self._thread is None or not self._thread.is_alive():
+        """Train in a thread, for the button, as the kernel must be free to hear of Stop."""
+        if not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run_and_tell, daemon=True)
             self._thread.start()
 
@@ -109,8 +107,8 @@ class Dashboard(Panel):
             self._say(f"{type(error).__name__}: {error}")
 
     def _wait(self, *_ignored: object) -> None:
-        """Until the background is quiet: two trainings at once would spoil each other's model."""
-        if self._thread is not None and self._thread.is_alive():
+        """Wait for the background: two trainings at once would spoil each other's model."""
+        if self._thread.is_alive():
             self._thread.join()
 
     def _forget(self) -> None:
@@ -134,19 +132,15 @@ class Dashboard(Panel):
         self._left_out = list(grid.left_out)
         self.weights = weights
         self._seen.clear()
-        control = self._controls["round"]
-        before = control.value
-        control.max = control.value = server_round
-        if control.value == before:
-            self._redraw()
+        self._controls["round"].max = self._controls["round"].value = server_round
+        self._redraw()  # for the slider that stays where it is
 
     def _say(self, text: str) -> None:
-        if "widget" in self.__dict__:
-            self._bar.value = len(self._loss)
-            self._status.value = f'<span role="status">{html.escape(text)}</span>'
+        self._bar.value = len(self._loss)
+        self._status.value = f'<span role="status">{html.escape(text)}</span>'
 
     def _redraw(self) -> None:
-        if "widget" in self.__dict__:
+        if "widget" in self.__dict__:  # it is on a screen
             self._screen.value, self._words.value = self._render()
 
     def _show_round(self, round: int) -> tuple[Picture, str]:
@@ -173,13 +167,11 @@ class Dashboard(Panel):
         if self._auc:
             left.plot(list(self._auc), list(self._auc.values()), "o-", color=BLUE)
             left.plot([round], [self._auc[round]], "o", color=BLUE, markersize=13, fillstyle="none")
-        for k, name in enumerate(self._names):
-            colour, marker, dash = STYLES[k % len(STYLES)]
+        for name, (colour, marker, dash) in zip(self._names, cycle(STYLES), strict=False):
             own = {r: loss for (r, n), loss in self._loss.items() if n == name and r in self._auc}
             if own:
-                right.plot(
-                    list(own), list(own.values()), dash, marker=marker, color=colour, label=name
-                )
+                x, y = list(own), list(own.values())
+                right.plot(x, y, dash, marker=marker, color=colour, label=name)
         if right.lines:
             right.axvline(round, color=GREY, linewidth=1, linestyle=":")
             right.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -191,10 +183,7 @@ class Dashboard(Panel):
             axes.set_xlabel("round")
             axes.set_xlim(-0.3, self._rounds + 0.3)
             axes.xaxis.get_major_locator().set_params(integer=True)
-            for side in ("top", "right"):
-                axes.spines[side].set_visible(False)
-            axes.grid(color="#dddddd", linewidth=0.8)
-            axes.set_axisbelow(True)
+            tidy(axes, grid="both")
         figure.tight_layout()
         curve = ", ".join(f"{r}: {auc:.2f}" for r, auc in self._auc.items()) or "none yet"
         return Picture(

@@ -5,40 +5,27 @@ from __future__ import annotations
 import math
 
 import numpy as np
-
-import fedtutor.federation  # noqa: F401 (first, as it tells Flower to be quiet)
-
-# isort: split
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedtutor.errors import DataError
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import standardise
 
 
 def thumbnails(images: np.ndarray, factor: int = 4) -> np.ndarray:
-    """Images to a row of features each, float64 (n, pixels + 1): coarse pixels and a 1.
+    """Turn images into a row of features each, float64 (n, pixels + 1): coarse pixels and a 1.
 
-    uint8 (n, h, w, 1) is standardised and averaged over squares of ``factor`` pixels.
-
-    Raises
-    ------
-    DataError
-        If the sides are no multiple of ``factor``.
+    uint8 (n, h, w, 1) is standardised and averaged over squares of ``factor`` pixels; the sides
+    must be multiples of it.
     """
     n, height, width, _ = images.shape
-    if height % factor or width % factor:
-        raise DataError(f"images of {height}x{width} cannot be cut into squares of {factor}.")
-    pixels = standardise(images)[..., 0].reshape(
-        n, height // factor, factor, width // factor, factor
-    )
-    coarse = pixels.mean(axis=(2, 4)).reshape(n, -1) / math.sqrt(pixels[0].size / factor**2)
-    return np.hstack([coarse, np.ones((n, 1))])
+    squares = (n, height // factor, factor, width // factor, factor)
+    coarse = standardise(images).reshape(squares).mean(axis=(2, 4)).reshape(n, -1)
+    return np.hstack([coarse / math.sqrt(coarse.shape[1]), np.ones((n, 1))])
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of probabilities."""
+    """Return rows of probabilities."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -46,7 +33,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def linear_updates(
     weights: np.ndarray, features: np.ndarray, labels: np.ndarray, hospitals: int, norm: float
 ) -> np.ndarray:
-    """Every hospital's update of a linear model, all at once: float (hospitals, features, classes).
+    """Return every hospital's update of a linear model: float (hospitals, features, classes).
 
     Each takes one long gradient step on its own images and shortens it to ``norm``. Hospital k
     has the k-th of ``hospitals`` equal parts of the images.
@@ -56,7 +43,7 @@ def linear_updates(
     gradients = np.einsum(
         "hmd,hmk->hdk", features.reshape(*blocks, -1), errors.reshape(*blocks, -1)
     )
-    lengths = np.sqrt((gradients**2).sum(axis=(1, 2), keepdims=True))
+    lengths = np.linalg.norm(gradients, axis=(1, 2), keepdims=True)
     return -norm * gradients / np.maximum(lengths, 1e-12)
 
 
@@ -70,7 +57,7 @@ def linear_federation(
     norm: float = 1.0,
     seed: int = 0,
 ) -> np.ndarray:
-    """Private FedAvg of a linear model in plain NumPy, float (features, classes).
+    """Train a linear model by private FedAvg in plain NumPy: float (features, classes).
 
     The arithmetic of Flower's strategy: the mean of clipped updates, plus noise of deviation
     ``noise_multiplier * norm / hospitals``.
@@ -86,7 +73,7 @@ def linear_federation(
 def linear_app(
     features: np.ndarray, labels: np.ndarray, hospitals: int, *, step: float = 100.0
 ) -> ClientApp:
-    """The same hospitals as a Flower app; its update is not clipped, that is the strategy's work.
+    """Make the same hospitals a Flower app; to clip its update is the strategy's work.
 
     ``step`` is so long that the strategy shortens every update.
     """
@@ -94,9 +81,9 @@ def linear_app(
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        k = context.node_config["partition-id"]
+        k = int(context.node_config["partition-id"])
         mine = slice(k * size, (k + 1) * size)
-        (weights,) = to_weights(message.content["arrays"])
+        (weights,) = to_weights(message.content.array_records["arrays"])
         update = linear_updates(weights.astype(float), features[mine], labels[mine], 1, step)[0]
         trained = [(weights + update).astype(np.float32)]
         metrics = MetricRecord({"num-examples": size})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from fedtutor.course.image_rows import draw_images
 from fedtutor.evaluation import evaluate
-from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture
+from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
 from fedtutor.images import MedicalImages
 from fedtutor.model import predict, standardise
 from fedtutor.topics.privacy.differential import PrivateTrainer, add_noise, epsilon
@@ -19,6 +23,9 @@ from fedtutor.topics.privacy.reconstruction import (
     inputs_of_units,
     rank_one_input,
 )
+
+if TYPE_CHECKING:
+    import keras
 
 
 class Dial:
@@ -37,33 +44,29 @@ class Dial:
     BATCH = (1, 5, 25)
     DELTA = 1e-3
 
-    def __init__(self, model, own: MedicalImages, others: MedicalImages, *, steps: int) -> None:
+    def __init__(
+        self, model: keras.Model, own: MedicalImages, others: MedicalImages, *, steps: int
+    ) -> None:
         self._model, self._own, self._others, self._steps = model, own, others, steps
         self._start = model.get_weights()
         self._original = as_picture(standardise(own.images[:1]))
-        self.settings = {}
+        budget = partial(epsilon, delta=self.DELTA, population=len(own), sampling="poisson")
+        self._budgets: dict[tuple[float, int], float] = {
+            (noise, batch): budget(noise, steps, sampled=batch)
+            for noise, batch in product(self.NOISE, self.BATCH)
+        }
+        self.settings: dict[tuple[float, float, int], tuple[np.ndarray, float, float, float]] = {}
         for clip in self.CLIP:
             trainer = PrivateTrainer(model, clip)
-            for noise in self.NOISE:
-                for batch in self.BATCH:
-                    picture, score = self._look(trainer, noise, clip, batch)
-                    auc, attack = self._train(trainer, noise, clip, batch)
-                    self.settings[noise, clip, batch] = (picture, score, auc, attack)
-        self._budgets = {
-            (noise, batch): epsilon(
-                noise,
-                steps,
-                delta=self.DELTA,
-                sampled=batch,
-                population=len(own),
-                sampling="poisson",
-            )
-            for noise in self.NOISE
-            for batch in self.BATCH
-        }
+            for noise, batch in product(self.NOISE, self.BATCH):
+                picture, score = self._look(trainer, noise, clip, batch)
+                auc, attack = self._train(trainer, noise, clip, batch)
+                self.settings[noise, clip, batch] = picture, score, auc, attack
 
-    def _look(self, trainer: PrivateTrainer, noise: float, clip: float, batch: int):
-        """What a server makes of the first step: its best picture of the first image, and SSIM."""
+    def _look(
+        self, trainer: PrivateTrainer, noise: float, clip: float, batch: int
+    ) -> tuple[np.ndarray, float]:
+        """Return what a server makes of the first step: its best picture of an image, and SSIM."""
         self._model.set_weights(self._start)
         images = standardise(self._own.images[:batch])
         total = trainer.clipped_sum(images, self._own.labels[:batch])
@@ -73,8 +76,10 @@ class Dial:
         best, score = best_guesses(self._original, pictures)
         return pictures[best[0]], float(score[0])
 
-    def _train(self, trainer: PrivateTrainer, noise: float, clip: float, batch: int):
-        """(AUC on other patients, AUC of the loss attack) after all steps."""
+    def _train(
+        self, trainer: PrivateTrainer, noise: float, clip: float, batch: int
+    ) -> tuple[float, float]:
+        """Return the AUC on other patients and the AUC of the loss attack, after all steps."""
         self._model.set_weights(self._start)
         trainer.train(
             self._own,
@@ -83,34 +88,30 @@ class Dial:
             steps=self._steps,
             learning_rate=1 / clip,
         )
-        seen, unseen = (predict(self._model, d.images) for d in (self._own, self._others))
+        own, others = (
+            predict(self._model, np.asarray(d.images)) for d in (self._own, self._others)
+        )
         found = judge_attack(
-            loss_score(seen, self._own.labels),
-            loss_score(unseen, self._others.labels),
+            loss_score(own, self._own.labels),
+            loss_score(others, self._others.labels),
             bootstrap=0,
         )
-        return evaluate(unseen, self._others.labels).auc, found.auc
+        return evaluate(others, self._others.labels).auc, found.auc
 
     def show(self, noise: float, clip: float, batch: int) -> tuple[Picture, str]:
-        """The original beside the server's picture, and what the dials cost and protect."""
+        """Draw the original beside the server's picture, and say what the dials cost and hide."""
         picture, score, auc, attack = self.settings[noise, clip, batch]
         budget = self._budgets[noise, batch]
         figure = Figure(figsize=(7.6, 2.5))
-        left, middle, gap, right = figure.subplots(1, 4, width_ratios=(1, 1, 0.3, 1.2))
+        *pair, gap, right = figure.subplots(1, 4, width_ratios=(1, 1, 0.3, 1.2))
         gap.set_visible(False)
-        for axes, image, title in (
-            (left, self._original[0], "the patient"),
-            (middle, picture, f"rebuilt, SSIM {score:.2f}"),
-        ):
-            axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1)
-            axes.set_title(title, fontsize=9)
-            axes.set_axis_off()
+        titles = ("the patient", f"rebuilt, SSIM {score:.2f}")
+        draw_images(pair, (self._original[0], picture), titles)
         right.barh(["attack", "model"], [attack - 0.5, auc - 0.5], left=0.5, color=[ORANGE, BLUE])
         right.set_xlim(0.4, 1)
         right.axvline(0.5, color=GREY, linewidth=1)
         right.set_xlabel("AUC (0.5 is guessing)")
-        for side in ("top", "right"):
-            right.spines[side].set_visible(False)
+        tidy(right)
         figure.subplots_adjust(left=0.01, wspace=0.06, bottom=0.2)
         said = "no noise, so no ε" if math.isinf(budget) else f"ε = {budget:.1f}"
         sentence = (

@@ -16,11 +16,12 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedtutor import federation
-from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.course.practices import softmax
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights
 from fedtutor.partition import partition
-from fedtutor.training import TrainingSettings
+from fedtutor.settings import TrainingSettings
 
 NUM_HOSPITALS, NUM_IMAGES, SIZE = 3, 120, 16
 PROGRESS = "progress.jsonl"
@@ -29,7 +30,7 @@ SETTINGS = TrainingSettings("sgd", 0.05)
 
 @lru_cache(maxsize=1)
 def hospitals() -> tuple[tuple[str, ...], list[MedicalImages]]:
-    """Names and images of three small synthetic hospitals, the same in every process."""
+    """Draw three small synthetic hospitals, the same in every process: (names, images)."""
     data = chest_phantoms(NUM_IMAGES, size=SIZE, hospitals=NUM_HOSPITALS)
     parts = partition(data, "by:hospital")
     return parts.names, parts.hospitals(data)
@@ -39,17 +40,21 @@ class LinearTrainer:
     """Softmax regression by gradient descent on all images at once."""
 
     def train(
-        self, weights: Weights, data: MedicalImages, *, epochs: int, seed, learning_rate: float
+        self,
+        weights: Weights,
+        data: MedicalImages,
+        *,
+        epochs: int,
+        seed: object,
+        learning_rate: float,
     ) -> tuple[Weights, float]:
-        """As :meth:`~fedtutor.compiled_training.Trainer.train`; draws nothing with ``seed``."""
+        """Train as :meth:`~fedtutor.compiled_training.Trainer.train`, but without chance."""
         kernel, bias = (np.array(array) for array in weights)
-        pixels = data.images.reshape(len(data), -1).astype(np.float32) / 255
+        pixels = np.asarray(data.images, np.float32).reshape(len(data), -1) / 255
         wanted = np.eye(len(bias), dtype=np.float32)[data.labels]
         loss = 0.0
         for _ in range(epochs):
-            scores = pixels @ kernel + bias
-            odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-            found = odds / odds.sum(axis=1, keepdims=True)
+            found = softmax(pixels @ kernel + bias)
             loss = float(-np.log((found * wanted).sum(axis=1)).mean())
             slope = (found - wanted) / len(data)
             kernel -= np.float32(learning_rate) * (pixels.T @ slope)
@@ -58,14 +63,10 @@ class LinearTrainer:
 
 
 def make_client_app(mods: Sequence[Callable] = ()) -> ClientApp:
-    """The hospital's half, with mods around it."""
-
-    def number(context: Context) -> int:
-        return int(context.node_config["partition-id"])
-
+    """Return the hospital's half, with mods around it."""
     return federation.make_client_app(
-        lambda context: hospitals()[1][number(context)],
-        name_of=lambda context: hospitals()[0][number(context)],
+        lambda context: hospitals()[1][int(context.node_config["partition-id"])],
+        name_of=lambda context: hospitals()[0][int(context.node_config["partition-id"])],
         mods=mods,
         trainer_for=lambda *args, **kwargs: LinearTrainer(),
     )
@@ -77,19 +78,17 @@ server_app = ServerApp()
 
 @server_app.main()
 def main(grid: Grid, context: Context) -> None:
+    """Train one round, and note what every hospital replies."""
     journal = Path(str(context.run_config["out"])) / PROGRESS
 
-    def note(event: str, **values) -> None:
+    def note(event: str, **values: object) -> None:
         with journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, **values}) + "\n")
 
     names, images = hospitals()
-    start = [
-        np.zeros((SIZE * SIZE, len(images[0].class_names)), np.float32),
-        np.zeros(len(images[0].class_names), np.float32),
-    ]
+    num_classes = len(images[0].class_names)
     app = federation.make_server_app(
-        start,
+        [np.zeros((SIZE * SIZE, num_classes), np.float32), np.zeros(num_classes, np.float32)],
         federation.make_strategy("fedavg", len(names)),
         num_rounds=1,
         config=federation.train_config(SETTINGS, num_rounds=1, local_epochs=5),

@@ -106,7 +106,7 @@ def _some(words: Sequence[str], most: int = 4) -> str:
 
 
 def _fetch(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.datasets.download import fetch
+    from fedtutor.datasets.download.fetch_and_mirror import fetch
 
     folder = fetch(
         arguments.name,
@@ -121,7 +121,7 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _mirror(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.datasets.download import mirror
+    from fedtutor.datasets.download.fetch_and_mirror import mirror
 
     for file in mirror(arguments.directory, arguments.names, parts=arguments.part):
         console.print(f"  {file}", soft_wrap=True, highlight=False)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from fedtutor.datasets.download import sources
 from fedtutor.datasets.download.sources import RemoteFile
-from fedtutor.datasets.phantoms import chest as phantoms
-from fedtutor.datasets.phantoms import oct as oct_phantoms
+from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
 from fedtutor.datasets.readers import covid, medmnist, nih, oct
-from fedtutor.datasets.readers import folders as readers
+from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
-
-MEDMNIST_SIZES = (28, 64, 128, 224)
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,6 @@ class Dataset:
     tasks : what else can be asked of it, the default first; empty if there is one task only.
     images, patients : how many; None where the source does not say.
     size : side of the images in pixels by default.
-    download : roughly how much a complete download is, in bytes.
     source : where a person finds it.
     read : from (folder, size, task, strict) to its images.
     parts : what can be fetched, by the name that ``fetch --part`` takes.
@@ -47,7 +44,6 @@ class Dataset:
     images: int | None = None
     patients: int | None = None
     tasks: tuple[str, ...] = ()
-    download: int = 0
     parts: dict[str, RemoteFile] = field(default_factory=dict)
     default_parts: tuple[str, ...] = ()
     git: str | None = None
@@ -74,7 +70,7 @@ class Dataset:
 
 
 def data_folder() -> Path:
-    """Where data sets lie: ``$FEDTUTOR_DATA``, or ``datasets/`` of the clone, or a user folder."""
+    """Return ``$FEDTUTOR_DATA``, or ``datasets/`` of the clone, or a folder of the user."""
     if folder := os.environ.get("FEDTUTOR_DATA"):
         return Path(folder).expanduser()
     clone = Path(__file__).resolve().parents[2]
@@ -83,142 +79,75 @@ def data_folder() -> Path:
     return Path.home() / ".local" / "share" / "fedtutor"
 
 
-def _medmnist(name: str, title: str, classes: tuple[str, ...], images: int, size: int) -> Dataset:
-    """A set of MedMNIST v2; ``size`` is that of the smallest file, in bytes."""
+def _read_medmnist(name: str) -> Callable[..., MedicalImages]:
+    """Return the reader of a set of MedMNIST v2, which has a file for each size of its images."""
 
     def read(
         folder: Path, *, size: int | None = None, task: str | None = None, strict: bool = False
     ) -> MedicalImages:
-        files = {side: folder / sources.medmnist_file_name(name, side) for side in MEDMNIST_SIZES}
+        parts = DATASETS[name].parts
+        files = {int(side): folder / file.name for side, file in parts.items()}
         here = [side for side, file in files.items() if file.is_file()]
         if not here:
-            raise DataError(f"{folder} has no {files[28].name}; run: fedtutor fetch {name}")
+            raise DataError(f"{folder} has no {parts['28'].name}; run: fedtutor fetch {name}")
         # The smallest that need not be enlarged, or else the largest there is.
         fitting = [side for side in here if side >= (size or min(here))]
         return medmnist.read_medmnist(files[min(fitting, default=max(here))], size=size)
 
-    return Dataset(
-        name=name,
-        title=title,
-        classes=classes,
-        images=images,
-        size=28,
-        licence="CC BY 4.0",
-        source="https://zenodo.org/records/10519652",
-        read=read,
-        download=size,
-        parts=sources.medmnist_files(name),
-        default_parts=("28",),
-    )
+    return read
 
 
-DATASETS = {
-    info.name: info
-    for info in (
-        Dataset(
-            name="chest-phantoms",
-            title="Chest X-ray phantoms (synthetic)",
-            classes=phantoms.CHEST_CLASSES,
-            images=2000,
-            size=64,
-            licence="Apache-2.0, generated",
-            source="fedtutor.datasets.phantoms.chest",
-            read=phantoms.chest_phantoms,
-            synthetic=True,
-        ),
-        Dataset(
-            name="oct-phantoms",
-            title="Retinal OCT phantoms (synthetic)",
-            classes=oct_phantoms.OCT_CLASSES,
-            images=2000,
-            size=64,
-            licence="Apache-2.0, generated",
-            source="fedtutor.datasets.phantoms.oct",
-            read=oct_phantoms.oct_phantoms,
-            synthetic=True,
-        ),
-        Dataset(
-            name="nih-chestxray14",
-            title="NIH ChestX-ray14: chest X-rays of one American hospital",
-            classes=("No Finding", "Pneumonia"),
-            tasks=nih.TASKS,
-            images=112_120,
-            patients=30_805,
-            size=128,
-            licence="free to use, cite the NIH and the paper",
-            source="https://nihcc.app.box.com/v/ChestXray-NIHCC",
-            read=nih.read_nih,
-            download=sum(file.num_bytes or 0 for file in sources.nih_archives().values()),
-            parts=sources.nih_archives(),
-            default_parts=("1",),
-        ),
-        Dataset(
-            name="covid19-radiography",
-            title="COVID-19 Radiography Database: chest X-rays of many collections",
-            classes=covid.RADIOGRAPHY_CLASSES,
-            tasks=covid.RADIOGRAPHY_TASKS,
-            images=21_165,
-            size=128,
-            licence="see its page at Kaggle",
-            source="https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database",
-            read=covid.read_radiography,
-            kaggle="tawsifurrahman/covid19-radiography-database",
-        ),
-        Dataset(
-            name="covid-chestxray",
-            title="ieee8023 covid-chestxray: X-rays from papers and websites",
-            classes=covid.CHESTXRAY_CLASSES,
-            tasks=covid.CHESTXRAY_TASKS,
-            size=128,
-            licence="one for each image, in metadata.csv",
-            source="https://github.com/ieee8023/covid-chestxray-dataset",
-            read=covid.read_covid_chestxray,
-            git="https://github.com/ieee8023/covid-chestxray-dataset.git",
-        ),
-        Dataset(
-            name="retinal-oct",
-            title="OCT2017: retinal OCT of adults",
-            classes=oct.OCT_CLASSES,
-            tasks=oct.OCT_TASKS,
-            size=128,
-            licence="CC BY 4.0",
-            source="https://data.mendeley.com/datasets/rscbjbr9sj",
-            read=oct.read_oct2017,
-            parts={"all": sources.OCT2017},
-            default_parts=("all",),
-        ),
-        _medmnist(
-            "pneumoniamnist",
-            "PneumoniaMNIST: paediatric chest X-rays",
-            medmnist.MEDMNIST_CLASSES["pneumoniamnist"],
-            5_856,
-            4_170_669,
-        ),
-        _medmnist(
-            "octmnist",
-            "OCTMNIST: retinal OCT",
-            medmnist.MEDMNIST_CLASSES["octmnist"],
-            109_309,
-            54_900_000,
-        ),
-        _medmnist(
-            "chestmnist",
-            "ChestMNIST: NIH chest X-rays, 14 findings",
-            nih.FINDINGS,
-            112_120,
-            82_800_000,
-        ),
-    )
+# By name what reads a set, the classes of its default task, and its tasks.
+READERS: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
+    "chest-phantoms": (chest_phantoms, CHEST_CLASSES, ()),
+    "oct-phantoms": (oct_phantoms, OCT_CLASSES, ()),
+    "nih-chestxray14": (nih.read_nih, nih.TASKS["Pneumonia"], tuple(nih.TASKS)),
+    "covid19-radiography": (
+        covid.read_radiography,
+        covid.RADIOGRAPHY_TASKS["three-class"],
+        tuple(covid.RADIOGRAPHY_TASKS),
+    ),
+    "covid-chestxray": (
+        covid.read_covid_chestxray,
+        covid.CHESTXRAY_TASKS["three-class"],
+        tuple(covid.CHESTXRAY_TASKS),
+    ),
+    "retinal-oct": (oct.read_oct2017, oct.OCT_CLASSES, tuple(oct.TASKS)),
+} | {
+    name: (_read_medmnist(name), classes, ()) for name, classes in medmnist.MEDMNIST_CLASSES.items()
 }
 
 
+def _read_registry() -> dict[str, Dataset]:
+    """Read ``sets.toml``, which says all that can be said without code."""
+    found = tomllib.loads(Path(__file__).with_name("sets.toml").read_text(encoding="utf-8"))
+    registry = {}
+    for name, info in found.items():
+        read, classes, tasks = READERS[name]
+        parts = {part: RemoteFile(**file) for part, file in info.pop("parts", {}).items()}
+        default_parts = tuple(info.pop("default_parts", ()))
+        registry[name] = Dataset(
+            name=name,
+            read=read,
+            classes=classes,
+            tasks=tasks,
+            parts=parts,
+            default_parts=default_parts,
+            **info,
+        )
+    return registry
+
+
+DATASETS = _read_registry()
+
+
 def dataset_names() -> tuple[str, ...]:
-    """The names that :func:`load` knows."""
+    """Return the names that :func:`load` knows."""
     return tuple(DATASETS)
 
 
-def find(name: str) -> Dataset:
-    """The entry of that name.
+def find_dataset(name: str) -> Dataset:
+    """Return the entry of that name.
 
     Raises
     ------
@@ -263,7 +192,7 @@ def load(
         # A name never has a separator or a suffix, so that a typing error is told from a path.
         path = Path(dataset).expanduser()
         if str(dataset) and (path.exists() or path.suffix or len(path.parts) > 1):
-            return readers.read_path(path, size=size, task=task, strict=strict)
+            return read_path(path, size=size, task=task, strict=strict)
         raise DataError(
             f"unknown data set {str(dataset)!r}; known: {', '.join(DATASETS)}, "
             "or the path of an .npz file or a folder of images."

@@ -26,8 +26,8 @@ class NetworkGuard(GuardedGrid):
     max_ratio : leave out an update more than so many times as long as the round's median one,
         length being the Euclidean distance from the model that was sent. The updates of a round
         are held together for that.
-    roll : whom a round waits for, by default for nobody; the strategy's ``min_available_nodes`` must not be above its
-        minimum.
+    roll : whom a round waits for, by default for nobody; the strategy's ``min_available_nodes``
+        must not be above its minimum.
     """
 
     def __init__(

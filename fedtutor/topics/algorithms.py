@@ -17,25 +17,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fedtutor import federation  # noqa: F401  first, as it tells Flower to be quiet
-
-# isort: split
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid, strategy
+from flwr.serverapp import Grid
 
 from fedtutor.aggregation import RunningAverage
 from fedtutor.compiled_training import FusedOptimizer, Trainer
 from fedtutor.errors import DataError, FederationError
+from fedtutor.federation import StreamingFedAvg
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model, load_keras
-from fedtutor.training import TrainingSettings, learning_rate_at
+from fedtutor.settings import TrainingSettings
+from fedtutor.training import learning_rate_at
 
 if TYPE_CHECKING:
     import keras
@@ -73,36 +72,35 @@ def make_app(
     judge: Callable[[Weights, Context], dict[str, float]] | None = None,
     mods: Sequence[Callable] = (),
 ) -> ClientApp:
-    """A hospital's app around its local training.
+    """Return a hospital's app around its local training.
 
     Parameters
     ----------
     local : see :data:`Local`.
     judge : from weights to what the hospital finds of them on its own test patients, with
-        "num-examples"; by default it cannot be asked.
+        "num-examples"; without it, it cannot be asked.
     mods : :func:`scaffold` or what :func:`keep_at_home` gives.
     """
     app = ClientApp(mods=list(mods))
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        content = message.content
-        correction = to_weights(content["correction"]) if "correction" in content else None
-        done = local(to_weights(content["arrays"]), correction, content["config"], context)
-        metrics = {
-            "num-examples": done.num_examples,
-            "loss": done.loss,
-            "step-sum": done.step_sum,
-        }
-        reply = RecordDict({"arrays": to_record(done.weights), "metrics": MetricRecord(metrics)})
+        records, config = message.content.array_records, message.content.config_records["config"]
+        correction = to_weights(records["correction"]) if "correction" in records else None
+        done = local(to_weights(records["arrays"]), correction, config, context)
+        metrics = MetricRecord(
+            {"num-examples": done.num_examples, "loss": done.loss, "step-sum": done.step_sum}
+        )
+        reply = RecordDict({"arrays": to_record(done.weights), "metrics": metrics})
         return Message(reply, reply_to=message)
 
-    @app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        if judge is None:
-            raise FederationError("this hospital cannot judge; give make_app a judge.")
-        found = MetricRecord(judge(to_weights(message.content["arrays"]), context))
-        return Message(RecordDict({"metrics": found}), reply_to=message)
+    if judge is not None:
+
+        @app.evaluate()
+        def evaluate(message: Message, context: Context) -> Message:
+            weights = to_weights(message.content.array_records["arrays"])
+            found = MetricRecord({**judge(weights, context)})
+            return Message(RecordDict({"metrics": found}), reply_to=message)
 
     @app.query()
     def who(message: Message, context: Context) -> Message:
@@ -117,7 +115,7 @@ def local_training(
     images_of: Callable[[Context], MedicalImages],
     trainer_of: Callable[[MedicalImages, TrainingSettings], Trainer],
 ) -> Local:
-    """Gradient steps on a hospital's own images, as the server's config asks for them.
+    """Return gradient steps on a hospital's own images, as the server's config asks for them.
 
     Parameters
     ----------
@@ -131,23 +129,25 @@ def local_training(
     def local(
         weights: Weights, correction: Weights | None, config: ConfigRecord, context: Context
     ) -> LocalSteps:
-        images = images_of(context)
+        images, asked = images_of(context), dict[str, Any](config)
         settings = TrainingSettings(
-            optimizer=str(config["optimizer"]),
-            learning_rate=float(config["learning-rate"]),
-            batch_size=int(config["batch-size"]),
-            proximal_mu=float(config["proximal-mu"]),
-            schedule=str(config["schedule"]),
+            **{one.name: asked[one.name.replace("_", "-")] for one in fields(TrainingSettings)}
         )
-        server_round, epochs = int(config["server-round"]), int(config["local-epochs"])
-        rate = learning_rate_at(settings, server_round, int(config["num-rounds"]))
+        server_round, epochs = asked["server-round"], asked["local-epochs"]
+        rate = learning_rate_at(settings, server_round, asked["num-rounds"])
         trainer = trainer_of(images, settings)
-        _set_correction(trainer, correction)
+        if isinstance(trainer, CorrectedTrainer):
+            trainer.correct(correction)
+        elif correction is not None:
+            raise FederationError(
+                "SCAFFOLD corrects every gradient and this trainer cannot; give local_training "
+                "corrected_trainer_of."
+            )
         weights, loss = trainer.train(
             weights,
             images,
             epochs=epochs,
-            seed=(config["seed"], server_round, context.node_config["partition-id"]),
+            seed=(asked["seed"], server_round, int(context.node_config["partition-id"])),
             learning_rate=rate,
         )
         num_steps = epochs * math.ceil(len(images) / settings.batch_size)
@@ -156,21 +156,11 @@ def local_training(
     return local
 
 
-def _set_correction(trainer: Trainer, correction: Weights | None) -> None:
-    if isinstance(trainer, CorrectedTrainer):
-        trainer.correct(correction)
-    elif correction is not None:
-        raise FederationError(
-            "SCAFFOLD corrects every gradient and this trainer cannot; give local_training "
-            "corrected_trainer_of."
-        )
-
-
 # SCAFFOLD
 
 
 def scaffold(message: Message, context: Context, call_next: Callable) -> Message:
-    """A Flower mod: the hospital's half of SCAFFOLD (Karimireddy et al. 2020, algorithm 1).
+    """Do the hospital's half of SCAFFOLD (Karimireddy et al. 2020, algorithm 1): a Flower mod.
 
     Before training, the correction ``c - c_k`` of its line 10 goes into the message; after it the
     hospital's own control variate, in ``context.state["control"]`` and 0 at first, becomes
@@ -181,30 +171,34 @@ def scaffold(message: Message, context: Context, call_next: Callable) -> Message
     """
     if "control" not in message.content:
         return call_next(message, context)
-    config = message.content["config"]
-    if config.get("optimizer", "sgd") != "sgd" or config.get("proximal-mu", 0.0):
+    asked = dict[str, Any](message.content.config_records["config"])
+    optimizer, mu = asked.get("optimizer", "sgd"), asked.get("proximal-mu", 0.0)
+    if optimizer != "sgd" or mu:
         raise FederationError(
             "SCAFFOLD takes the hospitals' way for a sum of gradients, so they must train with "
-            f"plain sgd; the config says {config.get('optimizer')} with proximal-mu "
-            f"{config.get('proximal-mu', 0.0)}."
+            f"plain sgd; the config says {optimizer} with proximal-mu {mu}."
         )
-    sent, control = (to_weights(message.content[key]) for key in ("arrays", "control"))
+    sent, control = (to_weights(message.content.array_records[k]) for k in ("arrays", "control"))
     own = _kept(context, "control") or [np.zeros_like(array) for array in control]
     correction = to_record([c - c_k for c, c_k in zip(control, own, strict=True)])
     message.content = RecordDict({**message.content, "correction": correction})
     reply = call_next(message, context)
-    if not reply.has_error():
-        trained, step_sum = to_weights(reply.content["arrays"]), reply.content["metrics"]
-        change = control_change(control, sent, trained, float(step_sum["step-sum"]))
+    if reply.has_content():
+        change = control_change(control, sent, *_steps_in(reply))
         new = [c_k + d for c_k, d in zip(own, change, strict=True)]
         context.state["control"] = to_record(new)
     return reply
 
 
+def _steps_in(reply: Message) -> tuple[Weights, float]:
+    step_sum: Any = reply.content.metric_records["metrics"]["step-sum"]
+    return to_weights(reply.content.array_records["arrays"]), step_sum
+
+
 def control_change(
     control: Weights, sent: Weights, trained: Weights, step_sum: float
 ) -> list[np.ndarray]:
-    """By how much a hospital's control variate changes in a round: ``(x - y) / (K eta_l) - c``.
+    """Return by how much a hospital's control variate changes: ``(x - y) / (K eta_l) - c``.
 
     It does not depend on the hospital's former control variate, so that the server, who knows
     ``x``, ``y`` and ``c``, works it out for itself and nothing more need be sent up.
@@ -214,37 +208,27 @@ def control_change(
     ]
 
 
-class Scaffold(strategy.FedAvg):
+class Scaffold(StreamingFedAvg):
     """The server's half of SCAFFOLD (Karimireddy et al. 2020, algorithm 1, lines 16 and 17).
 
-    ``x <- x + eta_g * mean(y_k - x)`` and ``c <- mean(c_k)``. Where the paper counts every
-    hospital the same, both means are weighted by ``num-examples``, as FedAvg's is; with hospitals
-    of one size that is the paper's. The mean of the ``c_k`` is over the hospitals met so far;
-    whoever does not reply keeps the one it had. Memory does not grow with their number.
-
-    Parameters
-    ----------
-    server_learning_rate : eta_g, above 0; 1 takes the mean of the hospitals' models.
-    kwargs : of Flower's FedAvg.
+    ``x <- mean(y_k)`` (the paper's with a server learning rate of 1) and ``c <- mean(c_k)``.
+    Where the paper counts every hospital the same, both means are weighted by ``num-examples``, as
+    FedAvg's is; with hospitals of one size that is the paper's. The mean of the ``c_k`` is over the
+    hospitals met so far; whoever does not reply keeps the one it had. Memory does not grow with
+    their number. The parameters are those of Flower's FedAvg.
     """
 
-    def __init__(self, *, server_learning_rate: float = 1.0, **kwargs) -> None:
-        if not 0 < server_learning_rate < math.inf:
-            raise FederationError(
-                f"server_learning_rate must be above 0; got {server_learning_rate}."
-            )
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._server_learning_rate = server_learning_rate
         self._examples: dict[int, float] = {}
-        self._sent: Weights = []
         self.control: Weights = []
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        self._sent = to_weights(arrays)
-        self.control = self.control or [np.zeros_like(array) for array in self._sent]
+        """Send the model, and the control variate with it."""
         messages = list(super().configure_train(server_round, arrays, config, grid))
+        self.control = self.control or [np.zeros_like(array) for array in self._like]
         control = to_record(self.control)
         for message in messages:
             message.content = RecordDict({**message.content, "control": control})
@@ -253,25 +237,23 @@ class Scaffold(strategy.FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        models, changes, metrics = RunningAverage(self._sent), RunningAverage(self._sent), []
-        for reply in replies:
-            if reply.has_error():
-                continue
-            trained, found = to_weights(reply.content["arrays"]), reply.content["metrics"]
-            count, node_id = float(found[self.weighted_by_key]), reply.metadata.src_node_id
-            change = control_change(self.control, self._sent, trained, float(found["step-sum"]))
-            models.add(trained, count, hospital=f"node {node_id}")
-            changes.add(change, count, hospital=f"node {node_id}")
-            self._examples[node_id] = count
-            del reply.content["arrays"]
-            metrics.append(reply.content)
-        if not models.count:
-            return None, None
-        share = np.float32(changes.total / sum(self._examples.values()))
-        self.control = [c + share * d for c, d in zip(self.control, changes.result(), strict=True)]
-        rate = np.float32(self._server_learning_rate)
-        moved = [x + rate * (y - x) for x, y in zip(self._sent, models.result(), strict=True)]
-        return to_record(moved), self.train_metrics_aggr_fn(metrics, self.weighted_by_key)
+        """Average the models and the changes of the control variates as they come in."""
+        changes = RunningAverage(self._like)
+        good = (reply for reply in replies if reply.has_content())
+        averaged = super().aggregate_train(server_round, (self._note(r, changes) for r in good))
+        if changes.count:
+            share = np.float32(changes.total / sum(self._examples.values()))
+            mean = changes.result()
+            self.control = [c + share * d for c, d in zip(self.control, mean, strict=True)]
+        return averaged
+
+    def _note(self, reply: Message, changes: RunningAverage) -> Message:
+        node_id = reply.metadata.src_node_id
+        count: Any = reply.content.metric_records["metrics"][self.weighted_by_key]
+        change = control_change(self.control, self._like, *_steps_in(reply))
+        changes.add(change, count, hospital=f"node {node_id}")
+        self._examples[node_id] = count
+        return reply
 
 
 class CorrectedTrainer(Trainer):
@@ -285,6 +267,8 @@ class CorrectedTrainer(Trainer):
         If the model has weights without a gradient, such as the statistics of batch norm.
     """
 
+    _optimizer: _CorrectedOptimizer
+
     def __init__(self, model: keras.Model, settings: TrainingSettings) -> None:
         if model.non_trainable_weights:
             raise DataError(
@@ -295,49 +279,63 @@ class CorrectedTrainer(Trainer):
 
     def correct(self, correction: Weights | None) -> None:
         """Set the correction, one array for each weight of the model; None takes it away."""
-        for k, variable in enumerate(self._correction):
+        for k, variable in enumerate(self._optimizer.correction):
             variable.assign(np.zeros(variable.shape) if correction is None else correction[k])
 
-    def _compile_epochs(self):
+    def _compile_start(self) -> Callable[..., None]:
+        # The first thing that is compiled; what follows is compiled with this optimiser.
+        self._optimizer = _CorrectedOptimizer(
+            self.settings.optimizer, self._trained, self._learning_rate
+        )
+        return super()._compile_start()
+
+
+class _CorrectedOptimizer(FusedOptimizer):
+    """An optimiser that adds a correction to every gradient."""
+
+    def __init__(
+        self, name: str, variables: Sequence[tf.Variable], learning_rate: tf.Variable
+    ) -> None:
         import tensorflow as tf
 
-        self._correction = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self._trained]
-        self._optimizer = _Corrected(self._optimizer, self._correction)
-        return super()._compile_epochs()
-
-
-class _Corrected:
-    """An optimiser that is handed every gradient with its correction added."""
-
-    def __init__(self, inner: FusedOptimizer, correction: Sequence[tf.Variable]) -> None:
-        self._inner, self._correction = inner, correction
-
-    def wipe(self) -> None:
-        self._inner.wipe()
+        super().__init__(name, variables, learning_rate)
+        self.correction = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        self._inner.apply([g + d for g, d in zip(gradients, self._correction, strict=True)])
+        """Take one step along the corrected gradients."""
+        super().apply([g + d for g, d in zip(gradients, self.correction, strict=True)])
 
 
 def corrected_trainer_of(images: MedicalImages, settings: TrainingSettings) -> CorrectedTrainer:
-    """The process's trainer of the course's CNN with corrected gradients."""
-    return _corrected_trainer(
-        images.image_shape, len(images.class_names), settings, images.multi_label
+    """Return the process's trainer of the course's CNN with corrected gradients."""
+    return _trainer_of(CorrectedTrainer, create_model, images, settings)
+
+
+def _trainer_of(
+    kind: type, create: Callable, images: MedicalImages, settings: TrainingSettings
+) -> Any:
+    return _made_once(
+        kind, create, images.image_shape, len(images.class_names), images.multi_label, settings
     )
 
 
 @lru_cache(maxsize=8)
-def _corrected_trainer(
-    shape: tuple[int, int, int], classes: int, settings: TrainingSettings, multi_label: bool
-) -> CorrectedTrainer:
-    return CorrectedTrainer(create_model(shape, classes, multi_label=multi_label), settings)
+def _made_once(
+    kind: type,
+    create: Callable,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    multi_label: bool,
+    settings: TrainingSettings,
+) -> Any:
+    return kind(create(shape, num_classes, multi_label=multi_label), settings)
 
 
 # Partial averaging
 
 
 def keep_at_home(places: Sequence[int]) -> Callable:
-    """A Flower mod: the arrays at ``places`` of the model stay in the hospital.
+    """Keep the arrays at ``places`` of the model in the hospital: a Flower mod.
 
     With all arrays of the batch-norm layers that is FedBN (Li et al. 2021), with their running
     statistics only SiloBN (Andreux et al. 2020); see :func:`batchnorm_places`. In the first round
@@ -350,24 +348,23 @@ def keep_at_home(places: Sequence[int]) -> Callable:
     def mod(message: Message, context: Context, call_next: Callable) -> Message:
         if "arrays" not in message.content:
             return call_next(message, context)
-        sent = to_weights(message.content["arrays"])
+        sent = to_weights(message.content.array_records["arrays"])
         own = dict(zip(at_home, _kept(context, "home") or (), strict=False))
         mixed = [own.get(place, array) for place, array in enumerate(sent)]
         message.content = RecordDict({**message.content, "arrays": to_record(mixed)})
         reply = call_next(message, context)
-        if not reply.has_error() and "arrays" in reply.content:
-            trained = to_weights(reply.content["arrays"])
+        if reply.has_content() and "arrays" in reply.content:
+            trained = to_weights(reply.content.array_records["arrays"])
             context.state["home"] = to_record([trained[place] for place in at_home])
-            reply.content["arrays"] = to_record(
-                [sent[k] if k in at_home else array for k, array in enumerate(trained)]
-            )
+            shared = [sent[k] if k in at_home else array for k, array in enumerate(trained)]
+            reply.content["arrays"] = to_record(shared)
         return reply
 
     return mod
 
 
 def _kept(context: Context, key: str) -> Weights | None:
-    return to_weights(context.state[key]) if key in context.state else None
+    return to_weights(context.state.array_records[key]) if key in context.state else None
 
 
 def create_batchnorm_model(
@@ -377,71 +374,41 @@ def create_batchnorm_model(
     multi_label: bool = False,
     seed: int = 0,
 ) -> keras.Sequential:
-    """The course's CNN with a batch norm between each convolution and its ReLU.
+    """Return the course's CNN with a batch norm between each convolution and its ReLU.
 
     Parameters and initial weights as in :func:`fedtutor.model.create_model`. The running
     statistics follow with a momentum of 0.9, as with Keras's 0.99 a small hospital would take
     dozens of epochs to get away from their initial 0 and 1.
     """
     keras = load_keras()
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input(input_shape),
-            layers.Conv2D(32, (3, 3)),
-            layers.BatchNormalization(momentum=0.9),
-            layers.ReLU(),
-            layers.MaxPooling2D((2, 2)),
-            layers.Conv2D(64, (3, 3)),
-            layers.BatchNormalization(momentum=0.9),
-            layers.ReLU(),
-            layers.MaxPooling2D((2, 2)),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-            layers.Dense(num_classes, activation="sigmoid" if multi_label else "softmax"),
-        ]
-    )
+    layers = [keras.Input(input_shape)]
     plain = create_model(input_shape, num_classes, multi_label=multi_label, seed=seed)
-    arrays = iter(plain.get_weights())
-    places = {place for group in batchnorm_places(model).values() for place in group}
-    weights = enumerate(model.get_weights())
-    model.set_weights([array if k in places else next(arrays) for k, array in weights])
-    return model
+    for layer in plain.layers:
+        layers.append(layer)
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.activation = keras.activations.linear
+            layers += [keras.layers.BatchNormalization(momentum=0.9), keras.layers.ReLU()]
+    return keras.Sequential(layers)
 
 
 def batchnorm_places(model: keras.Model) -> dict[str, list[int]]:
-    """Which of the model's arrays are batch norm's: "affine" (learned) and "statistics".
+    """Say which of the model's arrays are batch norm's: "affine" (learned) and "statistics".
 
     The affine ones are gamma and beta, the scale and shift; the statistics the running mean and
     variance, which no gradient reaches.
     """
-    keras = load_keras()
-    found: dict[str, list[int]] = {"affine": [], "statistics": []}
-    learned = {id(variable) for variable in model.trainable_variables}
-    own = {
-        id(variable)
-        for layer in model.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-        for variable in layer.weights
+    place = {id(variable): k for k, variable in enumerate(model.weights)}
+    batchnorm = load_keras().layers.BatchNormalization
+    norms = [layer for layer in model.layers if isinstance(layer, batchnorm)]
+    return {
+        "affine": [place[id(v)] for norm in norms for v in norm.trainable_weights],
+        "statistics": [place[id(v)] for norm in norms for v in norm.non_trainable_weights],
     }
-    for place, variable in enumerate(model.weights):
-        if id(variable) in own:
-            found["affine" if id(variable) in learned else "statistics"].append(place)
-    return found
 
 
 def batchnorm_trainer_of(images: MedicalImages, settings: TrainingSettings) -> Trainer:
-    """The process's trainer of :func:`create_batchnorm_model`."""
-    return _batchnorm_trainer(
-        images.image_shape, len(images.class_names), settings, images.multi_label
-    )
-
-
-@lru_cache(maxsize=2)
-def _batchnorm_trainer(
-    shape: tuple[int, int, int], classes: int, settings: TrainingSettings, multi_label: bool
-) -> Trainer:
-    return Trainer(create_batchnorm_model(shape, classes, multi_label=multi_label), settings)
+    """Return the process's trainer of :func:`create_batchnorm_model`."""
+    return _trainer_of(Trainer, create_batchnorm_model, images, settings)
 
 
 # Personal models
@@ -456,15 +423,16 @@ def personalise(
     learning_rate: float | None = None,
     seed: int = 0,
 ) -> list[Weights]:
-    """Fine-tuning: each hospital trains the finished global model a little on its own images.
+    """Fine-tune: each hospital trains the finished global model a little on its own images.
 
     Returns
     -------
     One model a hospital, which never leaves it; to be judged on its own patients.
     """
-    return [
-        trainer.train(weights, images, epochs=epochs, seed=(seed, k), learning_rate=learning_rate)[
-            0
-        ]
-        for k, images in enumerate(hospitals)
-    ]
+    models = []
+    for k, images in enumerate(hospitals):
+        own, _ = trainer.train(
+            weights, images, epochs=epochs, seed=(seed, k), learning_rate=learning_rate
+        )
+        models.append(own)
+    return models

@@ -20,7 +20,8 @@ from fedtutor.aggregation import check_form
 from fedtutor.errors import FedtutorError
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
-from fedtutor.training import TrainingSettings, epoch_order
+from fedtutor.settings import TrainingSettings
+from fedtutor.training import epoch_order
 
 if TYPE_CHECKING:
     import torch
@@ -59,13 +60,13 @@ def load_torch():
 
 
 def feature_shape(input_shape: tuple[int, int, int]) -> FeatureShape:
-    """What two convolutions of 3x3 and two poolings of 2x2 leave of an image."""
+    """Return what two convolutions of 3x3 and two poolings of 2x2 leave of an image."""
     height, width = (((side - 2) // 2 - 2) // 2 for side in input_shape[:2])
     return height, width, FILTERS[-1]
 
 
 def to_torch_layout(weights: Weights, features: FeatureShape) -> Weights:
-    """From Keras's layout to PyTorch's, array by array; nothing is copied where that goes.
+    """Turn Keras's layout into PyTorch's, array by array; nothing is copied where that goes.
 
     A convolution's kernel goes from (height, width, in, out) to (out, in, height, width), a dense
     one from (in, out) to (out, in). After the flatten layer the inputs change places too: Keras
@@ -76,50 +77,33 @@ def to_torch_layout(weights: Weights, features: FeatureShape) -> Weights:
     weights : as ``model.get_weights()`` of :func:`fedtutor.model.create_model` gives them.
     features : see :func:`feature_shape`.
     """
-    return [_array_to_torch(array, k, weights, features) for k, array in enumerate(weights)]
+    arrays = [array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T for array in weights]
+    k = _first_dense(weights)
+    units = weights[k].shape[1]
+    arrays[k] = weights[k].reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)
+    return arrays
 
 
 def to_keras_layout(arrays: Weights, features: FeatureShape) -> Weights:
-    """From PyTorch's layout back to Keras's, C-contiguous; undoes :func:`to_torch_layout`."""
-    return [
-        np.ascontiguousarray(_array_to_keras(array, k, arrays, features))
-        for k, array in enumerate(arrays)
-    ]
+    """Turn PyTorch's layout back into Keras's, C-contiguous; undo :func:`to_torch_layout`."""
+    height, width, channels = features
+    weights = [array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T for array in arrays]
+    k = _first_dense(arrays)
+    units = arrays[k].shape[0]
+    by_channel = arrays[k].reshape(units, channels, height, width)
+    weights[k] = by_channel.transpose(2, 3, 1, 0).reshape(-1, units)
+    return [np.ascontiguousarray(array) for array in weights]
 
 
-def _follows_flatten(position: int, weights: Weights) -> bool:
-    return weights[position].ndim == 2 and weights[position - 2].ndim == 4  # a bias lies between
-
-
-def _array_to_torch(
-    array: np.ndarray, position: int, weights: Weights, features: FeatureShape
-) -> np.ndarray:
-    if array.ndim == 4:
-        return array.transpose(3, 2, 0, 1)
-    if _follows_flatten(position, weights):
-        units = array.shape[1]
-        return array.reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)
-    return array.T
-
-
-def _array_to_keras(
-    array: np.ndarray, position: int, arrays: Weights, features: FeatureShape
-) -> np.ndarray:
-    if array.ndim == 4:
-        return array.transpose(2, 3, 1, 0)
-    if _follows_flatten(position, arrays):
-        height, width, channels = features
-        units = array.shape[0]
-        return (
-            array.reshape(units, channels, height, width).transpose(2, 3, 1, 0).reshape(-1, units)
-        )
-    return array.T
+def _first_dense(weights: Weights) -> int:
+    """Return the place of the kernel that comes after the flatten layer."""
+    return next(k for k, array in enumerate(weights) if array.ndim == 2)
 
 
 def create_torch_model(
     input_shape: tuple[int, int, int] = (128, 128, 1), num_classes: int = 3
 ) -> torch.nn.Sequential:
-    """The CNN of :func:`fedtutor.model.create_model` in PyTorch, with PyTorch's initial weights.
+    """Return :func:`fedtutor.model.create_model`'s CNN, with PyTorch's own initial weights.
 
     It maps float32 (n, channels, height, width) to logits, float32 (n, num_classes): PyTorch's
     losses take those, so that the softmax, or the sigmoids of multi-label data, come after it.
@@ -156,20 +140,20 @@ def set_weights(model: torch.nn.Module, weights: Weights, features: FeatureShape
 
 
 def get_weights(model: torch.nn.Module, features: FeatureShape) -> Weights:
-    """A PyTorch model's weights in Keras's layout, as copies."""
+    """Return a PyTorch model's weights in Keras's layout, as copies."""
     arrays = [parameter.detach().numpy().copy() for parameter in model.parameters()]
     return to_keras_layout(arrays, features)
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """uint8 images (n, h, w, 1) to what the PyTorch model takes: float32 (n, 1, h, w)."""
+    """Turn uint8 images (n, h, w, 1) into what the PyTorch model takes: float32 (n, 1, h, w)."""
     return load_torch().from_numpy(standardise(images).transpose(0, 3, 1, 2).copy())
 
 
 def create_torch_optimizer(
     model: torch.nn.Module, settings: TrainingSettings
 ) -> torch.optim.Optimizer:
-    """A fresh PyTorch optimiser that steps as Keras's does."""
+    """Return a fresh PyTorch optimiser that steps as Keras's does."""
     optim = load_torch().optim
     if settings.optimizer == "adam":
         optimizer = optim.Adam(model.parameters(), settings.learning_rate)
@@ -180,7 +164,7 @@ def create_torch_optimizer(
 
 
 def _keras_epsilon(epsilon: float = 1e-7, beta2: float = 0.999) -> Callable:
-    """A hook that puts Adam's epsilon where Keras has it, before each step.
+    """Return a hook that puts Adam's epsilon where Keras has it, before each step.
 
     PyTorch adds it as Kingma & Ba 2015 do in algorithm 1, Keras as they do at the end of section
     2; in PyTorch's place Keras's is 30 times as large in the first step, and many gradients of a
@@ -199,7 +183,7 @@ def _keras_epsilon(epsilon: float = 1e-7, beta2: float = 0.999) -> Callable:
 def batches(
     data: MedicalImages, order: np.ndarray, batch_size: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """An epoch's (images, labels), in the order given; the last batch may be smaller."""
+    """Yield an epoch's (images, labels), in the order given; the last batch may be smaller."""
     torch = load_torch()
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
@@ -210,7 +194,7 @@ def batches(
 def fit_torch(
     model: torch.nn.Module, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
 ) -> float:
-    """Train as the course's mission writes it; returns the last epoch's mean loss.
+    """Train as the course's mission writes it; return the last epoch's mean loss.
 
     Parameters
     ----------
@@ -274,7 +258,7 @@ class TorchTrainer:
         seed: int | tuple[int, ...] = 0,
         learning_rate: float | None = None,
     ) -> tuple[Weights, float]:
-        """Train from ``weights`` with a fresh optimiser; the new weights and the mean loss.
+        """Train from ``weights`` with a fresh optimiser; return the new weights and the mean loss.
 
         Images come in the order of :class:`~fedtutor.compiled_training.Trainer`.
         """
@@ -290,7 +274,7 @@ class TorchTrainer:
         set_weights(self.model, weights, self._features)
 
     def predict(self, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
-        """Probabilities, float32 (n, num_classes), of uint8 images (n, h, w, 1)."""
+        """Return probabilities, float32 (n, num_classes), of uint8 images (n, h, w, 1)."""
         torch = load_torch()
         head = torch.sigmoid if self._multi_label else partial(torch.softmax, dim=1)
         with torch.inference_mode():
@@ -301,13 +285,5 @@ class TorchTrainer:
         return np.concatenate(blocks)
 
 
-@lru_cache(maxsize=4)
-def torch_trainer_for(
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    settings: TrainingSettings,
-    *,
-    multi_label: bool = False,
-) -> TorchTrainer:
-    """The process's PyTorch trainer for such images; made once, reused ever after."""
-    return TorchTrainer(input_shape, num_classes, settings, multi_label=multi_label)
+torch_trainer_for = lru_cache(maxsize=4)(TorchTrainer)
+"""The process's PyTorch trainer for such images; made on the first call, reused ever after."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedtutor.course.lessons import evaluation
-from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.images import MedicalImages, check_no_leakage
 
 

@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 
 from fedtutor import federation
 from fedtutor.course.lessons import trouble_and_cost
-from fedtutor.datasets.phantoms.chest import chest_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.topics import robustness

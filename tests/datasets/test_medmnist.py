@@ -11,7 +11,6 @@ from fedtutor.datasets.readers.nih import FINDINGS
 from fedtutor.errors import DataError
 from fedtutor.images import split_by_patient
 
-GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COUNTS = {"train": 6, "val": 2, "test": 3}
 
 
@@ -62,11 +61,6 @@ def test_an_npz_file_without_a_key_is_refused_with_its_name(tmp_path, key):
     assert_refused(write_npz(tmp_path, **{key: None}), rf"tiny\.npz has no {key}; a MedMNIST file")
 
 
-def test_an_npz_file_of_something_else_is_refused(tmp_path):
-    np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    assert_refused(tmp_path / "other.npz", "has no train_images, train_labels, val_images")
-
-
 @pytest.mark.parametrize("content", [b"", b"no zip at all\nnor anything", b"PK\x03\x04 half"])
 def test_a_file_that_is_only_named_npz_is_refused(tmp_path, content):
     path = tmp_path / "x.npz"
@@ -93,54 +87,41 @@ def test_an_npz_file_with_damaged_contents_is_refused(tmp_path):
 
 def test_an_npy_file_named_npz_is_refused(tmp_path):
     with open(tmp_path / "x.npz", "wb") as file:
-        np.save(file, GREY)
+        np.save(file, np.zeros(3))
     assert_refused(tmp_path / "x.npz", r"x\.npz")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"train_images": np.zeros((6, 12, 12, 3), np.uint8)},
-        {f"{split}_images": np.zeros((n, 9, 9, 3), np.uint8) for split, n in COUNTS.items()},
-        {"val_images": np.zeros((2, 9, 9), np.uint8)},
-        {"train_images": np.zeros((6, 12, 12))},
-        {"train_images": np.uint8(3)},
-        {"train_labels": np.zeros((5, 1), np.int64)},
-        {"train_labels": np.zeros((5, 1), np.int64), "val_labels": np.zeros((3, 1), np.int64)},
-        {"val_labels": np.zeros((2, 14), np.int64)},
-        {f"{split}_labels": np.full((n, 14), 2) for split, n in COUNTS.items()},
-        {f"{split}_labels": np.full((n, 1), 0.5) for split, n in COUNTS.items()},
-        {"train_labels": np.full((6, 1), -1)},
-        {key: array[:0] for key, array in medmnist().items()},
-    ],
-    ids=[
-        "colour train",
-        "colour",
-        "sizes differ",
-        "float",
-        "no array",
-        "label missing",
-        "labels of another split",
-        "findings in one split",
-        "findings above 1",
-        "labels that are no numbers of a class",
-        "negative label",
-        "no images",
-    ],
-)
+WRONG_ARRAYS = {
+    "colour train": {"train_images": np.zeros((6, 12, 12, 3), np.uint8)},
+    "colour": {f"{split}_images": np.zeros((n, 9, 9, 3), np.uint8) for split, n in COUNTS.items()},
+    "sizes differ": {"val_images": np.zeros((2, 9, 9), np.uint8)},
+    "sizes differ, not the pixels": {"val_images": np.zeros((2, 6, 24), np.uint8)},
+    "float": {"train_images": np.zeros((6, 12, 12))},
+    "no array": {"train_images": np.uint8(3)},
+    "order of Fortran": {"train_images": np.asfortranarray(medmnist()["train_images"])},
+    "label missing": {"train_labels": np.zeros((5, 1), int)},
+    "labels of another split": {
+        "train_labels": np.zeros((5, 1), int),
+        "val_labels": np.zeros((3, 1), int),
+    },
+    "findings in one split": {"val_labels": np.zeros((2, 14), int)},
+    "findings above 1": {f"{split}_labels": np.full((n, 14), 2) for split, n in COUNTS.items()},
+    "no numbers": {f"{split}_labels": np.full((n, 1), 0.5) for split, n in COUNTS.items()},
+    "negative label": {"train_labels": np.full((6, 1), -1)},
+    "no images": {key: array[:0] for key, array in medmnist().items()},
+}
+
+
+@pytest.mark.parametrize("changes", WRONG_ARRAYS.values(), ids=WRONG_ARRAYS)
 def test_an_npz_file_with_arrays_that_do_not_fit_is_refused(tmp_path, changes):
     assert_refused(write_npz(tmp_path, **changes))
 
 
 @pytest.mark.parametrize("suffix", ["", "_64", "_128", "_224"])
-@pytest.mark.parametrize(
-    ("name", "classes"),
-    [("pneumoniamnist", ("normal", "pneumonia")), ("octmnist", ("CNV", "DME", "drusen", "normal"))],
-)
-def test_the_known_sets_have_their_class_names_in_every_size(tmp_path, name, classes, suffix):
-    data = read_medmnist(write_npz(tmp_path, name + suffix))
-    assert data.class_names == classes
-    assert data.name == name
+def test_a_known_set_has_its_class_names_in_every_size(tmp_path, suffix):
+    data = read_medmnist(write_npz(tmp_path, "octmnist" + suffix))
+    assert data.class_names == ("CNV", "DME", "drusen", "normal")
+    assert data.name == "octmnist"
 
 
 def test_a_byte_that_changed_on_the_disk_is_noticed(tmp_path):
@@ -152,9 +133,10 @@ def test_a_byte_that_changed_on_the_disk_is_noticed(tmp_path):
     assert_refused(path, "Bad CRC-32")
 
 
-def test_a_set_of_more_classes_than_known_gets_numbers(tmp_path):
+@pytest.mark.parametrize("name", ["pneumoniamnist", "tiny"])
+def test_a_set_of_more_classes_than_known_gets_numbers(tmp_path, name):
     labels = {f"{split}_labels": np.arange(n)[:, None] for split, n in COUNTS.items()}
-    data = read_medmnist(write_npz(tmp_path, "pneumoniamnist", **labels))
+    data = read_medmnist(write_npz(tmp_path, name, **labels))
     assert data.class_names == tuple(f"class {k}" for k in range(6))
 
 
@@ -176,26 +158,10 @@ def test_findings_are_named_as_those_of_medmnist_are():
     assert " ".join(name.split("_")[0].lower() for name in FINDINGS) == official
 
 
-@pytest.mark.parametrize("count", [1, 255, 256, 257, 600])
-def test_every_image_is_read_whatever_the_batch(tmp_path, count):
-    images = np.random.default_rng(0).integers(0, 256, (count, 5, 5), np.uint8)
-    others = {key: array[:, :5, :5] for key, array in medmnist().items() if "images" in key}
-    labels = np.zeros((count, 1), int)
-    changes = others | {"train_images": images, "train_labels": labels}
-    data = read_medmnist(write_npz(tmp_path, **changes))
-    assert np.array_equal(data.images[:count, ..., 0], images)
-    assert np.array_equal(data.images[count + 2 :, ..., 0], others["test_images"])
-
-
 def test_a_file_that_is_not_compressed_is_read_too(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, **medmnist())
     assert np.array_equal(read_medmnist(path).images[:6, ..., 0], medmnist()["train_images"])
-
-
-def test_arrays_in_the_order_of_fortran_are_refused_and_not_mixed_up(tmp_path):
-    images = np.asfortranarray(medmnist()["train_images"])
-    assert_refused(write_npz(tmp_path, train_images=images), "grey uint8 images")
 
 
 def test_the_images_are_unpacked_into_their_place(tmp_path):

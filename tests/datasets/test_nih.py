@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from fedtutor.datasets.decode import read_image
-from fedtutor.datasets.readers.files import one_class_an_image
 from fedtutor.datasets.readers.nih import (
     FINDINGS,
     TASKS,
@@ -60,7 +59,7 @@ def save(path, pixels):
 
 def write_nih(folder, text=None, table="Data_Entry_2017_v2020.csv", images=NAMES, size=32):
     """The layout of the archives of the NIH, the first half of the images in the first part."""
-    (folder / table).write_text(text or table_text())
+    (folder / table).write_text(text or table_text(), encoding="utf-8")
     for name in images:
         row = NAMES.index(name)
         part = f"images_{1 + row // 4:03d}"
@@ -73,28 +72,25 @@ def rows_of(data):
     return (data.images.mean(axis=(1, 2, 3)) / 10).astype(int).tolist()
 
 
-def test_a_finding_is_told_from_none_and_other_findings_are_left_out(tmp_path):
-    data = read_nih(write_nih(tmp_path), size=16)
-    assert data.class_names == ("No Finding", "Pneumonia")
-    assert rows_of(data) == [0, 1, 2, 5, 7]
-    assert data.labels.tolist() == [1, 0, 0, 1, 1]
+@pytest.mark.parametrize(
+    ("task", "classes", "rows", "labels"),
+    [
+        (None, ("No Finding", "Pneumonia"), [0, 1, 2, 5, 7], [1, 0, 0, 1, 1]),
+        ("Mass", ("No Finding", "Mass"), [0, 1, 2, 3], [1, 0, 0, 1]),
+        ("three-class", THREE_CLASSES, [0, 1, 2, 4, 6, 7], [1, 0, 0, 2, 2, 1]),
+    ],
+)
+def test_a_finding_is_told_from_none_and_other_findings_are_left_out(
+    tmp_path, task, classes, rows, labels
+):
+    data = read_nih(write_nih(tmp_path), size=16, task=task)
+    assert data.class_names == classes
+    assert rows_of(data) == rows
+    assert data.labels.tolist() == labels
     assert data.image_shape == (16, 16, 1)
     assert data.name == "nih-chestxray14"
-    assert not data.synthetic
-
-
-def test_another_finding_can_be_asked_for(tmp_path):
-    data = read_nih(write_nih(tmp_path), size=16, task="Mass")
-    assert data.class_names == ("No Finding", "Mass")
-    assert rows_of(data) == [0, 1, 2, 3]
-    assert data.labels.tolist() == [1, 0, 0, 1]
-
-
-def test_three_classes_exclude_each_other(tmp_path):
-    data = read_nih(write_nih(tmp_path), size=16, task="three-class")
-    assert data.class_names == ("No Finding", "Pneumonia", "Effusion")
-    assert rows_of(data) == [0, 1, 2, 4, 6, 7]
-    assert data.labels.tolist() == [1, 0, 0, 2, 2, 1]
+    assert data.masks is None
+    assert "boxes" not in data.table.columns
 
 
 def test_multi_label_keeps_all_images_and_findings(tmp_path):
@@ -132,14 +128,11 @@ def test_both_tables_are_read(tmp_path, header, comma_in_header):
     if not comma_in_header:
         text = text.replace("[x,y],\n", "[x,y]\n")
     table = read_nih_table(write_nih(tmp_path, text, "Data_Entry_2017.csv", images=[]))
-    assert table["file"].tolist() == NAMES
-    assert table["findings"].tolist() == [row[1] for row in ROWS]
-    assert table["patient"].tolist() == [row[2] for row in ROWS]
-    assert table["age"].tolist() == [float(row[3]) for row in ROWS]
-    assert table["sex"].tolist() == [row[4] for row in ROWS]
-    assert table["view"].tolist() == [row[5] for row in ROWS]
-    assert table["licence"].notna().all()
-    assert table["source"].notna().all()
+    columns = ["file", "findings", "patient", "age", "sex", "view"]
+    assert table[columns].astype({"age": int}).astype(str).to_numpy().tolist() == list(
+        map(list, ROWS)
+    )
+    assert table[["source", "licence"]].notna().all(axis=None)
 
 
 def test_ages_with_units_are_years(tmp_path):
@@ -163,20 +156,12 @@ def test_the_table_alone_is_enough_to_explore(tmp_path):
     write_nih(tmp_path, images=[])
     table = read_nih_table(tmp_path)
     counts = dict(zip(FINDINGS, finding_matrix(table["findings"]).sum(axis=0), strict=True))
-    assert {k: v for k, v in counts.items() if v} == {
-        "Effusion": 3,
-        "Infiltration": 1,
-        "Mass": 2,
-        "Pneumonia": 3,
-    }
+    found = {name: count for name, count in counts.items() if count}
+    assert found == {"Effusion": 3, "Infiltration": 1, "Mass": 2, "Pneumonia": 3}
     assert "label" not in table.columns
-    assert read_nih_table(tmp_path, "Mass")["label"].tolist() == [
-        "Mass",
-        "No Finding",
-        "No Finding",
-        "Mass",
-    ]
-    with pytest.raises(DataError, match=r"none of them is below"):
+    labels = ["Mass", "No Finding", "No Finding", "Mass"]
+    assert read_nih_table(tmp_path, "Mass")["label"].tolist() == labels
+    with pytest.raises(DataError, match=r"none of them is in that folder"):
         read_nih(tmp_path)
 
 
@@ -200,7 +185,7 @@ LISTS = {"train_val_list.txt": NAMES[:5], "test_list.txt": NAMES[5:]}
 def test_the_official_split_is_honoured(tmp_path, present):
     write_nih(tmp_path)
     for name in present:
-        (tmp_path / name).write_text("\n".join(LISTS[name]))
+        (tmp_path / name).write_text("\n".join(LISTS[name]), encoding="utf-8")
     data = read_nih(tmp_path, size=16, task="multi-label")
     assert data.column("split").tolist() == ["train"] * 5 + ["test"] * 3
     train, test = split_by_patient(data)
@@ -209,23 +194,23 @@ def test_the_official_split_is_honoured(tmp_path, present):
 
 def test_an_image_in_neither_list_is_on_neither_side(tmp_path):
     write_nih(tmp_path)
-    (tmp_path / "train_val_list.txt").write_text("\n".join(NAMES[:3]))
-    (tmp_path / "test_list.txt").write_text("\n".join(NAMES[5:]))
+    (tmp_path / "train_val_list.txt").write_text("\n".join(NAMES[:3]), encoding="utf-8")
+    (tmp_path / "test_list.txt").write_text("\n".join(NAMES[5:]), encoding="utf-8")
     train, test = split_by_patient(read_nih(tmp_path, size=16, task="multi-label"))
     assert (rows_of(train), rows_of(test)) == ([0, 1, 2], [5, 6, 7])
 
 
 def test_lists_that_share_a_patient_are_refused(tmp_path):
     write_nih(tmp_path)
-    (tmp_path / "train_val_list.txt").write_text("\n".join(NAMES[:7]))
-    (tmp_path / "test_list.txt").write_text("\n".join(NAMES[7:]))
+    (tmp_path / "train_val_list.txt").write_text("\n".join(NAMES[:7]), encoding="utf-8")
+    (tmp_path / "test_list.txt").write_text("\n".join(NAMES[7:]), encoding="utf-8")
     with pytest.raises(DataError, match="patients on both sides: 1, such as 6"):
         read_nih_table(tmp_path)
 
 
 def test_the_official_split_is_dropped_where_only_one_side_is_here(tmp_path, caplog):
     write_nih(tmp_path, images=NAMES[:5])
-    (tmp_path / "test_list.txt").write_text("\n".join(NAMES[5:]))
+    (tmp_path / "test_list.txt").write_text("\n".join(NAMES[5:]), encoding="utf-8")
     data = read_nih(tmp_path, size=16, task="multi-label")
     assert "split" not in data.table.columns
     assert "only the train images are here" in caplog.text
@@ -242,25 +227,25 @@ BOXES = (
 
 
 def boxed(folder, task, size):
-    (folder / "BBox_List_2017.csv").write_text(BOXES)
+    (folder / "BBox_List_2017.csv").write_text(BOXES, encoding="utf-8")
     return read_nih(write_nih(folder), size=size, task=task)
 
 
-def test_boxes_of_the_class_are_the_mask(tmp_path):
-    data = boxed(tmp_path, "Pneumonia", 64)
-    expected = np.zeros((64, 64), bool)
-    expected[32:48, 16:24] = True
-    expected[0:5, 0:8] = True
+@pytest.mark.parametrize(
+    ("task", "size", "boxes"),
+    [
+        ("Pneumonia", 64, [(slice(32, 48), slice(16, 24)), (slice(0, 5), slice(0, 8))]),
+        ("Mass", 32, [(slice(28, 32), slice(28, 32))]),
+    ],
+)
+def test_boxes_of_the_class_are_the_mask(tmp_path, task, size, boxes):
+    data = boxed(tmp_path, task, size)
+    expected = np.zeros((size, size), bool)
+    for box in boxes:
+        expected[box] = True
     assert np.array_equal(data.masks[0], expected)
     assert not data.masks[1:].any()
-    assert data.column("boxes").tolist() == [2, 0, 0, 0, 0]
-
-
-def test_boxes_of_another_class_are_another_mask(tmp_path):
-    data = boxed(tmp_path, "Mass", 32)
-    expected = np.zeros((32, 32), bool)
-    expected[28:, 28:] = True
-    assert np.array_equal(data.masks[0], expected)
+    assert data.column("boxes").tolist() == [len(boxes)] + [0] * (len(data) - 1)
 
 
 def test_multi_label_masks_have_the_boxes_of_all_findings(tmp_path):
@@ -276,16 +261,10 @@ def test_infiltrate_is_infiltration_and_no_box_is_too_small_to_see(tmp_path):
     assert np.argwhere(data.masks[row]).tolist() == [[0, 20]]
 
 
-def test_without_a_list_of_boxes_there_are_no_masks(tmp_path):
-    data = read_nih(write_nih(tmp_path), size=16)
-    assert data.masks is None
-    assert "boxes" not in data.table.columns
-
-
 def test_a_bad_image_is_left_out_and_the_boxes_stay_with_their_images(tmp_path, caplog):
     write_nih(tmp_path)
     (tmp_path / "images_001" / "images" / NAMES[1]).write_bytes(b"")
-    (tmp_path / "BBox_List_2017.csv").write_text(BOXES)
+    (tmp_path / "BBox_List_2017.csv").write_text(BOXES, encoding="utf-8")
     data = read_nih(tmp_path, size=16, task="multi-label")
     assert rows_of(data) == [0, 2, 3, 4, 5, 6, 7]
     assert data.labels[1:3].sum(axis=1).tolist() == [0, 1]
@@ -327,36 +306,14 @@ def real_table(real_data):
 
 
 def test_the_sample_agrees_with_its_table(real_data):
-    folder, table = real_data / "nih_chestxray14", real_table(real_data)
-    data = read_nih(folder, size=32)
-    label = np.where(
-        table["Finding Labels"].str.contains(r"\bPneumonia\b"), "Pneumonia", "No Finding"
-    )
-    assert len(data) == 489
-    assert np.array(data.class_names)[data.labels].tolist() == label.tolist()
-    for ours, theirs in (
-        ("file", "file"),
-        ("patient", "Patient ID"),
-        ("sex", "Patient Gender"),
-        ("age", "Patient Age"),
-        ("view", "View Position"),
-    ):
-        assert list(map(str, data.column(ours))) == [
-            str(float(value) if ours == "age" else value) for value in table[theirs]
-        ]
-    for column, theirs in (("sex", "Patient Gender"), ("view", "View Position")):
-        ours = pd.crosstab(data.labels, data.column(column)).to_numpy()
-        assert ours.tolist() == pd.crosstab(label, table[theirs]).to_numpy().tolist()
-    train, test = split_by_patient(data)
-    assert len(train) + len(test) == 489
-    assert not set(patients_of(train)) & set(patients_of(test))
-
-
-def test_the_sample_has_the_findings_of_its_table(real_data):
     data = read_nih(real_data / "nih_chestxray14", size=32, task="multi-label")
-    expected = real_table(real_data)["Finding Labels"].str.get_dummies("|")
-    expected = expected.reindex(columns=list(FINDINGS), fill_value=0)
-    assert np.array_equal(data.labels, expected.to_numpy())
+    table = real_table(real_data)
+    columns = {"file": "file", "patient": "Patient ID", "sex": "Patient Gender"}
+    for ours, theirs in (columns | {"view": "View Position"}).items():
+        assert data.column(ours).tolist() == table[theirs].astype(str).tolist()
+    assert data.column("age").tolist() == table["Patient Age"].tolist()
+    expected = table["Finding Labels"].str.get_dummies("|")
+    assert np.array_equal(data.labels, expected.reindex(columns=list(FINDINGS), fill_value=0))
     train, test = split_by_patient(data)
     assert len(train) + len(test) == 489
     assert not set(patients_of(train)) & set(patients_of(test))
@@ -375,6 +332,8 @@ def test_the_sample_has_the_boxes_of_its_pneumonias(real_data):
     assert abs(columns.min() - x) < 1 and abs(columns.max() + 1 - (x + w)) < 1
     assert abs(rows.min() - y) < 1 and abs(rows.max() + 1 - (y + h)) < 1
     assert not data.masks[data.labels == 0].any()
+    has = real_table(real_data)["Finding Labels"].str.contains(r"\bPneumonia\b")
+    assert np.array_equal(data.labels == 1, has)
 
 
 def test_untouched_images_are_found_through_the_official_table(real_data, tmp_path):
@@ -404,12 +363,12 @@ def test_the_whole_official_table_is_split_and_dealt_out(real_data, tmp_path):
     start = time.perf_counter()
     table = read_nih_table(tmp_path, "three-class")
     pixels = np.broadcast_to(np.uint8(0), (len(table), 1, 1, 1))
-    data = one_class_an_image(pixels, table, THREE_CLASSES, "nih")
+    labels = pd.Categorical(table["label"], categories=THREE_CLASSES).codes.astype(np.int64)
+    data = MedicalImages(pixels, labels, THREE_CLASSES, table, "nih")
     train, test = split_by_patient(data)
     hospitals = dirichlet(train, 100, alpha=0.5)
     # Ten times what it takes; a loop over rows would take longer.
     assert time.perf_counter() - start < 1.5
-    assert isinstance(data, MedicalImages)
     assert data.class_counts().tolist() == [60_361, 1_162, 13_048]
     assert not set(patients_of(train)) & set(patients_of(test))
     assert sorted(np.concatenate(hospitals.indices).tolist()) == list(range(len(train)))

@@ -1,23 +1,22 @@
 from __future__ import annotations
 
-import gzip
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from fedtutor.datasets.readers.folders import read_class_folders, read_path, read_table
+from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import patients_of, split_by_patient
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
-SPLITS = ("train", "val", "test")
 
 
-def save(path, pixels=GREY, **options):
+def save(path, pixels=GREY):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **options)
+    Image.fromarray(pixels).save(path)
     return path
 
 
@@ -25,13 +24,21 @@ def shade(value):
     return np.full((16, 16), value, np.uint8)
 
 
-def write_table(folder, text, files=("a.png", "b.png", "c.png"), name="labels.csv"):
+def write_table(folder, content, files=("a.png", "b.png", "c.png")):
     """A folder with a table beside ``img/``, whose images are as bright as they are far down."""
     for k, file in enumerate(files):
         save(folder / "img" / file, shade(10 * (k + 1)))
-    content = text if isinstance(text, bytes) else text.encode()
-    (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    content = content if isinstance(content, bytes) else content.encode()
+    (folder / "labels.csv").write_bytes(content)
     return folder
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    """A folder of two classes, ``a`` and ``b``, with one image each."""
+    for name in "ab":
+        save(tmp_path / name / "x.png")
+    return tmp_path
 
 
 def brightness(data):
@@ -45,27 +52,17 @@ def assert_refused(path, words=None, **options):
     assert "\n" not in str(refusal.value)
 
 
-def test_a_path_that_is_not_there_is_refused(tmp_path):
+def test_what_holds_no_two_classes_is_refused(tmp_path):
     assert_refused(tmp_path / "nothing", "nothing does not exist")
-
-
-def test_a_file_of_another_kind_is_refused(tmp_path):
-    assert_refused(save(tmp_path / "x.png"), r"x\.png is not an \.npz file")
-
-
-def test_an_empty_folder_is_refused(tmp_path):
     assert_refused(tmp_path, r"holds no \.png, \.jpg, \.jpeg file")
+    assert_refused(save(tmp_path / "x.png"), r"x\.png is not an \.npz file")
+    assert_refused(tmp_path, "one sub-folder for each class")
 
 
 def test_a_folder_with_one_class_is_refused(tmp_path):
     save(tmp_path / "sick" / "a.png")
     save(tmp_path / "sick" / "b.png")
     assert_refused(tmp_path, "one class, 'sick'")
-
-
-def test_images_beside_no_table_and_in_no_class_folder_are_refused(tmp_path):
-    save(tmp_path / "a.png")
-    assert_refused(tmp_path, "one sub-folder for each class")
 
 
 def test_sub_folders_are_classes_and_the_healthy_one_is_the_first(tmp_path):
@@ -88,6 +85,8 @@ def test_train_and_test_above_the_class_folders_are_the_official_split(tmp_path,
     assert data.table.groupby("split").size().to_dict() == dict.fromkeys(splits, 2)
     train, test = split_by_patient(data)
     assert (len(train), len(test)) == (2, 2)
+    shutil.rmtree(tmp_path / "test")
+    assert "split" not in read_path(tmp_path, size=16).table.columns
 
 
 def test_other_file_names_tell_no_patient(tmp_path):
@@ -96,30 +95,26 @@ def test_other_file_names_tell_no_patient(tmp_path):
     assert "patient" not in read_path(tmp_path, size=8).table.columns
 
 
-def test_a_folder_is_read_at_128_pixels_or_the_size_asked_for(tmp_path):
-    for name in "ab":
-        save(tmp_path / name / "x.png")
-    assert read_path(tmp_path).image_shape == (128, 128, 1)
-    assert read_path(tmp_path, size=24).image_shape == (24, 24, 1)
+def test_a_folder_is_read_at_128_pixels_or_the_size_asked_for(two_classes):
+    assert read_path(two_classes).image_shape == (128, 128, 1)
+    assert read_path(two_classes, size=24).image_shape == (24, 24, 1)
+    # A few files leave no cache behind.
+    assert sorted(path.name for path in two_classes.iterdir()) == ["a", "b"]
 
 
-def test_one_broken_image_among_good_ones_is_refused_by_name(tmp_path):
-    for name in "ab":
-        save(tmp_path / name / "x.png")
-    (tmp_path / "b" / "y.png").write_text("text")
-    assert_refused(tmp_path, r"b/y\.png is not an image")
+def test_one_broken_image_among_good_ones_is_refused_by_name(two_classes):
+    (two_classes / "b" / "y.png").write_bytes(b"text")
+    assert_refused(two_classes, r"b/y\.png is not an image")
 
 
 @pytest.mark.parametrize("kind", ["folders", "table"])
 def test_a_broken_image_is_left_out_and_told_when_asked(tmp_path, caplog, kind):
     for k, name in enumerate("abc"):
         save(tmp_path / name / "x.png", shade(10 * k))
-    (tmp_path / "b" / "x.png").write_text("text")
-    if kind == "folders":
-        data = read_class_folders(tmp_path, size=16)
-    else:
-        (tmp_path / "labels.csv").write_text("file,label\na/x.png,a\nb/x.png,b\nc/x.png,c\n")
-        data = read_table(tmp_path / "labels.csv", size=16)
+    (tmp_path / "b" / "x.png").write_bytes(b"text")
+    if kind == "table":
+        (tmp_path / "labels.csv").write_bytes(b"file,label\na/x.png,a\nb/x.png,b\nc/x.png,c\n")
+    data = read_path(tmp_path, size=16, strict=False)
     assert data.column("file").tolist() == ["a/x.png", "c/x.png"]
     assert data.labels.tolist() == [0, 2]
     assert brightness(data) == [0, 20]
@@ -128,19 +123,16 @@ def test_a_broken_image_is_left_out_and_told_when_asked(tmp_path, caplog, kind):
     (bad,) = data.table.attrs["bad_files"]
     assert bad["file"].endswith("b/x.png")
     assert len(data.take(np.array([1])).table) == 1
-    assert len(read_path(tmp_path, size=16, strict=False)) == 2
 
 
-def test_hidden_files_of_macos_are_no_images(tmp_path):
-    for name in "ab":
-        save(tmp_path / name / "x.png")
-        (tmp_path / name / "._x.png").write_bytes(b"resource fork")
-    (tmp_path / "__MACOSX" / "a").mkdir(parents=True)
-    (tmp_path / "__MACOSX" / "a" / "x.png").write_bytes(b"resource fork")
-    assert read_path(tmp_path, size=16).column("file").tolist() == ["a/x.png", "b/x.png"]
+def test_hidden_files_of_macos_are_no_images(two_classes):
+    for file in ("a/._x.png", "b/._x.png", "__MACOSX/a/x.png"):
+        (two_classes / file).parent.mkdir(parents=True, exist_ok=True)
+        (two_classes / file).write_bytes(b"resource fork")
+    assert read_path(two_classes, size=16).column("file").tolist() == ["a/x.png", "b/x.png"]
 
 
-def test_many_files_are_decoded_once(tmp_path, monkeypatch, caplog):
+def test_many_files_are_decoded_once(tmp_path, monkeypatch):
     monkeypatch.setattr("fedtutor.datasets.readers.files.CACHE_FROM", 3)
     for k, name in enumerate(("a/x", "a/y", "b/x")):
         save(tmp_path / f"{name}.png", shade(10 * k))
@@ -150,56 +142,47 @@ def test_many_files_are_decoded_once(tmp_path, monkeypatch, caplog):
     assert brightness(read_path(tmp_path, size=16)) == [0, 10, 20]
 
 
-def test_a_few_files_leave_nothing_behind(tmp_path):
-    for name in "ab":
-        save(tmp_path / name / "x.png")
-    read_path(tmp_path, size=16)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+def test_a_task_is_refused_where_there_is_no_choice(two_classes):
+    assert_refused(two_classes, "no choice of tasks; got 'three-class'", task="three-class")
+    (two_classes / "x.npz").write_bytes(b"")
+    assert_refused(two_classes / "x.npz", "no choice of tasks; got 'COVID'", task="COVID")
 
 
-def test_a_task_is_refused_where_there_is_no_choice(tmp_path):
-    for name in "ab":
-        save(tmp_path / name / "x.png")
-    assert_refused(tmp_path, "no choice of tasks; got 'three-class'", task="three-class")
-    (tmp_path / "x.npz").write_bytes(b"")
-    assert_refused(tmp_path / "x.npz", "no choice of tasks; got 'COVID'", task="COVID")
-
-
-NIH_HEADER = "Finding Labels,Patient ID,Patient Age,Patient Gender,View Position\n"
+# The table, the files and a task of each known data set.
 KNOWN = {
     "nih-chestxray14": (
-        (
-            "Data_Entry_2017_v2020.csv",
-            "Image Index," + NIH_HEADER + "0.png,Mass,1,3,M,PA\n1.png,No Finding,2,3,F,PA\n",
-        ),
+        "Data_Entry_2017_v2020.csv",
+        "Image Index,Finding Labels,Patient ID,Patient Age,Patient Gender,View Position\n"
+        "0.png,Mass,1,3,M,PA\n1.png,No Finding,2,3,F,PA\n",
         ["images_001/images/0.png", "images_001/images/1.png"],
         "Mass",
     ),
     "covid-chestxray": (
-        (
-            "metadata.csv",
-            "patientid,finding,view,location,license,filename\n"
-            "1,COVID-19,PA,,,0.png\n2,No Finding,PA,,,1.png\n",
-        ),
+        "metadata.csv",
+        "patientid,finding,view,location,license,filename\n"
+        "1,COVID-19,PA,,,0.png\n2,No Finding,PA,,,1.png\n",
         ["images/0.png", "images/1.png"],
         "COVID-19",
     ),
     "covid19-radiography": (
-        None,
+        *("README.md.txt", "about"),
         ["COVID/images/COVID-1.png", "Normal/images/Normal-1.png"],
         "four-class",
     ),
-    "retinal-oct": (None, ["train/CNV/CNV-1-1.jpeg", "train/NORMAL/NORMAL-2-1.jpeg"], "CNV"),
+    "retinal-oct": (
+        *("README.md", "about"),
+        ["train/CNV/CNV-1-1.jpeg", "train/NORMAL/NORMAL-2-1.jpeg"],
+        "CNV",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_known_data_set_is_recognised_and_its_task_passed_on(tmp_path, name):
-    table, files, task = KNOWN[name]
+    table, text, files, task = KNOWN[name]
     for k, file in enumerate(files):
         save(tmp_path / file, np.random.default_rng(k).integers(0, 256, (16, 16), np.uint8))
-    if table:
-        (tmp_path / table[0]).write_text(table[1])
+    (tmp_path / table).write_text(text, encoding="utf-8")
     data = read_path(tmp_path, size=16, task=task)
     assert data.name == name
     assert len(data) == 2
@@ -209,7 +192,7 @@ def test_a_known_data_set_is_recognised_and_its_task_passed_on(tmp_path, name):
 def test_a_bad_file_of_a_known_data_set_is_left_out_unless_strict(tmp_path):
     for k, file in enumerate(("CNV/CNV-1-1.jpeg", "DME/DME-1-1.jpeg", "DME/DME-2-1.jpeg")):
         save(tmp_path / file, shade(10 * k))
-    (tmp_path / "DME" / "DME-3-1.jpeg").write_text("text")
+    (tmp_path / "DME" / "DME-3-1.jpeg").write_bytes(b"text")
     assert len(read_path(tmp_path, size=8)) == 3
     assert_refused(tmp_path, r"DME-3-1\.jpeg is not an image", strict=True)
 
@@ -257,44 +240,32 @@ def test_a_table_without_the_columns_is_refused_with_their_known_names(tmp_path,
 
 def test_a_table_of_images_that_are_not_there_is_refused(tmp_path):
     write_table(tmp_path, "file,label\nimg/p.png,x\nimg/q.png,y\n")
-    assert_refused(tmp_path, r"labels\.csv lists 2 images and none of them is below")
+    assert_refused(tmp_path, "lists 2 images and none of them is in that folder")
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])
 def test_an_image_that_is_not_there_does_not_hide_the_others(tmp_path, missing):
-    files = ["img/a.png", "img/b.png", "img/c.png", "img/d.png"]
-    write_table(
-        tmp_path,
-        "file,label\n" + "".join(f"{file},{'xy'[k % 2]}\n" for k, file in enumerate(files)),
-        files=("a.png", "b.png", "c.png", "d.png"),
-    )
-    (tmp_path / files[missing]).unlink()
-    assert brightness(read_path(tmp_path, size=16)) == [
-        10 * (k + 1) for k in range(4) if k != missing
-    ]
+    files = ["a.png", "b.png", "c.png", "d.png"]
+    rows = [f"img/{file},{label}\n" for file, label in zip(files, "xyxy", strict=True)]
+    write_table(tmp_path, "file,label\n" + "".join(rows), files)
+    (tmp_path / "img" / files[missing]).unlink()
+    seen = brightness(read_path(tmp_path, size=16))
+    assert seen == [10 * (k + 1) for k in range(4) if k != missing]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "file,label\n",
-        b"\xff\xfe\x00\x01,\n\x80abc",
-        "file,label\nimg/a.png,x\nimg/b.png,y,z,w\n",
-        "file,label\nimg/a.png,\nimg/b.png,y\nimg/c.png,x\n",
-        "Image Index,Finding Labels\na.png,\nb.png,Pneumonia\nc.png,No Finding\n",
-        "file,label\nimg/a.png,x\nimg/b.png,x\n",
-    ],
-    ids=[
-        "empty",
-        "no rows",
-        "not text",
-        "ragged",
-        "blank label",
-        "blank finding",
-        "one class",
-    ],
-)
+BROKEN_TABLES = {
+    "empty": "",
+    "no rows": "file,label\n",
+    "not text": b"\xff\xfe\x00\x01,\n\x80abc",
+    "ragged": "file,label\nimg/a.png,x\nimg/b.png,y,z,w\n",
+    "blank label": "file,label\nimg/a.png,\nimg/b.png,y\nimg/c.png,x\n",
+    "blank finding": "Image Index,Finding Labels\na.png,\nb.png,Pneumonia\nc.png,No Finding\n",
+    "blank patient": "file,label,patient\nimg/a.png,x,p\nimg/b.png,y,\nimg/c.png,x,q\n",
+    "one class": "file,label\nimg/a.png,x\nimg/b.png,x\n",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_TABLES.values(), ids=BROKEN_TABLES)
 def test_a_broken_table_is_refused_by_name(tmp_path, text):
     assert_refused(write_table(tmp_path, text), tmp_path.name)
 
@@ -304,18 +275,9 @@ def test_patient_numbers_keep_their_zeros(tmp_path):
     assert read_path(tmp_path, size=16).column("patient").tolist() == ["0012", "7", "8"]
 
 
-def test_a_blank_patient_is_refused(tmp_path):
-    write_table(tmp_path, "file,label,patient\nimg/a.png,x,p\nimg/b.png,y,\nimg/c.png,x,q\n")
-    assert_refused(tmp_path, "patient")
-
-
-def real_table(folder):
-    return pd.read_csv(folder / "labels.csv")
-
-
 def test_the_kermany_sample_has_both_classes_and_the_patients_of_its_table(real_data):
     data = read_path(real_data / "kermany_cxr", size=28)
-    table = real_table(real_data / "kermany_cxr")
+    table = pd.read_csv(real_data / "kermany_cxr" / "labels.csv")
     assert data.class_names == ("NORMAL", "PNEUMONIA")
     assert data.class_counts().tolist() == [158, 165]
     assert data.column("patient").tolist() == table["patient_id"].tolist()

@@ -72,7 +72,11 @@ def test_what_flwr_run_takes_along_is_the_package_and_nothing_else():
     names = zipfile.ZipFile(io.BytesIO(bundle)).namelist()
     assert "fedtutor/deployment/app.py" in names
     assert "fedtutor/federation/client.py" in names
-    strange = [name for name in names if not (name.startswith("fedtutor/") and name[-3:] == ".py")]
+    strange = [
+        name
+        for name in names
+        if not (name.startswith("fedtutor/") and Path(name).suffix in (".py", ".toml"))
+    ]
     assert sorted(strange) == [".info/CONTENT", "pyproject.toml"]
     assert len(bundle) < 2_000_000  # Flower takes 10 MB
 

@@ -17,6 +17,7 @@ from fedtutor.compiled_training import Trainer
 from fedtutor.errors import FedtutorError, UpdateError
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import create_model, is_multi_label, standardise
+from fedtutor.settings import TrainingSettings
 from fedtutor.topics import torch_client
 from fedtutor.topics.torch_client import (
     TorchTrainer,
@@ -30,7 +31,7 @@ from fedtutor.topics.torch_client import (
     to_torch_layout,
     torch_trainer_for,
 )
-from fedtutor.training import TrainingSettings, epoch_order, fit_keras
+from fedtutor.training import epoch_order, fit_keras
 
 SHAPE = (16, 14, 1)  # not square, so that height and width cannot be confused
 INSTALLED = importlib.util.find_spec("torch") is not None

@@ -6,23 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.bowls import (  # noqa: F401  the notebook takes them from here
-    BOWLS,
-    Bowl,
-    Way,
-    fedavg_limit,
-    lowest,
-    walk,
-    walk_in_flower,
-)
-from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.course.bowls import Bowl, Way, lowest
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise
 from fedtutor.datasets import load
-from fedtutor.datasets.phantoms.chest import chest_phantoms
-from fedtutor.datasets.phantoms.oct import oct_phantoms
+from fedtutor.datasets.phantoms import chest_phantoms, oct_phantoms
 from fedtutor.evaluation import interval
-from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture
+from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, tidy
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import Partition
 
@@ -38,7 +30,7 @@ PHANTOMS = {
 def cohort(
     dataset: str, seed: int, *, images: int = 720, size: int = 20, test: float = 2 / 3
 ) -> tuple[MedicalImages, MedicalImages]:
-    """(train, test) of new patients for each seed, no patient on both sides.
+    """Draw (train, test), new patients for each seed and no patient on both sides.
 
     Of phantoms every hospital sees one and the same mixture of classes, so that by themselves the
     hospitals differ in scanner, age and sex only. Of another data set it is a random part.
@@ -56,7 +48,7 @@ GAMMAS = (0.5, 0.75, 1.0, 1.4, 2.0)
 
 
 def other_machines(data: MedicalImages, parts: Partition) -> MedicalImages:
-    """The same bodies on machines further apart: each hospital with a contrast curve of its own.
+    """Put the same bodies on machines further apart, each with a contrast curve of its own.
 
     From hospital to hospital the mid-tones get darker (exponents of :data:`GAMMAS`); the last one
     also stores negatives, as X-ray machines that write DICOM's MONOCHROME1 do.
@@ -79,7 +71,7 @@ HOSPITALS = ((GREEN, "s"), (PURPLE, "^"))
 def drift(
     bowls: Sequence[Bowl], fedavg: Way, corrected: Way, server_round: int
 ) -> tuple[Picture, str]:
-    """Both ways up to a round, with what the hospitals did in it; and in words, how far they got.
+    """Draw both ways up to a round, with what the hospitals did in it, and say how far they got.
 
     Parameters
     ----------
@@ -108,53 +100,40 @@ def drift(
     return Picture(figure, f"Two bowls seen from above, with both ways down. {words}", 0.01), words
 
 
-def _draw_way(axes, bowls: Sequence[Bowl], way: Way, server_round: int) -> None:
+def _draw_way(axes: Axes, bowls: Sequence[Bowl], way: Way, server_round: int) -> None:
     across, up = VIEW
     points = np.stack(np.meshgrid(across, up), axis=-1)
-    height = sum(bowl.loss(points) for bowl in bowls) / len(bowls)
+    height = np.mean([bowl.loss(points) for bowl in bowls], axis=0)
     levels = height.min() + (np.linspace(0.05, 1, 9) ** 2) * (height.max() - height.min())
     axes.contour(across, up, height, levels=levels, colors="#cccccc", linewidths=0.8, zorder=1)
     for k, (bowl, (colour, marker)) in enumerate(zip(bowls, HOSPITALS, strict=True)):
-        name = f"hospital {k + 1}"
-        axes.plot(
-            *bowl.best,
-            marker,
-            color=colour,
-            markersize=10,
-            fillstyle="none",
-            label=f"{name}'s best",
-        )
-        path = way.local[server_round - 1, k]
-        axes.plot(
-            *path.T, "-", marker=marker, color=colour, markersize=4, linewidth=1.4,
-            label=f"{name}, this round", zorder=4,
-        )  # fmt: skip
-    axes.plot(
-        *way.models[: server_round + 1].T, "o--", color=BLUE, markersize=4.5, linewidth=1,
-        label="global model", zorder=5,
-    )  # fmt: skip
+        name, path = f"hospital {k + 1}", way.local[server_round - 1, k]
+        best, own = f"{name}'s best", f"{name}, this round"
+        axes.plot(*bowl.best, marker, color=colour, markersize=10, fillstyle="none", label=best)
+        axes.plot(*path.T, f"-{marker}", color=colour, markersize=4, label=own, zorder=4)
+    models = way.models[: server_round + 1]
+    axes.plot(*models.T, "o--", color=BLUE, markersize=4.5, label="global model", zorder=5)
     axes.set_xlabel("first weight")
     axes.set_xlim(across[0], across[-1])
     axes.set_ylim(up[0], up[-1])
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    tidy(axes)
 
 
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26, 12: 2.20}
 """From a number of values to Student's t that holds 95 % (n - 1 degrees of freedom)."""
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """(mean, low, high): the mean and its 95 % interval by Student's t; n must be in T_95."""
-    values = np.asarray(values, np.float64)
-    half = T_95[len(values)] * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    """Return (mean, low, high): the mean and its 95 % interval by Student's t; n is in T_95."""
+    mean = float(np.mean(values))
+    half = T_95[len(values)] * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return mean, mean - half, mean + half
 
 
 def mean_by_patient(
     values: np.ndarray, patients: np.ndarray, *, samples: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """(mean, low, high) of one value an image, float (n,), by a bootstrap of whole patients."""
+    """Return (mean, low, high) of one value an image, float (n,), by a bootstrap of patients."""
     codes = np.unique(patients, return_inverse=True)[1]
     counts = np.bincount(codes)
     sums = np.bincount(codes, values)
@@ -166,7 +145,7 @@ def mean_by_patient(
 
 
 def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) -> Picture:
-    """Differences to a reference: a panel a setting, a row an algorithm.
+    """Draw differences to a reference: a panel a setting, a row an algorithm.
 
     Parameters
     ----------
@@ -174,30 +153,25 @@ def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) ->
     x : what the differences are of.
     """
     names = list(next(iter(differences.values())))
+    places = np.arange(len(names))
     figure = Figure(figsize=(9.6, 1.5 + 0.4 * len(names)))
     grid = figure.subplots(1, len(differences), sharey=True, sharex=True, squeeze=False)[0]
     said = []
     for axes, (setting, rows) in zip(grid, differences.items(), strict=True):
-        axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
-        found = np.array([mean_interval(values) for values in rows.values()])
-        places = range(len(names))
-        axes.hlines(places, found[:, 1], found[:, 2], color=BLUE, linewidth=3, alpha=0.45)
-        axes.plot(found[:, 0], places, "o", color=BLUE, markersize=8, label="mean")
         each = np.array(list(rows.values()))
-        axes.plot(
-            each.ravel(), np.repeat(places, each.shape[1]), "D", color=ORANGE, markersize=4,
-            label="each seed",
-        )  # fmt: skip
+        mean, low, high = np.transpose([mean_interval(values) for values in each])
+        axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
+        axes.hlines(places, low, high, color=BLUE, linewidth=3, alpha=0.45)
+        axes.plot(mean, places, "o", color=BLUE, markersize=8, label="mean")
+        seeds = np.repeat(places, each.shape[1])
+        axes.plot(each.ravel(), seeds, "D", color=ORANGE, markersize=4, label="each seed")
         axes.set_title(setting, fontsize=10)
         axes.set_yticks(places, names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.grid(color="#dddddd", linewidth=0.8)
-        axes.set_axisbelow(True)
+        tidy(axes, grid="both")
         rows_said = [
-            f"{name} {mean:+.2f} ({low:+.2f} to {high:+.2f})"
-            for name, (mean, low, high) in zip(names, found, strict=True)
+            f"{name} {mean[k]:+.2f} ({low[k]:+.2f} to {high[k]:+.2f})"
+            for k, name in enumerate(names)
         ]
         said.append(f"{setting}: {', '.join(rows_said)}")
     figure.supxlabel(x, fontsize=10)
@@ -209,104 +183,66 @@ def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) ->
 # Exercises
 
 
-def _close(got, right) -> bool:
-    return np.shape(got) == np.shape(right) and np.allclose(got, right, atol=1e-9)
-
-
-@exercise("12.1", "a corrected step")
-def corrected_step(step):
+@exercise(
+    "12.1",
+    "a corrected step",
+    more="return weights - learning_rate * (gradient - own + common)",
+)
+def corrected_step(step: Answer) -> None:
     weights, gradient = np.array([1.0, -2.0]), np.array([0.5, 0.25])
     common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
     before = weights.copy()
-    got = step(weights, gradient, common, own, rate)
+    got = np.asarray(step(weights, gradient, common, own, rate))
     if not np.array_equal(weights, before):
-        raise Wrong(
-            "The weights you were given have changed under your hands.",
-            hint="`w -= ...` writes into the array; `w - ...` makes a new one.",
-            more="return weights - learning_rate * (...)",
-        )
-    if np.shape(got) != (2,):
-        raise Wrong(
-            "New weights are asked for, an array like the old ones.",
-            hint="all names are arrays of one shape, but for the learning rate.",
-            more="return weights - learning_rate * (...)",
-        )
-    for wrong, sentence, hint, more in (
-        (weights - rate * gradient, "That is the plain step of FedAvg, without a correction.",
-         "where do `common` and `own` come in?", "the gradient becomes gradient - own + common."),
-        (weights - rate * (gradient + own - common), "The correction points the wrong way: it "
-         "makes the hospital drift twice as much.", "take away the hospital's own direction, "
-         "put the common one in its place.", "gradient - own + common"),
-        (weights - rate * gradient - own + common, "The correction is not multiplied by the "
-         "learning rate.", "it belongs to the gradient, inside the brackets.",
-         "weights - learning_rate * (gradient - own + common)"),
-        (weights - rate * gradient + own - common, "The correction is not multiplied by the "
-         "learning rate.", "it belongs to the gradient, inside the brackets.",
-         "weights - learning_rate * (gradient - own + common)"),
-        (weights - rate * (gradient - own), "The hospital's own direction is taken away and "
-         "nothing is put in its place.", "where does everybody go?", "... - own + common"),
-        (weights - rate * (gradient + common), "The common direction is added, and the hospital's "
-         "own is still there.", "what is to be taken away?", "... - own + common"),
-        (weights + rate * (gradient - own + common), "That step goes uphill.",
-         "a gradient points to where the loss grows.", "weights - learning_rate * (...)"),
-    ):  # fmt: skip
-        if _close(got, wrong):
-            raise Wrong(sentence, hint=hint, more=more)
-    if not _close(got, weights - rate * (gradient - own + common)):
-        raise Wrong(
-            "For weight 1, gradient 0.5, common 0.2, own -0.4 and learning rate 0.1 the new weight "
-            f"is 0.89; yours is {float(np.ravel(got)[0]):.4g}.",
-            hint="first the corrected gradient, then an ordinary step.",
-            more="0.5 + 0.4 + 0.2 = 1.1, and 1 - 0.1 * 1.1 = 0.89.",
-        )
+        raise Wrong("""The weights you were given have changed under your hands.
+            Hint: `w -= ...` writes into the array; `w - ...` makes a new one.""")
+    if got.shape != (2,):
+        raise Wrong("""New weights are asked for, an array like the old ones.
+            Hint: all names are arrays of one shape, but for the learning rate.""")
+    along = (weights - got) / rate  # the direction that was gone
+    outside = (own - common) / rate
+    if np.allclose(along, gradient + outside) or np.allclose(along, gradient - outside):
+        raise Wrong("""The correction is not multiplied by the learning rate.
+            Hint: it belongs to the gradient, inside the brackets.""")
+    if np.allclose(along, -(gradient - own + common)):
+        raise Wrong("""That step goes uphill.
+            Hint: a gradient points to where the loss grows.""")
+    found = np.linalg.solve(np.stack([own, common], axis=1), along - gradient)
+    if not np.allclose(found, [-1, 1]):
+        of_own, of_common = found.round(2) + 0.0  # which has no -0
+        raise Wrong(f"""Your step goes along gradient {of_own:+g} * own {of_common:+g} * common.
+            Hint: take the hospital's own direction away, and put the common one in its place.""")
 
 
-@exercise("12.2", "the hospital's own direction")
-def own_direction(control):
+@exercise(
+    "12.2",
+    "the hospital's own direction",
+    more="own - common + (sent - trained) / (num_steps * learning_rate)",
+)
+def own_direction(control: Answer) -> None:
     gradients = np.array([[3.0, 1.0], [1.0, 0.5], [0.5, -0.3]])
     common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
-    sent = np.array([1.0, -2.0])
-    trained = sent - rate * (gradients - own + common).sum(axis=0)
-    got = control(own, common, sent, trained, 3, rate)
-    if np.shape(got) != (2,):
-        raise Wrong(
-            "A direction is asked for, an array like the weights.",
-            hint="(sent - trained) is one; what must it be divided by?",
-            more="own - common + (sent - trained) / (num_steps * learning_rate)",
-        )
-    way, right = sent - trained, gradients.mean(axis=0)
-    for wrong, sentence, hint, more in (
-        (own - common - way / (3 * rate), "That points the other way.",
-         "gradient steps go against the gradient.", "sent - trained, not trained - sent."),
-        (way / (3 * rate), "That is the mean of the corrected steps: the correction is still in "
-         "it.", "each step went along gradient - own + common.", "add own and take away common."),
-        (own - common + way / rate, "That is the sum over the steps, not their mean.",
-         "the more steps, the larger yours would be.", "divide by num_steps * learning_rate."),
-        (own - common + way / 3, "That is the mean way of a step, and not yet a gradient.",
-         "a step is the gradient times something.", "divide by num_steps * learning_rate."),
-        (own - common + way, "That is the whole way, and not the mean gradient along it.",
-         "how many steps was it, and how long is each?", "divide by num_steps * learning_rate."),
-        (own + way / (3 * rate), "The common direction is still in it.",
-         "each step went along gradient - own + common.", "take away common, too."),
-        (common - own + way / (3 * rate), "The correction is taken out with the wrong sign.",
-         "each step went along gradient - own + common.", "own - common + ..."),
-    ):  # fmt: skip
-        if _close(got, wrong):
-            raise Wrong(sentence, hint=hint, more=more)
-    if not _close(got, right):
-        raise Wrong(
-            f"The mean of the hospital's plain gradients was {right.round(2).tolist()}; yours is "
-            f"{np.round(got, 2).tolist()}.",
-            hint="from the way travelled back to the mean step, and from that to the gradient.",
-            more="own - common + (sent - trained) / (num_steps * learning_rate)",
-        )
+    sent, right = np.array([1.0, -2.0]), gradients.mean(axis=0)
+    way = rate * (gradients - own + common).sum(axis=0)
+    got = np.asarray(control(own, common, sent, sent - way, 3, rate))
+    if np.allclose(got, way / (3 * rate)):
+        raise Wrong("""That is the mean of the corrected steps: the correction is still in it.
+            Hint: each step went along gradient - own + common.""")
+    if np.allclose(got, own + way / (3 * rate)):
+        raise Wrong("""The common direction is still in it.
+            Hint: each step went along gradient - own + common.""")
+    if np.allclose(got, common - own + way / (3 * rate)):
+        raise Wrong("""The correction is taken out with the wrong sign.
+            Hint: each step went along gradient - own + common.""")
+    if not np.allclose(got, right):
+        divisor = way[0] / np.ravel(got - own + common)[0]
+        raise Wrong(f"""The mean of the hospital's plain gradients was {right.round(2).tolist()},
+            yours is {got.round(2).tolist()}, as if the way, sent - trained, were divided by
+            {divisor:.2g} and not by 0.3.
+            Hint: how many steps was it, and how much of its gradient was each?""")
     trained = sent - 0.5 * 4 * (right - own + common)
-    if not _close(control(own, common, sent, trained, 4, 0.5), right):
-        raise Wrong(
-            "It fits three steps of 0.1, and no others.",
-            hint="use the arguments, not their values.",
-            more="num_steps * learning_rate",
-        )
+    if not np.allclose(control(own, common, sent, trained, 4, 0.5), right):
+        raise Wrong(WRITTEN_OUT)
 
 
 KINDS_OF_ARRAY = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -316,115 +252,71 @@ NAMES = (
 )  # fmt: skip
 
 
-@exercise("12.4", "what stays at home")
-def at_home(places):
+@exercise(
+    "12.4",
+    "what stays at home",
+    more="[k for k, name in enumerate(names) if 'batchnorm' in name]",
+)
+def at_home(places: Answer) -> None:
     got = places(list(NAMES))
-    try:
-        got = sorted(int(place) for place in got)
-    except (TypeError, ValueError):
-        raise Wrong(
-            "Positions in the list are asked for, as whole numbers.",
-            hint="`enumerate(names)` gives each position with its name.",
-            more="[k for k, name in enumerate(names) if ...]",
-        ) from None
-    right = [2, 3, 4, 5]
+    if np.asarray(got).dtype.kind not in "iu":
+        raise Wrong("""Positions in the list are asked for, as whole numbers.
+            Hint: `enumerate(names)` gives each position with its name.""")
+    got, right = sorted(got), [2, 3, 4, 5]
     if got == right[2:]:
-        raise Wrong(
-            "Only the statistics stay; that is SiloBN. In FedBN the whole layer stays.",
-            hint="which other two arrays does a batch-norm layer have?",
-            more="gamma and beta, too.",
-        )
+        raise Wrong("""Only the statistics stay; that is SiloBN. In FedBN the whole layer stays.
+            Hint: which other two arrays does a batch-norm layer have?""")
     if got == right[:2]:
-        raise Wrong(
-            "Scale and shift stay, and the statistics, where scanners differ most, are averaged.",
-            hint="which other two arrays does a batch-norm layer have?",
-            more="moving_mean and moving_variance, too.",
-        )
+        raise Wrong("""Scale and shift stay, and the statistics, where scanners differ most, are
+            averaged.
+            Hint: which other two arrays does a batch-norm layer have?""")
     if got == [k for k in range(len(NAMES)) if k not in right]:
-        raise Wrong(
-            "Those are the arrays that travel.",
-            hint="the others, please.",
-            more="those with batchnorm in their name.",
-        )
+        raise Wrong("""Those are the arrays that travel.
+            Hint: turn it round: which ones never leave the hospital?""")
     if got == list(range(len(NAMES))):
-        raise Wrong(
-            "If all stays at home, nobody learns from anybody.",
-            hint="which layers see the scanner most?",
-            more="only those with batchnorm in their name.",
-        )
+        raise Wrong("""If all stays at home, nobody learns from anybody.
+            Hint: which layers see the scanner most?""")
     if got != right:
-        raise Wrong(
-            f"Of the {len(NAMES)} arrays {len(right)} are a batch norm's; yours are {got}.",
-            hint="the name of the layer stands before the slash.",
-            more="'batchnorm' in name",
-        )
-    turned = places([*NAMES[2:6], *NAMES[:2], *NAMES[6:]])
-    if sorted(int(place) for place in turned) != [0, 1, 2, 3]:
-        raise Wrong(
-            "With the layers in another order it is wrong.",
-            hint="look at the names, not at fixed positions.",
-            more="[k for k, name in enumerate(names) if ...]",
-        )
-    longer = places([*NAMES, *NAMES])
-    if sorted(int(place) for place in longer) != [2, 3, 4, 5, 10, 11, 12, 13]:
-        raise Wrong(
-            "With a second batch norm in the model one of the two is forgotten.",
-            hint="`names.index` finds only the first.",
-            more="go through all names with enumerate.",
-        )
+        raise Wrong(f"""Of the {len(NAMES)} arrays {len(right)} are a batch norm's; yours are {got}.
+            Hint: the name of the layer stands before the slash.""")
+    if sorted(places([*NAMES[2:6], *NAMES[:2], *NAMES[6:]])) != [0, 1, 2, 3]:
+        raise Wrong("""With the layers in another order it is wrong.
+            Hint: look at the names, not at fixed positions.""")
+    if sorted(places([*NAMES, *NAMES])) != [2, 3, 4, 5, 10, 11, 12, 13]:
+        raise Wrong("""With a second batch norm in the model one of the two is forgotten.
+            Hint: `names.index` finds only the first.""")
 
 
-@exercise("12.3", "an interval from a few seeds")
-def few_seeds(my_interval):
+@exercise(
+    "12.3",
+    "an interval from a few seeds",
+    more="half = T_95[n] * differences.std(ddof=1) / np.sqrt(n); mean - half, mean + half",
+)
+def few_seeds(my_interval: Answer) -> None:
     values = np.array([0.01, 0.03, 0.08])
-    got = my_interval(values)
-    try:
-        low, high = map(float, got)
-    except (TypeError, ValueError):
-        raise Wrong(
-            "Two numbers are asked for, the lower and the upper end.",
-            hint="return low, high",
-            more="return mean - half, mean + half",
-        ) from None
-    mean, low_right, high_right = mean_interval(values)
-    root = np.sqrt(len(values))
-    if np.isclose(low, low_right) and np.isclose(high, high_right):
-        five = np.array([0.01, 0.03, 0.08, -0.02, 0.05])
-        if not np.allclose(my_interval(five), mean_interval(five)[1:]):
-            raise Wrong(
-                "With three seeds it is right, with five it is not.",
-                hint="the fewer the seeds, the larger t.",
-                more="T_95[len(differences)]",
-            )
-        return
-    half = (high - low) / 2
+    got = np.asarray(my_interval(values), float)
+    if got.shape != (2,):
+        raise Wrong("""Two numbers are asked for, the lower and the upper end.
+            Hint: return low, high""")
+    low, high = got
+    mean, *right = mean_interval(values)
     if not np.isclose((high + low) / 2, mean):
-        raise Wrong(
-            f"An interval for the mean lies around the mean, {mean:.3f}; the middle of yours is "
-            f"{(high + low) / 2:.3f}.",
-            hint="the mean, and the same half on either side of it.",
-            more="return mean - half, mean + half",
-        )
-    for factor, sentence, hint, more in (
-        (1.96 * values.std(ddof=1) / root, "1.96 is for many seeds; with three the spread itself "
-         "is hardly known.", "look the factor up in T_95.", "T_95[len(differences)] is 4.30."),
-        (1.96 * values.std() / root, "1.96 is for many seeds; with three the spread itself is "
-         "hardly known.", "look the factor up in T_95, and use ddof=1.",
-         "T_95[len(differences)] is 4.30."),
-        (T_95[3] * values.std() / root, "NumPy's std divides by n; for a few seeds that is too "
-         "small.", "std has an argument ddof.", "differences.std(ddof=1)"),
-        (T_95[3] * values.std(ddof=1), "That is where a single seed would lie, not their mean.",
-         "a mean of n values varies less than one of them.", "divide by the square root of n."),
-        (T_95[3] * values.std(ddof=1) / len(values), "Divided by n; that is too much.",
-         "the spread of a mean falls with the square root of n.", "np.sqrt(len(differences))"),
-        (values.std(ddof=1) / root, "One standard error covers the truth far less often than 95 "
-         "times in a hundred.", "look the factor up in T_95.", "T_95[len(differences)] is 4.30."),
-    ):  # fmt: skip
-        if np.isclose(half, factor):
-            raise Wrong(sentence, hint=hint, more=more)
-    raise Wrong(
-        f"Of {values.tolist()} it is {low_right:.3f} to {high_right:.3f}; yours is {low:.3f} to "
-        f"{high:.3f}.",
-        hint="mean plus and minus t * s / sqrt(n).",
-        more="half = T_95[n] * differences.std(ddof=1) / np.sqrt(n)",
-    )
+        raise Wrong(f"""An interval for the mean lies around the mean, {mean:.3f}; the middle of
+            yours is {(high + low) / 2:.3f}.
+            Hint: the mean, and the same half on either side of it.""")
+    half, one = (high - low) / 2, values.std(ddof=1) / np.sqrt(3)  # a standard error
+    if np.isclose(half, 1.96 * one):
+        raise Wrong("""1.96 is for many seeds; with three the spread itself is hardly known.
+            Hint: look the factor up in T_95.""")
+    if np.isclose(half, T_95[3] * values.std() / np.sqrt(3)):
+        raise Wrong("""NumPy's std divides by n; for a few seeds that is too small.
+            Hint: std has an argument ddof.""")
+    if not np.allclose(got, right):
+        raise Wrong(f"""Of {values.tolist()} it is {right[0]:.3f} to {right[1]:.3f}, 4.30 standard
+            errors of the mean on either side; yours has {half / one:.2f} of them.
+            Hint: a mean varies less than a single seed, by the square root of n; and std has an
+            argument ddof.""")
+    five = np.array([0.01, 0.03, 0.08, -0.02, 0.05])
+    if not np.allclose(my_interval(five), mean_interval(five)[1:]):
+        raise Wrong("""With three seeds it is right, with five it is not.
+            Hint: the fewer the seeds, the larger t.""")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from fedtutor import federation  # first, as it tells Flower to be quiet
-
-# isort: split
 import base64
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +17,11 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import Rectangle
 
-from fedtutor.course.exercises import Wrong, exercise
+from fedtutor import federation
+from fedtutor.course import small_federation
+from fedtutor.course.exercises import Answer, Wrong, exercise
 from fedtutor.course.lessons.flower_simulation import attendance
 from fedtutor.deployment import LocalFederation, LocalSimulation, Running, write_app
 from fedtutor.deployment.processes import free_port
@@ -31,9 +29,12 @@ from fedtutor.federation.in_process import FIRST_NODE_ID, InProcessGrid
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture
 
+Place = tuple[float, float, float, float]
+"""Left, bottom, width and height of a box."""
+
 
 def who_talks(hospitals: Sequence[str]) -> Picture:
-    """The programs of a deployment, on which machine each runs, and who calls whom.
+    """Draw the programs of a deployment, on which machine each runs, and who calls whom.
 
     Parameters
     ----------
@@ -44,20 +45,15 @@ def who_talks(hospitals: Sequence[str]) -> Picture:
     axes.set_xlim(0, 18)
     axes.set_ylim(0, 9.2)
     axes.axis("off")
-    _machine(axes, (0.3, 3.2, 3.6, 2.6), "the desk", ["flwr run\n(sends the app)"], GREY)
-    _machine(
-        axes,
-        (6.0, 2.4, 4.2, 4.2),
-        "the server",
-        ["SuperLink\n(stays on)", "ServerApp\n(one run)"],
-        BLUE,
-    )
+    desk, server = (0.3, 3.2, 3.6, 2.6), (6.0, 2.4, 4.2, 4.2)
+    _machine(axes, desk, "the desk", ["flwr run\n(sends the app)"], GREY)
+    _machine(axes, server, "the server", ["SuperLink\n(stays on)", "ServerApp\n(one run)"], BLUE)
     _arrow(axes, (3.9, 4.5), (6.0, 4.5))
     axes.text(4.95, 4.7, "TLS", ha="center", va="bottom", fontsize=9)
     tops = np.linspace(8.9, 3.1, len(hospitals)) if len(hospitals) > 1 else [6.0]
     for name, top in zip(hospitals, tops, strict=True):
         parts = ["SuperNode\n(stays on)", "ClientApp\n(one message)", "images, key"]
-        _machine(axes, (12.1, top - 2.6, 5.6, 2.5), name, parts, ORANGE, side_by_side=True)
+        _machine(axes, (12.1, top - 2.6, 5.6, 2.5), name, parts, ORANGE, columns=3)
         _arrow(axes, (12.1, top - 1.4), (10.2, 4.5 + 0.25 * (top - 6.0)))
     axes.text(10.9, 8.2, "TLS,\nand a key", ha="center", fontsize=9)
     return Picture(
@@ -71,35 +67,25 @@ def who_talks(hospitals: Sequence[str]) -> Picture:
 
 
 def _machine(
-    axes: Axes,
-    place: tuple[float, float, float, float],
-    title: str,
-    parts: Sequence[str],
-    colour: str,
-    *,
-    side_by_side: bool = False,
+    axes: Axes, place: Place, title: str, parts: Sequence[str], colour: str, *, columns: int = 1
 ) -> None:
+    """Draw a machine and the programs on it, in so many columns."""
     x, y, width, height = place
-    axes.add_patch(_box(x, y, width, height, colour, 0.12))
+    axes.add_patch(Rectangle((x, y), width, height, facecolor=(colour, 0.12), edgecolor=colour))
     axes.text(x + width / 2, y + height - 0.15, title, ha="center", va="top", weight="bold")
-    room_x, room_y = width - 0.3, height - 0.85
-    count = len(parts)
+    rows = len(parts) // columns
     for k, text in enumerate(parts):
-        if side_by_side:
-            w, h = room_x / count - 0.1, room_y - 0.1
-            left, low = x + 0.2 + k * (w + 0.1), y + 0.2
-        else:
-            w, h = room_x, room_y / count - 0.1
-            left, low = x + 0.15, y + 0.15 + (count - 1 - k) * (h + 0.1)
-        axes.add_patch(_box(left, low, w, h, GREEN if "images" in text else colour, 0.25))
-        axes.text(left + w / 2, low + h / 2, text, ha="center", va="center", fontsize=8)
-
-
-def _box(x: float, y: float, width: float, height: float, colour: str, alpha: float):
-    style = "round,pad=0,rounding_size=0.15"
-    return FancyBboxPatch(
-        (x, y), width, height, boxstyle=style, facecolor=(colour, alpha), edgecolor=colour
-    )
+        row, column = divmod(k, columns)
+        paint = GREEN if "images" in text else colour
+        axes.text(
+            x + (column + 0.5) * width / columns,
+            y + (rows - row - 0.5) * (height - 0.8) / rows,
+            text,
+            ha="center",
+            va="center",
+            fontsize=8,
+            bbox={"boxstyle": "round", "facecolor": (paint, 0.25), "edgecolor": paint},
+        )
 
 
 def _arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float]) -> None:
@@ -107,7 +93,7 @@ def _arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float]) -> 
 
 
 def what_is_where(consortium: LocalFederation) -> pd.DataFrame:
-    """One row a hospital: whether its SuperNode runs, and the files that only it has."""
+    """Tell, one row a hospital, whether its SuperNode runs, and the files that only it has."""
     rows = {
         name: {
             "SuperNode": "connected" if consortium.is_running(name) else "off",
@@ -122,7 +108,7 @@ def what_is_where(consortium: LocalFederation) -> pd.DataFrame:
 
 
 def say(event: dict) -> str:
-    """A round in a line that is the same on every machine."""
+    """Tell a round in a line that is the same on every machine."""
     text = f"round {event['round']}: {event['hospitals']} hospitals trained"
     if event["left_out"]:
         text += f", left out: {', '.join(out['hospital'] for out in event['left_out'])}"
@@ -130,7 +116,7 @@ def say(event: dict) -> str:
 
 
 def who_trained(names: Sequence[str], running: Running) -> Picture:
-    """The figure of notebook 05, from what the server has noted of a run."""
+    """Draw the figure of notebook 05, from what the server has noted of a run."""
     grid = federation.GuardedGrid(InProcessGrid(ClientApp(), names), [])
     rounds = [event for event in running.events() if event["event"] == "round"]
     for event in rounds:
@@ -142,10 +128,10 @@ def who_trained(names: Sequence[str], running: Running) -> Picture:
 
 
 def power_cut(name: str, server_round: int) -> Callable:
-    """A Flower mod by which one hospital gives no answer in one round."""
+    """Return a Flower mod by which one hospital gives no answer in one round."""
 
     def cut(message: Message, context: Context, call_next: Callable) -> Message:
-        config = message.content.config_records.get("config", {})
+        config = message.content.config_records.get("config", ConfigRecord())
         if context.node_config["name"] == name and config.get("server-round") == server_round:
             raise ConnectionError("no power")
         return call_next(message, context)
@@ -154,34 +140,43 @@ def power_cut(name: str, server_round: int) -> Callable:
 
 
 def run_scripts(server: str, client: str, clients: int, seconds: float = 300.0) -> str:
-    """Run a server and its clients as programs of their own; what the server printed.
+    """Run a server and its clients as programs of their own, and return what the server printed.
 
     ``ADDRESS`` in the two texts becomes a free port of this machine, and ``NUMBER`` in the
     client's the number of the client.
+
+    Raises
+    ------
+    RuntimeError
+        If a program fails; quotes what it said. The others are then ended.
     """
     address = f"127.0.0.1:{free_port()}"
-    texts = [server, *(client.replace("NUMBER", str(k)) for k in range(clients))]
-    names = ["the server", *(f"client {k}" for k in range(clients))]
-    with tempfile.TemporaryDirectory(prefix="fedtutor-") as folder, ExitStack() as stack:
-        paths = [Path(folder) / f"program_{k}.py" for k in range(len(texts))]
-        programs = []
-        for path, text in zip(paths, texts, strict=True):
-            path.write_text(text.replace("ADDRESS", address), encoding="utf-8")
-            out = stack.enter_context(path.with_suffix(".out").open("w"))
-            log = stack.enter_context(path.with_suffix(".log").open("w"))
-            programs.append(subprocess.Popen([sys.executable, path], stdout=out, stderr=log))
-            stack.callback(programs[-1].wait)
-            stack.callback(programs[-1].kill)
-        deadline = time.monotonic() + seconds
-        while any(program.poll() is None for program in programs):
-            for name, path, program in zip(names, paths, programs, strict=True):
-                if program.poll():
-                    log = path.with_suffix(".log").read_text()[-2000:]
-                    raise RuntimeError(f"{name} failed:\n{log}")
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the programs have not ended after {seconds:g} s.")
-            time.sleep(0.1)
-        return paths[0].with_suffix(".out").read_text()
+    texts = {f"client {k}": client.replace("NUMBER", str(k)) for k in range(clients)}
+    programs = {
+        name: subprocess.Popen(
+            [sys.executable, "-X", "utf8", "-c", text.replace("ADDRESS", address)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        for name, text in {"the server": server, **texts}.items()
+    }
+
+    def printed(name: str) -> str:
+        out, log = programs[name].communicate(timeout=seconds)
+        if programs[name].returncode:
+            raise RuntimeError(f"{name} failed:\n{log[-2000:]}")
+        return out
+
+    with ThreadPoolExecutor(len(programs)) as pool:
+        ends = [pool.submit(printed, name) for name in programs]
+        try:
+            for end in as_completed(ends):
+                end.result()
+        finally:
+            for program in programs.values():
+                program.kill()
+        return ends[0].result()
 
 
 ENGINES_APP = '''"""A small app, and a mod that was written in a notebook."""
@@ -198,7 +193,7 @@ client_app = make_client_app([pickle.loads(base64.b64decode("{mod}"))])
 
 
 def in_engine(engine: str, mod: Callable, metric: str) -> pd.Series:
-    """One round in an engine; a metric of each hospital.
+    """Run one round in an engine, and return a metric of each hospital.
 
     Parameters
     ----------
@@ -208,52 +203,49 @@ def in_engine(engine: str, mod: Callable, metric: str) -> pd.Series:
     """
     from ray import cloudpickle  # pickle itself knows functions by their names only
 
-    from fedtutor.course import small_federation as small
-
-    names, _ = small.hospitals()
+    names, _ = small_federation.hospitals()
     with tempfile.TemporaryDirectory(prefix="fedtutor-") as folder:
-        journal = Path(folder) / small.PROGRESS
+        journal = Path(folder) / small_federation.PROGRESS
         code = ENGINES_APP.format(mod=base64.b64encode(cloudpickle.dumps(mod)).decode())
         app = write_app(Path(folder) / "app", {"out": folder}, code)
         if engine == "one process":
-            client_app = small.make_client_app([mod])
-            run_config = {"out": folder}
-            federation.run_in_process(small.server_app, client_app, names, run_config=run_config)
+            client_app = small_federation.make_client_app([mod])
+            server_app = small_federation.server_app
+            federation.run_in_process(server_app, client_app, names, run_config={"out": folder})
         elif engine == "Ray":
             with LocalSimulation(len(names)) as simulation:
                 simulation.run(app, journal).wait()
         else:
             with LocalFederation(dict.fromkeys(names)) as consortium:
                 consortium.run(app, journal).wait()
-        events = [json.loads(line) for line in journal.read_text().splitlines()]
+        events = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     found = {e["hospital"]: e["metrics"].get(metric) for e in events if e["event"] == "reply"}
     return pd.Series(found, index=list(names), name=engine)
 
 
 SENT = [np.zeros((2, 2), np.float32), np.ones(3, np.float32)]
-STEPS = {"far": (3.0, 0.0), "near": (0.0, 0.5)}
+FAR, NEAR = (3.0, 0.0), (0.0, 0.5)
+"""What a hospital's training adds to the two arrays: they move by 6, and by 0.87."""
 
 
-def _answer(mod, step: tuple[float, float] | None) -> Message:
-    """What a hospital with this mod replies to a train message, or to a query (``step`` None)."""
-    InProcessGrid(ClientApp(), ["a hospital"])  # tells Flower who is speaking
-    content, kind = RecordDict(), "query"
-    if step is not None:
+def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
+    """Return what a hospital with this mod replies to a message of that kind."""
+    content = RecordDict()
+    if kind == "train":
         config = ConfigRecord({"server-round": 1})
-        content, kind = RecordDict({"arrays": to_record(SENT), "config": config}), "train"
-    message = Message(content, dst_node_id=FIRST_NODE_ID, message_type=kind)
-    message.metadata.__dict__["_message_id"] = "1"
+        content = RecordDict({"arrays": to_record(SENT), "config": config})
+    grid = InProcessGrid(ClientApp(), ["a hospital"])
+    message = grid.create_message(content, kind, FIRST_NODE_ID, group_id="1")
+    grid.push_messages([message])  # as Flower answers only what was sent
 
     def hospital(message: Message, context: Context) -> Message:
-        if step is None:
-            name = ConfigRecord({"name": "a hospital"})
-            return Message(RecordDict({"hospital": name}), reply_to=message)
-        weights = to_weights(message.content["arrays"])
-        arrays = [array + np.float32(s) for array, s in zip(weights, step, strict=True)]
-        metrics = MetricRecord({"num-examples": 10, "loss": 0.5})
-        return Message(
-            RecordDict({"arrays": to_record(arrays), "metrics": metrics}), reply_to=message
-        )
+        reply = RecordDict({"hospital": ConfigRecord({"name": "a hospital"})})
+        if kind == "train":
+            weights = to_weights(message.content.array_records["arrays"])
+            arrays = [array + np.float32(s) for array, s in zip(weights, step, strict=True)]
+            metrics = MetricRecord({"num-examples": 10, "loss": 0.5})
+            reply = RecordDict({"arrays": to_record(arrays), "metrics": metrics})
+        return Message(reply, reply_to=message)
 
     context = Context(
         run_id=1, node_id=FIRST_NODE_ID, node_config={}, state=RecordDict(), run_config={}
@@ -261,133 +253,84 @@ def _answer(mod, step: tuple[float, float] | None) -> Message:
     return mod(message, context, hospital)
 
 
-@exercise("10.1", "a metric of your own, in every engine")
-def moved(mod):
+@exercise(
+    "10.1",
+    "a metric of your own, in every engine",
+    more="reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() "
+    "for a, b in zip(new, sent)))), and then: return reply",
+)
+def moved(mod: Answer) -> None:
     try:
-        reply = _answer(mod, STEPS["far"])
+        reply = _answer(mod, "train")
     except TypeError as error:
-        raise Wrong(
-            f"Flower does not take this metric: {error}",
-            hint="a metric is one plain number, for all arrays together.",
-            more="reply.content['metrics']['moved'] = float(...)",
-        ) from error
+        raise Wrong(f"""Flower does not take this metric: {error}
+            Hint: a metric is one plain number, for all arrays together.""") from error
     if not isinstance(reply, Message):
-        raise Wrong(
-            f"A mod passes the reply on; yours gives back a {type(reply).__name__}.",
-            hint="the number goes into the reply's metrics, and the reply to the server.",
-            more="reply.content['metrics']['moved'] = ..., and then: return reply",
-        )
-    _check_records(reply)
-    _check_length(reply.content["metrics"]["moved"])
-    near = _answer(mod, STEPS["near"]).content["metrics"]["moved"]
+        raise Wrong(f"""A mod passes the reply on; yours gives back a {type(reply).__name__}.
+            Hint: the number goes into the reply's metrics, and the reply to the server.""")
+    far = _metric_of(reply)
+    if np.isclose(far, np.sqrt(4 * 3**2 + 3)):
+        raise Wrong("""That is how long the new weights are, not how far they have moved.
+            Hint: the weights that were sent are in the message.""")
+    if not np.isclose(far, 6.0):
+        raise Wrong(f"""This hospital moved by 6, and yours says {far:.3g}.
+            Hint: the square root of the sum of all squared differences between the new weights, in
+            the reply, and those that were sent, in the message.""")
+    near = _metric_of(_answer(mod, "train", NEAR))
     if not np.isclose(near, 0.5 * np.sqrt(3)):
-        raise Wrong(
-            f"For another hospital, that moved by {0.5 * np.sqrt(3):.2f}, yours says {near:.2f}.",
-            hint="all arrays count, not only the first.",
-            more="sum over zip(new, sent), then the square root of it all.",
-        )
+        raise Wrong(f"""For another hospital, that moved by 0.87, yours says {near:.2f}.
+            Hint: all arrays count, not only the first.""")
     try:
-        _answer(mod, None)
+        _answer(mod, "query")
     except Exception as error:  # whatever a learner's code raises is answered kindly
-        raise Wrong(
-            "Training goes well, but asked for its name the hospital stops with "
-            f"{type(error).__name__}: {error}",
-            hint="a mod sees every message, also those without weights.",
-            more="if message.metadata.message_type == 'train': ...",
-        ) from error
+        raise Wrong(f"""Training goes well, but asked for its name the hospital stops with
+            {type(error).__name__}: {error}
+            Hint: a mod sees every message, also those without weights.
+            More: if message.metadata.message_type == 'train': ...""") from error
 
 
-def _check_records(reply: Message) -> None:
+def _metric_of(reply: Message) -> float:
+    """Return the new metric of a reply that is otherwise as it was."""
     if set(reply.content) != {"arrays", "metrics"}:
-        raise Wrong(
-            f"The reply now holds {', '.join(sorted(reply.content))}, and the server's guard "
-            "leaves such a hospital out.",
-            hint="no new record: one more number in the one that is there.",
-            more="reply.content['metrics']['moved'] = ...",
-        )
-    if "num-examples" not in reply.content["metrics"]:
-        raise Wrong(
-            "The number of examples is gone, and FedAvg needs it.",
-            hint="add to the metrics, do not replace them.",
-            more="reply.content['metrics']['moved'] = ...",
-        )
-    if "moved" not in reply.content["metrics"]:
-        raise Wrong(
-            'There is no metric of the name "moved".',
-            hint=f"the metrics have: {', '.join(reply.content['metrics'])}.",
-            more="reply.content['metrics']['moved'] = ...",
-        )
-
-
-def _check_length(got: float) -> None:
-    arrays = [array + s for array, s in zip(SENT, STEPS["far"], strict=True)]
-    wrong = {
-        np.sqrt(sum((a**2).sum() for a in arrays)): (
-            "That is how long the new weights are, not how far they have moved.",
-            "the weights that were sent are in the message.",
-        ),
-        sum(((a - s) ** 2).sum() for a, s in zip(arrays, SENT, strict=True)): (
-            "That is the square of the distance.",
-            "Pythagoras ends with a square root.",
-        ),
-        0.0: (
-            "Your hospital has not moved at all.",
-            "the new weights are in the reply, those that were sent in the message.",
-        ),
-    }
-    for value, (sentence, hint) in wrong.items():
-        if np.isclose(got, value):
-            raise Wrong(sentence, hint=hint, more="np.sqrt of the sum of (new - sent) ** 2")
-    if not np.isclose(got, 6.0):
-        raise Wrong(
-            f"This hospital moved by 6, and yours says {got:.3g}.",
-            hint="the square root of the sum of all squared differences.",
-            more="np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(new, sent)))",
-        )
+        raise Wrong(f"""The reply now holds {", ".join(sorted(reply.content))}, and the server's
+            guard leaves such a hospital out.
+            Hint: no new record: one more number in the one that is there.""")
+    metrics = dict(reply.content.metric_records["metrics"])
+    if "num-examples" not in metrics:
+        raise Wrong("""The number of examples is gone, and FedAvg needs it.
+            Hint: add to the metrics, do not replace them.""")
+    moved = metrics.get("moved")
+    if not isinstance(moved, int | float):
+        raise Wrong(f"""There is no metric of the name "moved".
+            Hint: the metrics have: {", ".join(metrics)}.""")
+    return float(moved)
 
 
 STATEMENTS = {
-    "A": (
-        True,
-        "the ServerApp must add the updates up, so that it has each of them in the clear. TLS "
-        "ends at the server's door.",
-    ),
-    "B": (
-        False,
-        "a hospital pulls its own messages only; what it sees of the others is the average.",
-    ),
+    "A": (True, "the ServerApp must add the updates up, so that it has each of them in the clear. "
+          "TLS ends at the server's door."),
+    "B": (False, "a hospital pulls its own messages only; what it sees of the others is the "
+          "average."),
     "C": (False, "metrics travel in the same encrypted stream as the weights."),
-    "D": (
-        True,
-        "the app is code, and SuperNodes run what the SuperLink sends them, unless they were "
-        "started with --trusted-entities.",
-    ),
+    "D": (True, "the app is code, and SuperNodes run what the SuperLink sends them, unless they "
+          "were started with --trusted-entities."),
     "E": (False, "follow the arrows of the picture: who calls whom?"),
-    "F": (
-        False,
-        "the key is how the SuperLink knows a hospital; TLS only hides what is said to it.",
-    ),
-}
+    "F": (False, "the key is how the SuperLink knows a hospital; TLS only hides what is said to "
+          "it."),
+}  # fmt: skip
+"""Whether each is true, and what to look at if somebody thinks otherwise."""
 
 
-@exercise("10.2", "who can do what")
-def who_can(answers):
+@exercise("10.2", "who can do what", more='{"A": True, "B": False, ...}')
+def who_can(answers: object) -> None:
     if not isinstance(answers, dict) or set(answers) != set(STATEMENTS):
-        raise Wrong(
-            "The answer is a dict with the six letters as its keys.",
-            hint='{"A": True, "B": False, ...}',
-            more=f"the keys are {', '.join(STATEMENTS)}.",
-        )
+        raise Wrong("""The answer is a dict with the six letters as its keys.
+            Hint: {"A": True, "B": False, ...}""")
     if not_said := [letter for letter, said in answers.items() if not isinstance(said, bool)]:
-        raise Wrong(
-            f"{', '.join(not_said)}: say True or False.",
-            hint="without quotation marks, and with a capital letter.",
-            more='{"A": True, "B": False, ...}',
-        )
+        raise Wrong(f"""{", ".join(not_said)}: say True or False.
+            Hint: without quotation marks, and with a capital letter.""")
     wrong = [letter for letter, (true, _) in STATEMENTS.items() if answers[letter] != true]
     if wrong:
-        raise Wrong(
-            f"{6 - len(wrong)} of 6 are right.",
-            hint=f"look at {wrong[0]} again: {STATEMENTS[wrong[0]][1]}",
-            more=f"wrong so far: {', '.join(wrong)}.",
-        )
+        raise Wrong(f"""{6 - len(wrong)} of 6 are right.
+            Hint: look at {wrong[0]} again: {STATEMENTS[wrong[0]][1]}
+            More: wrong so far: {", ".join(wrong)}.""")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from fedtutor import federation  # first, as it tells Flower to be quiet
-
-# isort: split
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,30 +10,25 @@ from flwr.clientapp.typing import ClientAppCallable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import Wrong, exercise
+from fedtutor.course.exercises import (
+    WRITTEN_OUT,
+    Answer,
+    Wrong,
+    exercise,
+    one_number,
+)
+from fedtutor.course.image_rows import row_of_images
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_weights
-from fedtutor.figures.picture import BLUE, GREY, RED, Picture
+from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
 from fedtutor.images import MedicalImages, patients_of
-from fedtutor.model import Weights
 from fedtutor.partition import partition
-from fedtutor.topics.robustness import norm
-
-__all__ = [
-    "copies",
-    "Onlooker",
-    "federation",
-    "game",
-    "grid_of_auc",
-    "rare_disease",
-    "side_by_side",
-]
 
 
 def rare_disease(
     data: MedicalImages, rare: int, num_hospitals: int, *, most: int, seed: int = 0
 ) -> list[MedicalImages]:
-    """Hospitals alike but for one: the patients with class ``rare`` all go to the first.
+    """Deal hospitals alike but for one: the patients with class ``rare`` all go to the first.
 
     Parameters
     ----------
@@ -54,7 +46,7 @@ def rare_disease(
 
 
 def copies(data: MedicalImages, times: int) -> MedicalImages:
-    """Every image so many times."""
+    """Repeat every image so many times."""
     return data.take(np.tile(np.arange(len(data)), times))
 
 
@@ -65,36 +57,37 @@ class Onlooker:
     """
 
     def __init__(self) -> None:
-        self.updates: dict[int, Weights] = {}
+        self.updates: dict[int, np.ndarray] = {}
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        """Pass the reply on, and keep the update of the first round."""
         reply = call_next(message, context)
-        if int(message.content["config"]["server-round"]) == 1:
-            sent = to_weights(message.content["arrays"])
-            trained = to_weights(reply.content["arrays"])
-            hospital = int(context.node_config["partition-id"])
-            self.updates[hospital] = [w_k - w for w_k, w in zip(trained, sent, strict=True)]
+        if message.content.config_records["config"]["server-round"] == 1:
+            sent, trained = (
+                np.concatenate(
+                    [array.ravel() for array in to_weights(m.content.array_records["arrays"])]
+                )
+                for m in (message, reply)
+            )
+            self.updates[int(context.node_config["partition-id"])] = trained - sent
         return reply
 
     def seen(self) -> np.ndarray:
-        """What the server can tell of each update: float (hospitals, 2).
+        """Return what the server can tell of each update: float (hospitals, 2).
 
         Its length, and its cosine with the updates' median, number by number.
         """
-        updates = [self.updates[k] for k in sorted(self.updates)]
-        middle = [np.median(np.stack(arrays), axis=0) for arrays in zip(*updates, strict=True)]
-        rows = []
-        for update in updates:
-            dot = sum(float((u * m).sum()) for u, m in zip(update, middle, strict=True))
-            lengths = norm(update), norm(middle)
-            rows.append((lengths[0], dot / max(lengths[0] * lengths[1], 1e-12)))
-        return np.array(rows)
+        updates = np.stack([self.updates[k] for k in sorted(self.updates)]).astype(np.float64)
+        middle = np.median(updates, axis=0)
+        lengths = np.linalg.norm(updates, axis=1)
+        cosines = updates @ middle / np.maximum(lengths * np.linalg.norm(middle), 1e-12)
+        return np.stack([lengths, cosines], axis=1)
 
 
 def grid_of_auc(
     table: np.ndarray, rows: Sequence[str], columns: Sequence[object], *, x: str, what: str
 ) -> Picture:
-    """A table of numbers from 0 to 1, darker where higher: float (rows, columns)."""
+    """Draw a table of numbers from 0 to 1, float (rows, columns), darker where higher."""
     figure = Figure(figsize=(2.6 + 0.95 * len(columns), 1.0 + 0.42 * len(rows)))
     axes = figure.add_subplot()
     axes.imshow(table, cmap="Blues", vmin=0.3, vmax=1.1, aspect="auto")
@@ -110,14 +103,14 @@ def grid_of_auc(
         f"{row}: " + ", ".join(f"{value:.1f}" for value in values)
         for row, values in zip(rows, table, strict=True)
     ]
-    return Picture(figure, f"{what} for {x} {', '.join(map(str, columns))}. {'; '.join(said)}.",
-                   0.1)  # fmt: skip
+    alt = f"{what} for {x} {', '.join(map(str, columns))}. {'; '.join(said)}."
+    return Picture(figure, alt, 0.1)
 
 
 def game(
     scores: dict[str, float], seen: np.ndarray, attackers: Sequence[int], success: float | None
 ) -> Picture:
-    """The sabotage game: on the left how good the model is, on the right what the server sees.
+    """Draw the sabotage game: left how good the model is, right what the server sees.
 
     Parameters
     ----------
@@ -141,7 +134,7 @@ def game(
     right.set_xlabel("length of the update (round 1)")
     right.set_ylabel("cosine with the median")
     right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    _tidy(right)
+    tidy(right, grid="both")
     figure.subplots_adjust(wspace=0.35)
     said = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
     return Picture(
@@ -165,270 +158,156 @@ def _scores(axes: Axes, scores: dict[str, float]) -> None:
     axes.set_ylim(len(scores) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xlabel("AUC on the test set (dotted: guessing)")
-    _tidy(axes)
+    tidy(axes, grid="both")
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, one: str, other: str) -> Picture:
-    """Pairs of images, uint8 (n, h, w, 1): the first of each kind, then the second, ..."""
-    figure = Figure(figsize=(1.9 * 2 * len(left), 2.2))
-    for column, pair in enumerate(zip(left, right, strict=True)):
-        for place, (image, title) in enumerate(zip(pair, (one, other), strict=True)):
-            axes = figure.add_subplot(1, 2 * len(left), 2 * column + place + 1)
-            axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
-            axes.set_title(title, fontsize=10)
-            axes.set_axis_off()
+    """Draw pairs of images, uint8 (n, h, w, 1): the first of each kind, then the second, ..."""
+    images = [image for pair in zip(left, right, strict=True) for image in pair]
     changed = float((left != right).any(axis=0).mean())
-    return Picture(
-        figure,
-        f"{len(left)} images, each {one} and {other}; {100 * changed:.0f} % of the pixels differ.",
-    )
-
-
-def _tidy(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.grid(color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
+    alt = f"{len(left)} images, each {one} and {other}; {100 * changed:.0f} % of the pixels differ."
+    return row_of_images(images, [one, other] * len(left), alt, limits=(0, 255), width=1.9)
 
 
 # Eight hospitals, one number each; two lie, one upwards and one downwards.
 EIGHT = np.array([1.0, 2.0, 900.0, 3.0, -700.0, 4.0, 5.0, 6.0])
 
 
-@exercise("09.1", "a trimmed mean")
-def trimmed(mean):
+@exercise(
+    "09.1",
+    "a trimmed mean",
+    more="np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)",
+)
+def trimmed(mean: Answer) -> None:
     got = np.asarray(mean([np.array([value, value]) for value in EIGHT], 1), dtype=float)
     if got.shape != (2,):
-        raise Wrong(
-            f"The result must be an array like a hospital's, of shape (2,); yours has {got.shape}.",
-            hint="sort and average over the hospitals only, the first axis of np.stack(updates).",
-            more="np.sort(np.stack(updates), axis=0)",
-        )
-    _check_ends(got[0])
-    rng = np.random.default_rng(91)
-    updates = list(rng.normal(size=(7, 3, 2)))
-    before = [update.copy() for update in updates]
-    got = np.asarray(mean(updates, 2), dtype=float)
-    if any((a != b).any() for a, b in zip(updates, before, strict=True)):
-        raise Wrong(
-            "Your function changes the hospitals' updates themselves.",
-            hint="`.sort()` sorts in place.",
-            more="np.sort(np.stack(updates), axis=0) makes a new array.",
-        )
-    right = np.sort(np.stack(updates), axis=0)[2:-2].mean(axis=0)
-    ends = np.sort(np.stack(updates), axis=0)[[2, -3]]
-    if got.shape == right.shape and np.allclose(got, np.median(updates, axis=0)):
-        raise Wrong(
-            "That is the median, which looks at the middle only.",
-            hint="the median is left if you cut as much as you can; use the argument `cut`.",
-            more="np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)",
-        )
-    if got.shape == right.shape and np.allclose(got, np.clip(updates, *ends).mean(axis=0)):
-        raise Wrong(
-            "You pull the ends in (which is called winsorising); they still count.",
-            hint="leave the smallest and the largest out altogether.",
-            more="np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)",
-        )
-    if got.shape != right.shape or not np.allclose(got, right):
-        raise Wrong(
-            "With two left out at either end of seven, and several numbers a hospital, the result "
-            "is another one.",
-            hint="sort over the hospitals (axis 0), cut `cut` rows at both ends, average the rest.",
-            more="np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)",
-        )
-    got = np.asarray(mean(updates, 0), dtype=float)
-    if not np.allclose(got, np.mean(updates, axis=0)):
-        raise Wrong(
-            "With nothing left out it should be the plain mean.",
-            hint="a slice [0:-0] is empty.",
-            more="[cut : len(updates) - cut] works for cut = 0, too.",
-        )
+        raise Wrong(f"""The result must be an array like a hospital's, of shape (2,); yours has
+            {got.shape}.
+            Hint: sort and average over the hospitals only, the first axis of np.stack(updates).""")
+    ordered, by_length = np.sort(EIGHT), EIGHT[np.argsort(np.abs(EIGHT))]
+    if np.isclose(got[0], EIGHT.mean()):
+        raise Wrong("""That is the plain mean; the liars are still in it.
+            Hint: leave out the `cut` smallest and the `cut` largest before you average.""")
+    if np.isclose(got[0], [ordered[:-1].mean(), ordered[1:].mean()]).any():
+        raise Wrong("""You cut at one end only, and one liar is left.
+            Hint: who knows whether a liar pushes up or down?""")
+    if np.isclose(got[0], by_length[1:-1].mean()):
+        raise Wrong("""You leave out whole hospitals by the length of their updates, and the liar
+            who pushes down is still there.
+            Hint: each number of the model is sorted and trimmed by itself, with its sign.""")
+    if not np.isclose(got[0], 3.5):
+        raise Wrong(f"""Of 1, 2, 900, 3, -700, 4, 5 and 6, with one left out at either end, 1 to 6
+            remain and the mean is 3.5; yours is {got[0]:.3g}.
+            Hint: sort first: who is at the end is not who comes last in the list.""")
+    _check_two_of_seven(mean)
 
 
-def _check_ends(got: float) -> None:
-    """One liar at either end of :data:`EIGHT`, cut = 1: 1..6 remain, whose mean is 3.5."""
-    ordered = np.sort(EIGHT)
-    if np.isclose(got, 3.5):
-        return
-    if np.isclose(got, EIGHT.mean()):
-        raise Wrong(
-            "That is the plain mean; the liars are still in it.",
-            hint="leave out the `cut` smallest and the `cut` largest before you average.",
-            more="sort, then slice: [cut : len(updates) - cut].",
-        )
-    if np.isclose(got, ordered[:-1].mean()) or np.isclose(got, ordered[1:].mean()):
-        raise Wrong(
-            "You cut at one end only, and one liar is left.",
-            hint="who knows whether a liar pushes up or down?",
-            more="[cut : len(updates) - cut] cuts at both ends.",
-        )
-    if np.isclose(got, EIGHT[np.argsort(np.abs(EIGHT))[1:-1]].mean()):
-        raise Wrong(
-            "You leave out whole hospitals by the length of their updates, and the liar who pushes "
-            "down is still there.",
-            hint="each number of the model is sorted and trimmed by itself, with its sign.",
-            more="np.sort(np.stack(updates), axis=0)",
-        )
-    raise Wrong(
-        f"Of 1, 2, 900, 3, -700, 4, 5 and 6, with one left out at either end, 1 to 6 remain and "
-        f"the mean is 3.5; yours is {got:.3g}.",
-        hint="sort first: who is at the end is not who comes last in the list.",
-        more="np.sort(np.stack(updates), axis=0)[cut:len(updates) - cut].mean(axis=0)",
-    )
+def _check_two_of_seven(mean: Answer) -> None:
+    updates = np.random.default_rng(91).normal(size=(7, 3, 2))
+    got = np.asarray(mean(list(updates.copy()), 2), dtype=float)
+    ordered = np.sort(updates, axis=0)
+    if np.allclose(got, np.median(updates, axis=0)):
+        raise Wrong("""That is the median, which looks at the middle only.
+            Hint: the median is left if you cut as much as you can; use the argument `cut`.""")
+    if np.allclose(got, np.clip(updates, ordered[2], ordered[-3]).mean(axis=0)):
+        raise Wrong("""You pull the ends in (which is called winsorising); they still count.
+            Hint: leave the smallest and the largest out altogether.""")
+    if not np.allclose(got, ordered[2:-2].mean(axis=0)):
+        raise Wrong("""With two left out at either end of seven, and several numbers a hospital, the
+            result is another one.
+            Hint: sort over the hospitals (axis 0), cut `cut` rows at both ends, average the
+            rest.""")
+    if not np.allclose(mean(list(updates), 0), updates.mean(axis=0)):
+        raise Wrong("""With nothing left out it should be the plain mean.
+            Hint: a slice [0:-0] is empty.""")
 
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 CALLED = np.array([2, 2, 0, 1, 2, 1, 0, 2, 2, 1])
 
 
-@exercise("09.2", "how often the patch is obeyed")
-def obeyed(success):
+@exercise(
+    "09.2",
+    "how often the patch is obeyed",
+    more="(probabilities[labels != target].argmax(axis=1) == target).mean()",
+)
+def obeyed(success: Answer) -> None:
     probabilities = np.full((10, 3), 0.2)
     probabilities[np.arange(10), CALLED] = 0.6
-    got = success(probabilities.copy(), LABELS.copy(), 2)
-    if np.ndim(got) != 0:
-        raise Wrong(
-            "One number is asked for.",
-            hint="the mean of an array of True and False is the share of True.",
-            more="(...).mean()",
-        )
-    got = float(got)
+    got = one_number(success(probabilities.copy(), LABELS.copy(), 2), "what is the share of True?")
     if np.isclose(got, 3):
-        raise Wrong(
-            "You count images; a share is asked for.",
-            hint="of how many could have been turned?",
-            more="take the mean in place of the sum.",
-        )
+        raise Wrong("""You count images; a share is asked for.
+            Hint: of how many could have been turned?""")
     if np.isclose(got, 5 / 10):
-        raise Wrong(
-            "You count the images that truly are of the target class, too. Calling them so is "
-            "right, and happens without any attack.",
-            hint="leave the images with labels == target aside.",
-            more="others = labels != target; look at probabilities[others] only.",
-        )
+        raise Wrong("""You count the images that truly are of the target class, too. Calling them so
+            is right, and happens without any attack.
+            Hint: leave the images with labels == target aside.""")
     if np.isclose(got, 2 / 3):
-        raise Wrong(
-            "That is the recall of the target class itself.",
-            hint="the attack is about images of the *other* classes.",
-            more="others = labels != target",
-        )
+        raise Wrong("""That is the recall of the target class itself.
+            Hint: the attack is about images of the *other* classes.""")
     if np.isclose(got, (CALLED != LABELS)[LABELS != 2].mean()):
-        raise Wrong(
-            "You count every mistake. An attacker wants one certain mistake.",
-            hint="how many are called `target`?",
-            more="probabilities[others].argmax(axis=1) == target",
-        )
+        raise Wrong("""You count every mistake. An attacker wants one certain mistake.
+            Hint: how many are called `target`?""")
     if np.isclose(got, 3 / 10):
-        raise Wrong(
-            "You count the right images, but divide by all.",
-            hint="only those of other classes could be turned.",
-            more="divide by the number of images with labels != target.",
-        )
+        raise Wrong("""You count the right images, but divide by all.
+            Hint: only those of other classes could be turned.""")
     if not np.isclose(got, 3 / 7):
-        raise Wrong(
-            f"Of seven images of other classes three are called 2, so it is {3 / 7:.2f}; "
-            f"you have {got:.2f}.",
-            hint="first choose the images, then ask what they are called.",
-            more="(probabilities[labels != target].argmax(axis=1) == target).mean()",
-        )
-    if not np.isclose(float(success(probabilities.copy(), LABELS.copy(), 1)), 1 / 7 * 2):
-        raise Wrong(
-            "It fits target 2 and no other.",
-            hint="use the argument `target`.",
-            more="labels != target, and == target.",
-        )
+        raise Wrong(f"""Of seven images of other classes three are called 2, so it is {3 / 7:.2f};
+            you have {got:.2f}.
+            Hint: first choose the images, then ask what they are called.""")
+    if not np.isclose(success(probabilities, LABELS, 1), 2 / 7):
+        raise Wrong(WRITTEN_OUT)
 
 
 UPDATE = np.array([0.9, -3.0, 0.1, 2.0, -0.4, 0.3])
 MEMORY = np.array([1.5, 0.2, 0.0, -1.8, -0.3, 0.4])
 
 
-@exercise("09.3", "the largest numbers, with a memory")
-def largest(send):
-    update, memory = UPDATE.copy(), MEMORY.copy()
+@exercise(
+    "09.3",
+    "the largest numbers, with a memory",
+    more="wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]; "
+    "sent[places] = wanted[places]; memory = wanted - sent",
+)
+def largest(send: Answer) -> None:
+    update, memory, wanted = UPDATE.copy(), MEMORY.copy(), UPDATE + MEMORY
     got = send(update, memory, 2)
     if not isinstance(got, tuple | list) or len(got) != 2:
-        raise Wrong(
-            "Two arrays are asked for: what is sent, and what is remembered.",
-            hint="end with `return sent, memory`.",
-            more="sent has k numbers that are not 0; memory is what they leave out.",
-        )
+        raise Wrong("""Two arrays are asked for: what is sent, and what is remembered.
+            Hint: end with `return sent, memory`.""")
     sent, kept = (np.asarray(part, dtype=float) for part in got)
     if sent.shape != UPDATE.shape or kept.shape != UPDATE.shape:
-        raise Wrong(
-            f"Both arrays must be as long as the update, {len(UPDATE)}; yours are {sent.shape} "
-            f"and {kept.shape}.",
-            hint="send an array of zeros with the k chosen numbers in their places.",
-            more="sent = np.zeros_like(update); sent[places] = wanted[places]",
-        )
+        raise Wrong(f"""Both arrays must be as long as the update, {len(UPDATE)}; yours are
+            {sent.shape} and {kept.shape}.
+            Hint: send an array of zeros with the k chosen numbers in their places.""")
     if (update != UPDATE).any() or (memory != MEMORY).any():
-        raise Wrong(
-            "Your function changes the arrays it was given.",
-            hint="`+=` and assigning to a slice write into the array itself.",
-            more="wanted = update + memory makes a new one.",
-        )
-    wanted = UPDATE + MEMORY
-    _check_sent(sent, kept, wanted)
-    if not kept.any():
-        raise Wrong(
-            "Nothing is remembered: what was too small to be sent is lost for ever.",
-            hint="what was to be said and was not goes into the memory.",
-            more="memory = wanted - sent",
-        )
-    if not np.allclose(sent + kept, wanted):
-        raise Wrong(
-            "What is sent and what is remembered do not sum to update + memory, so something is "
-            "lost for ever, or said twice.",
-            hint="the new memory is what was to be said, minus what was sent.",
-            more="memory = wanted - sent, with wanted = update + memory.",
-        )
-    sent, _ = send(UPDATE.copy(), MEMORY.copy(), 4)
-    if np.count_nonzero(sent) != 4:
-        raise Wrong(
-            "With k = 4 it does not send four numbers.",
-            hint="use the argument k.",
-            more="places = np.argsort(np.abs(wanted))[-k:]",
-        )
-
-
-def _check_sent(sent: np.ndarray, kept: np.ndarray, wanted: np.ndarray) -> None:
-    chosen = set(np.flatnonzero(sent).tolist())
-    right = set(np.argsort(np.abs(wanted))[-2:].tolist())
-    if chosen == right and np.allclose(sent[list(right)], wanted[list(right)]):
-        return
-    if chosen == right:
-        raise Wrong(
-            "The right places, but not the right numbers in them.",
-            hint="send the sum of the update and the memory there.",
-            more="sent[places] = wanted[places]",
-        )
-    if chosen == set(np.argsort(np.abs(UPDATE))[-2:].tolist()):
+        raise Wrong("""Your function changes the arrays it was given.
+            Hint: `+=` and assigning to a slice write into the array itself.""")
+    places = np.flatnonzero(sent)
+    if _two_largest(UPDATE) == set(places):
         if np.allclose(sent + kept, wanted):
-            raise Wrong(
-                "You remember, but nothing that is remembered is ever said.",
-                hint="choose among update and memory together, not in the update alone.",
-                more="wanted = update + memory, before anything else.",
-            )
-        raise Wrong(
-            "You look at the update alone; what is remembered can never come to be sent.",
-            hint="first add the memory, then choose the largest.",
-            more="wanted = update + memory",
-        )
-    if chosen == set(np.argsort(wanted)[-2:].tolist()):
-        raise Wrong(
-            "You choose the largest numbers, and -2.8 is smaller than 0.7. But it moves the model "
-            "more.",
-            hint="it is the size that counts, not the sign.",
-            more="np.argsort(np.abs(wanted))[-k:]",
-        )
-    if len(chosen) != 2:
-        raise Wrong(
-            f"Two numbers were to be sent; you send {len(chosen)}.",
-            hint="k is how many, neither a share nor a threshold.",
-            more="places = np.argsort(np.abs(wanted))[-k:]",
-        )
-    raise Wrong(
-        "These are not the two largest numbers.",
-        hint="np.argsort sorts from small to large.",
-        more="places = np.argsort(np.abs(wanted))[-k:]",
-    )
+            raise Wrong("""You remember, but nothing that is remembered is ever said.
+                Hint: choose among update and memory together, not in the update alone.""")
+        raise Wrong("""You look at the update alone; what is remembered can never come to be sent.
+            Hint: first add the memory, then choose the largest.""")
+    if _two_largest(wanted) != set(places):
+        raise Wrong(f"""Of update and memory, {wanted.round(1).tolist()}, you send those at
+            {places.tolist()}, and they do not move the model most.
+            Hint: size counts, not the sign; and np.argsort sorts from small to large.""")
+    if not np.allclose(sent[places], wanted[places]):
+        raise Wrong("""The right places, but not the right numbers in them.
+            Hint: send the sum of the update and the memory there.""")
+    if not kept.any():
+        raise Wrong("""Nothing is remembered: what was too small to be sent is lost for ever.
+            Hint: what was to be said and was not goes into the memory.""")
+    if not np.allclose(sent + kept, wanted):
+        raise Wrong("""What is sent and what is remembered do not sum to update + memory, so
+            something is lost for ever, or said twice.
+            Hint: the new memory is what was to be said, minus what was sent.""")
+    if np.count_nonzero(send(UPDATE.copy(), MEMORY.copy(), 4)[0]) != 4:
+        raise Wrong("""With k = 4 it does not send four numbers.
+            Hint: use the argument k.""")
+
+
+def _two_largest(values: np.ndarray) -> set[int]:
+    return set(np.argsort(np.abs(values))[-2:])

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from fedtutor.datasets.phantoms.people import (
-    Cohort,
+from fedtutor.datasets.phantoms.canvas import Canvas, column, ellipse, hump, noise, ramp, take
+from fedtutor.datasets.phantoms.hospitals import (
     Hospital,
     Scanner,
     Shortcut,
     check_request,
-    describe_table,
-    enrol,
-    found_hospitals,
+    name_hospitals,
 )
-from fedtutor.datasets.phantoms.scanner import develop_scan, scan, stamp_markers
-from fedtutor.datasets.phantoms.texture import Canvas, column, ellipse, hump, ramp, smooth_noise
+from fedtutor.datasets.phantoms.patients import Population, describe, enrol
+from fedtutor.datasets.phantoms.scanner import develop_scan, scan
 from fedtutor.images import MedicalImages
 
 OCT_CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")  # the order of OCT2017 and OCTMNIST
@@ -58,18 +56,14 @@ def oct_phantoms(
         If a parameter is out of its range.
     """
     check_request(num_images, size, hospitals, seed, severity, shortcut, OCT_CLASSES)
-    sites = found_hospitals(OCT_HOSPITALS, hospitals, prevalence)
-    cohort = enrol(sites, num_images, severity, seed)
-    images, masks = scan(cohort, sites, size, draw_retinas, develop_scan, seed)
-    stamp_markers(images, cohort, sites, shortcut)
-    table = describe_table(cohort, sites, ("OD", "OS"))
-    return MedicalImages(
-        images[..., None], cohort.label, OCT_CLASSES, table, "oct-phantoms", True, masks
-    )
+    sites = name_hospitals(OCT_HOSPITALS, hospitals, prevalence)
+    people = enrol(sites, num_images, severity, seed)
+    images, masks = scan(people, sites, size, draw_retinas, develop_scan, shortcut, seed)
+    table = describe(people, sites, ("OD", "OS"))
+    return MedicalImages(images, people.label, OCT_CLASSES, table, "oct-phantoms", True, masks)
 
 
-@dataclass(frozen=True)
-class Disease:
+class Disease(NamedTuple):
     """What bends the layers, each of shape (n, 1, size) as a share of the image's height.
 
     ``full`` is what they would be at severity 1, so that the mask is known at any severity.
@@ -81,8 +75,7 @@ class Disease:
     full: np.ndarray  # all three together at severity 1
 
 
-@dataclass(frozen=True)
-class Retina:
+class Retina(NamedTuple):
     """Where the layers begin, each (n, 1, size): from the vitreous down to the choroid."""
 
     nerve_fibres: np.ndarray
@@ -103,29 +96,28 @@ BRIGHTNESS = (0.66, 0.43, 0.25, 0.42, 0.22, 0.80, 0.45, 0.92, 0.50)
 
 
 def draw_retinas(
-    people: Cohort, canvas: Canvas, rng: np.random.Generator
+    people: Population, canvas: Canvas, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reflected light, float32 (n, size, size), 0..1, and the lesion masks, bool."""
-    n, size = len(people), canvas.size
+    """Return the reflected light, float32 (n, size, size), 0..1, and the lesion masks, bool."""
     disease = draw_disease(people, canvas)
     retina = draw_layers(people, canvas, disease)
-    ripple = smooth_noise(rng, n, size, (3, 24))
+    ripple = noise(rng, len(people), canvas.size, (3, 24))
     light = paint_layers(people, canvas, retina, disease, ripple)
-    light *= cast_shadows(rng, n, canvas, retina)
+    light *= cast_shadows(rng, len(people), canvas, retina)
     mask = mask_lesions(people, canvas, retina, disease)
     for label, draw in ((CNV, draw_membrane), (DME, draw_cysts)):
         rows = np.flatnonzero(people.label == label)
         if len(rows):
-            part = Retina(*(layer[rows] for layer in vars(retina).values()))
-            light[rows] = draw(light[rows], people.take(rows), canvas, part, ripple[rows])
+            part = Retina(*(layer[rows] for layer in retina))
+            light[rows] = draw(light[rows], take(people, rows), canvas, part, ripple[rows])
     return light, mask
 
 
 # ------------------------------------------------------------------------------------ geometry
 
 
-def draw_disease(people: Cohort, canvas: Canvas) -> Disease:
-    """How far each disease pushes the layers apart, column by column."""
+def draw_disease(people: Population, canvas: Canvas) -> Disease:
+    """Return how far each disease pushes the layers apart, column by column."""
     x, label = canvas.x, people.label
     drusen = column(label == DRUSEN) * bumps(people.lesion, x)
     centre = column(0.10 * people.lesion[:, 0])
@@ -144,7 +136,7 @@ def draw_disease(people: Cohort, canvas: Canvas) -> Disease:
 
 
 def bumps(numbers: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Seven drusen of random place, width and height, (n, 1, size)."""
+    """Draw seven drusen of random place, width and height, (n, 1, size)."""
     total = np.zeros(1, dtype=np.float32)
     cluster = 0.10 * numbers[:, 35]
     for k in range(7):
@@ -156,12 +148,12 @@ def bumps(numbers: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.minimum(total, np.float32(0.06))
 
 
-def fovea(people: Cohort) -> np.ndarray:
-    """Where the pit lies across the image, (n, 1, 1)."""
+def fovea(people: Population) -> np.ndarray:
+    """Return where the pit lies across the image, (n, 1, 1)."""
     return column(0.05 * people.pose[:, 2])
 
 
-def draw_layers(people: Cohort, canvas: Canvas, disease: Disease) -> Retina:
+def draw_layers(people: Population, canvas: Canvas, disease: Disease) -> Retina:
     """Stack the layers from the choroid upwards; the pit is where the inner ones thin out."""
     body, pose = people.body, people.pose
     x = canvas.x - fovea(people)
@@ -190,8 +182,10 @@ def draw_layers(people: Cohort, canvas: Canvas, disease: Disease) -> Retina:
     )  # fmt: skip
 
 
-def mask_lesions(people: Cohort, canvas: Canvas, retina: Retina, disease: Disease) -> np.ndarray:
-    """Bool (n, size, size): the swollen layers in DME, else all from the lesion's roof down."""
+def mask_lesions(
+    people: Population, canvas: Canvas, retina: Retina, disease: Disease
+) -> np.ndarray:
+    """Return bool (n, size, size): in DME the swollen layers, else all below the lesion's roof."""
     swollen = column(people.label == DME) > 0
     top = np.where(swollen, retina.nerve_fibres, retina.choroid - disease.full - 0.045)
     bottom = np.where(swollen, retina.gap, retina.choroid + 0.012)
@@ -203,25 +197,26 @@ def mask_lesions(people: Cohort, canvas: Canvas, retina: Retina, disease: Diseas
 
 
 def paint_layers(
-    people: Cohort, canvas: Canvas, retina: Retina, disease: Disease, ripple: np.ndarray
+    people: Population, canvas: Canvas, retina: Retina, disease: Disease, ripple: np.ndarray
 ) -> np.ndarray:
     """Fill each layer with its brightness, from top to bottom, with soft borders."""
     y, soft = canvas.y, max(0.008, 1.2 / canvas.size)
-    layers = list(vars(retina).values())
-    levels = [np.float32(level) for level in BRIGHTNESS]
+    levels: list[np.ndarray | np.float32] = [np.float32(level) for level in BRIGHTNESS]
     wet = disease.fluid / (disease.fluid + np.float32(0.004))
     levels[6] = levels[6] * (1 - wet) + np.float32(0.07) * wet
     light = np.full((len(people), canvas.size, canvas.size), VITREOUS, dtype=np.float32)
-    before = np.float32(VITREOUS)
-    for top, level in zip(layers[:-1], levels, strict=True):
+    before: np.ndarray | np.float32 = np.float32(VITREOUS)
+    for top, level in zip(retina[:-1], levels, strict=True):
         light += (level - before) * ramp(y - top, soft)
         before = level
     light += ramp(y - retina.choroid, soft) * (paint_choroid(people, y, retina, ripple) - before)
     return light
 
 
-def paint_choroid(people: Cohort, y: np.ndarray, retina: Retina, ripple: np.ndarray) -> np.ndarray:
-    """Light that fades with the depth, mottled by the choroid's own vessels; thinner with age."""
+def paint_choroid(
+    people: Population, y: np.ndarray, retina: Retina, ripple: np.ndarray
+) -> np.ndarray:
+    """Draw light that fades with the depth, mottled by vessels; the choroid thins with age."""
     old = np.clip((people.age - 45) / 50, 0, 1)
     deep = column(0.12 * (1 - 0.4 * old) + 0.01 * people.body[:, 3])
     depth = (y - retina.choroid) / deep
@@ -230,7 +225,7 @@ def paint_choroid(people: Cohort, y: np.ndarray, retina: Retina, ripple: np.ndar
 
 
 def cast_shadows(rng: np.random.Generator, n: int, canvas: Canvas, retina: Retina) -> np.ndarray:
-    """Darker columns below the vessels of the retina, a factor of shape (n, size, size)."""
+    """Return the shade below the vessels of the retina, a factor of shape (n, size, size)."""
     shade = np.zeros((n, 1, canvas.size), dtype=np.float32)
     for _ in range(4):
         where = column(rng.uniform(-0.5, 0.5, n))
@@ -240,9 +235,9 @@ def cast_shadows(rng: np.random.Generator, n: int, canvas: Canvas, retina: Retin
 
 
 def draw_membrane(
-    light: np.ndarray, people: Cohort, canvas: Canvas, retina: Retina, ripple: np.ndarray
+    light: np.ndarray, people: Population, canvas: Canvas, retina: Retina, ripple: np.ndarray
 ) -> np.ndarray:
-    """New vessels below the pigment epithelium: uneven bright tissue that breaks it up."""
+    """Draw new vessels below the pigment epithelium: uneven bright tissue that breaks it up."""
     depth = retina.choroid - retina.below_pigment
     inside = ramp(canvas.y - retina.below_pigment + 0.02, 0.01)
     inside *= ramp(retina.choroid - canvas.y, 0.01)
@@ -251,9 +246,9 @@ def draw_membrane(
 
 
 def draw_cysts(
-    light: np.ndarray, people: Cohort, canvas: Canvas, retina: Retina, ripple: np.ndarray
+    light: np.ndarray, people: Population, canvas: Canvas, retina: Retina, ripple: np.ndarray
 ) -> np.ndarray:
-    """Dark fluid-filled holes in the swollen layers, tall near the pit and flat further away."""
+    """Draw dark fluid-filled holes in the swollen layers, tall near the pit and flat elsewhere."""
     holes = np.full(light.shape, -1, dtype=np.float32)
     focus = fovea(people) + column(0.04 * people.lesion[:, 0])
     room = retina.photoreceptors - retina.inner_nuclei

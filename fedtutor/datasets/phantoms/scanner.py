@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from fedtutor.datasets.phantoms.people import Cohort, Hospital, Scanner, Shortcut
-from fedtutor.datasets.phantoms.texture import Canvas, ramp
+from fedtutor.datasets.phantoms.canvas import Canvas, ramp, take
+from fedtutor.datasets.phantoms.hospitals import Hospital, Scanner, Shortcut
+from fedtutor.datasets.phantoms.patients import Population
 
 FINEST_NEEDED = 64  # pixels across, to draw the thinnest parts
 
@@ -22,55 +23,54 @@ GLYPHS = {
     "S": (".####", "#....", "#....", ".###.", "....#", "....#", "####."),
 }
 
-Draw = Callable[[Cohort, Canvas, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+Draw = Callable[[Population, Canvas, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 Develop = Callable[[np.ndarray, Scanner, np.random.Generator], np.ndarray]
 
 
 def scan(
-    cohort: Cohort,
+    population: Population,
     hospitals: tuple[Hospital, ...],
     size: int,
     draw: Draw,
     develop: Develop,
+    shortcut: Shortcut | None,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw every image of the cohort and develop it as its hospital's scanner does.
+    """Draw every image of the population and develop it as its hospital's scanner does.
 
-    Returns the images, uint8 (n, size, size), and the lesion masks, bool (n, size, size).
+    Returns the images, uint8 (n, size, size, 1), and the lesion masks, bool (n, size, size).
     """
-    images = np.empty((len(cohort), size, size), dtype=np.uint8)
-    masks = np.empty((len(cohort), size, size), dtype=bool)
+    images = np.empty((len(population), size, size), dtype=np.uint8)
+    masks = np.empty((len(population), size, size), dtype=bool)
     # Thin layers would fall between the pixels of a small image: draw it larger, then shrink.
     finer = -(-FINEST_NEEDED // size)
     canvas, rng = Canvas.of(size * finer), np.random.default_rng([seed, 1])
-    for block in _blocks(cohort.hospital, canvas.size):
-        people = cohort.take(block)
+    for block in _blocks(population.hospital, canvas.size):
+        people = take(population, block)
+        scanner = hospitals[people.hospital[0]].scanner
         scene, lesion = draw(people, canvas, rng)
-        film = _shrink(develop(scene, hospitals[people.hospital[0]].scanner, rng), finer)
+        film = _shrink(develop(scene, scanner, rng), finer)
         images[block] = np.clip(film * np.float32(255) + np.float32(0.5), 0, 255)
+        stamp_markers(images[block], people, scanner, shortcut)
         masks[block] = _shrink_mask(lesion, finer)
-    return images, masks
+    return images[..., None], masks
 
 
 def _shrink(images: np.ndarray, times: int) -> np.ndarray:
-    """The mean of each square of ``times`` x ``times`` pixels, float32."""
-    if times == 1:
-        return images
+    """Return the mean of each square of ``times`` x ``times`` pixels, float32."""
     cells = [images[:, i::times, j::times] for i in range(times) for j in range(times)]
     return sum(cells[1:], cells[0].astype(np.float32)) / np.float32(times**2)
 
 
 def _shrink_mask(masks: np.ndarray, times: int) -> np.ndarray:
-    """Pixels at least half covered; the most covered ones if the lesion is smaller than that."""
-    if times == 1:
-        return masks
+    """Keep pixels at least half covered; the most covered ones if the lesion is smaller."""
     covered = _shrink(masks, times)
     most = covered.max(axis=(1, 2), keepdims=True)
     return (covered >= np.minimum(most, 0.5)) & (most > 0)
 
 
 def _blocks(hospital: np.ndarray, size: int) -> Iterator[slice]:
-    """Slices of one hospital's images, few enough to stay in the processor's cache."""
+    """Yield slices of one hospital's images, few enough for the processor's cache."""
     most = max(1, 2**17 // size**2)
     edges = np.flatnonzero(np.diff(hospital)) + 1
     for start, stop in pairwise(np.r_[0, edges, len(hospital)]):
@@ -79,7 +79,7 @@ def _blocks(hospital: np.ndarray, size: int) -> Iterator[slice]:
 
 
 def develop_film(tissue: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
-    """Tissue thickness to brightness 0..1 (bone is bright), as the scanner shows it."""
+    """Turn tissue thickness into brightness 0..1 (bone is bright), as the scanner shows it."""
     size = tissue.shape[1]
     film = blur(tissue, scanner.blur * size)
     film *= np.float32(-1.05)
@@ -96,7 +96,7 @@ def develop_film(tissue: np.ndarray, scanner: Scanner, rng: np.random.Generator)
 
 
 def develop_scan(light: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
-    """Reflected light to brightness 0..1: speckle grows with the light, as in real OCT."""
+    """Turn reflected light into brightness 0..1; speckle grows with the light, as in real OCT."""
     speckle = rng.standard_normal(light.shape, dtype=np.float32)
     film = light * (1 + np.float32(5 * scanner.noise) * speckle)
     np.abs(speckle, out=speckle)
@@ -111,32 +111,26 @@ def develop_scan(light: np.ndarray, scanner: Scanner, rng: np.random.Generator) 
 
 
 def blur(images: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of (n, size, size) images, ``sigma`` in pixels; edges are repeated."""
+    """Return a Gaussian blur of (n, size, size) images, ``sigma`` in pixels; edges are repeated."""
     radius = max(1, round(2.5 * sigma))
     steps = np.arange(radius + 1)
     kernel = np.exp(-0.5 * (steps / max(sigma, 0.05)) ** 2)
     kernel = (kernel / (2 * kernel.sum() - 1)).astype(np.float32)
-    for axis in (1, 2):
-        images = _blur_axis(images, kernel, axis)
-    return images
+    return _blur_axis(_blur_axis(images, kernel, axis=1), kernel, axis=2)
 
 
 def _blur_axis(images: np.ndarray, kernel: np.ndarray, axis: int) -> np.ndarray:
+    """Blur along one axis with a kernel of which the middle and one half are given."""
     radius, size = len(kernel) - 1, images.shape[axis]
-    pad = [(0, 0)] * 3
-    pad[axis] = (radius, radius)
-    padded = np.pad(images, pad, mode="edge")
-
-    def shifted(step: int) -> np.ndarray:
-        part = slice(radius + step, radius + step + size)
-        return padded[:, part] if axis == 1 else padded[:, :, part]
-
-    total = shifted(0) * kernel[0]
+    pad = [(radius, radius) if k == axis else (0, 0) for k in range(3)]
+    lines = np.moveaxis(np.pad(images, pad, mode="edge"), axis, 0)
+    total = lines[radius : radius + size] * kernel[0]
     for step in range(1, radius + 1):
-        pair = shifted(-step) + shifted(step)
+        before, after = radius - step, radius + step
+        pair = lines[before : before + size] + lines[after : after + size]
         pair *= kernel[step]
         total += pair
-    return total
+    return np.moveaxis(total, 0, axis)
 
 
 def collimate(film: np.ndarray, border: float) -> None:
@@ -148,32 +142,27 @@ def collimate(film: np.ndarray, border: float) -> None:
 
 
 def stamp_markers(
-    images: np.ndarray, cohort: Cohort, hospitals: tuple[Hospital, ...], shortcut: Shortcut | None
+    images: np.ndarray, people: Population, scanner: Scanner, shortcut: Shortcut | None
 ) -> None:
-    """Put, in place, each hospital's film marker into its corner of the images."""
-    for index, site in enumerate(hospitals):
-        rows, text = np.flatnonzero(cohort.hospital == index), site.scanner.marker
-        if shortcut is not None and shortcut.hospital == index:
-            rows, text = rows[cohort.label[rows] == shortcut.label], text or "R"
-        if text:
-            glyph = render_marker(text, images.shape[1])
-            for row in rows:
-                _stamp(images[row], glyph, site.scanner.marker_on_left, cohort.pose[row])
-
-
-def _stamp(image: np.ndarray, glyph: np.ndarray, on_left: bool, pose: np.ndarray) -> None:
-    # The letter is a lead piece placed by hand, so it never sits at quite the same spot.
-    aside, down = 0.045 + 0.012 * np.clip(pose[:2], -2, 2)
+    """Put, in place, the scanner's film marker into a corner of the images of one hospital."""
+    rows, text, size = np.arange(len(images)), scanner.marker, images.shape[1]
+    if shortcut is not None and shortcut.hospital == people.hospital[0]:
+        rows, text = np.flatnonzero(people.label == shortcut.label), text or "R"
+    if not text:
+        return
+    glyph = render_marker(text, size)
     height, width = glyph.shape
-    size = len(image)
-    left = round(float(aside) * size) if on_left else size - width - round(float(aside) * size)
-    top = round(float(down) * size)
-    corner = image[top : top + height, left : left + width]
-    np.maximum(corner, glyph, out=corner)
+    for row in rows:
+        # The letter is a lead piece placed by hand, so it never sits at quite the same spot.
+        place = 0.045 + 0.012 * np.clip(people.pose[row, :2], -2, 2)
+        aside, top = (round(float(share) * size) for share in place)
+        left = aside if scanner.marker_on_left else size - width - aside
+        corner = images[row, top : top + height, left : left + width]
+        np.maximum(corner, glyph, out=corner)
 
 
 def render_marker(text: str, size: int) -> np.ndarray:
-    """The letters of ``text`` as bright dots, uint8, 8 % of an image of ``size`` pixels high."""
+    """Return ``text`` as bright dots, uint8, 8 % of an image of ``size`` pixels high."""
     rows = zip(*(GLYPHS[letter] for letter in text), strict=True)
     dots = np.array([[dot == "#" for dot in ".".join(row)] for row in rows])
     height = max(5, round(0.08 * size))

@@ -8,6 +8,8 @@ read from where it comes from, so a model may score well without looking at a lu
 from __future__ import annotations
 
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,47 +17,40 @@ import pandas as pd
 
 from fedtutor.datasets.duplicates import duplicate_groups, find_duplicates
 from fedtutor.datasets.readers.files import (
-    check_classes,
-    check_task,
-    decode_rows,
+    classes_of_task,
     image_files,
-    one_class_an_image,
     present_rows,
+    read_classes,
     read_csv,
+    read_header,
     refuse_blanks,
 )
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 
-RADIOGRAPHY_CLASSES = ("Normal", "Viral Pneumonia", "COVID")
-RADIOGRAPHY_FOUR_CLASSES = (*RADIOGRAPHY_CLASSES, "Lung_Opacity")
-RADIOGRAPHY_TASKS = ("three-class", "four-class")
-RADIOGRAPHY_ROOT = "COVID-19_Radiography_Dataset"
-
-RADIOGRAPHY_FOLDERS = {
-    "normal": "Normal",
-    "viral pneumonia": "Viral Pneumonia",
-    "covid": "COVID",
-    "covid-19": "COVID",
-    "lung_opacity": "Lung_Opacity",
+RADIOGRAPHY_TASKS = {
+    "three-class": ("Normal", "Viral Pneumonia", "COVID"),
+    "four-class": ("Normal", "Viral Pneumonia", "COVID", "Lung_Opacity"),
 }
-"""What the releases call the folder of each class, in lower case."""
-
 RADIOGRAPHY_SOURCES = {
     "Normal": "RSNA challenge (adults, from NIH) and Kermany (children)",
     "Viral Pneumonia": "Kermany, Guangzhou (children)",
     "COVID": "PadChest, Hannover, SIRM, GitHub and papers (adults)",
     "Lung_Opacity": "RSNA challenge (adults, from NIH)",
 }
+"""What is known of each class, by the name of its folder."""
 
-CHESTXRAY_CLASSES = ("No Finding", "Other pneumonia", "COVID-19")
-CHESTXRAY_TASKS = ("three-class", "COVID-19")
+CHESTXRAY_TASKS = {
+    "three-class": ("No Finding", "Other pneumonia", "COVID-19"),
+    "COVID-19": ("No Finding", "COVID-19"),
+}
 CHESTXRAY_TABLES = ("metadata.csv", "labels.csv")
 CHESTXRAY_COLUMNS = {"patientid", "finding", "view", "location", "license"}
 
-OTHER_PNEUMONIAS = (
+OTHER_PNEUMONIAS = re.compile(
     "pneumonia|sars|mers|pneumocystis|strepto|klebsiella|legionella|chlamydophila|mycoplasma|"
-    r"e\.coli|varicella|influenza|herpes|aspiration|lipoid|nocardia|staphylo|aspergillosis"
+    r"e\.coli|varicella|influenza|herpes|aspiration|lipoid|nocardia|staphylo|aspergillosis",
+    re.IGNORECASE,
 )
 """Findings that early versions of the table name without "Pneumonia/" before them."""
 
@@ -65,19 +60,13 @@ logger = logging.getLogger(__name__)
 
 
 def find_radiography(folder: Path) -> dict[str, Path] | None:
-    """The folder of images of each class in ``folder`` or in the one it was packed in.
+    """Return the folder of images of each class, or None if COVID and another are not there.
 
     The newer releases have ``CLASS/images/`` and, beside it, ``masks/`` of the lungs, which are
-    no images; the older have the images in ``CLASS/``. None if fewer than two are there.
+    not read; the older have the images in ``CLASS/``.
     """
-    for root in (folder, folder / RADIOGRAPHY_ROOT, folder / "COVID-19 Radiography Database"):
-        if not root.is_dir():
-            continue
-        found = {
-            RADIOGRAPHY_FOLDERS[path.name.lower()]: path
-            for path in sorted(root.iterdir())
-            if path.is_dir() and path.name.lower() in RADIOGRAPHY_FOLDERS
-        }
+    for root in (folder, folder / "COVID-19_Radiography_Dataset"):
+        found = {name: root / name for name in RADIOGRAPHY_SOURCES if (root / name).is_dir()}
         if "COVID" in found and len(found) > 1:
             return {
                 name: path / "images" if (path / "images").is_dir() else path
@@ -110,51 +99,41 @@ def read_radiography(
     DataError
         If the folders are not there, the task is unknown, or fewer than two classes have images.
     """
-    folder, task = Path(folder), task or RADIOGRAPHY_TASKS[0]
-    check_task(task, RADIOGRAPHY_TASKS, "COVID-19 Radiography")
-    class_names = RADIOGRAPHY_CLASSES if task == "three-class" else RADIOGRAPHY_FOUR_CLASSES
+    folder = Path(folder)
+    class_names = classes_of_task(task, RADIOGRAPHY_TASKS, "COVID-19 Radiography")
     folders = find_radiography(folder)
     if folders is None:
         raise DataError(
-            f"{folder} has no folders {', '.join(RADIOGRAPHY_FOUR_CLASSES)}; unpack the archive "
+            f"{folder} has no folders {', '.join(RADIOGRAPHY_SOURCES)}; unpack the archive "
             "of the COVID-19 Radiography Database there."
         )
     rows = [
-        (path.relative_to(folder).as_posix(), name, RADIOGRAPHY_SOURCES[name])
+        ((folders[name] / file).relative_to(folder).as_posix(), name, RADIOGRAPHY_SOURCES[name])
         for name in class_names
         if name in folders
-        for path in image_files(folders[name])
+        for file in image_files(folders[name])
     ]
     table = pd.DataFrame(rows, columns=["file", "label", "source"])
     table["licence"] = "see the source"
-    check_classes(folder, table, class_names)
-    images, table = decode_rows(folder, table, size=size, strict=strict)
-    table["patient"] = _pseudo_patients(images)
+    data = read_classes(folder, table, class_names, "covid19-radiography", size=size, strict=strict)
+    groups = duplicate_groups(find_duplicates(data.images), len(data))
     logger.warning(
         "COVID-19 Radiography: class is confounded with source and age (viral pneumonia: children "
         "from Guangzhou; COVID: adults of many collections), and no patient is known: %d images "
         "are taken for %d patients by their duplicates.",
-        len(table),
-        table["patient"].nunique(),
+        len(data),
+        len(set(groups)),
     )
-    return one_class_an_image(images, table, class_names, "covid19-radiography")
-
-
-def _pseudo_patients(images: np.ndarray) -> np.ndarray:
-    """One name for an image and its twins, str (n,)."""
-    groups = duplicate_groups(find_duplicates(images), len(images))
-    return np.array([f"group-{group}" for group in groups])
+    patients = np.array([f"group-{group}" for group in groups])
+    return replace(data, table=data.table.assign(patient=patients))
 
 
 def find_chestxray_table(folder: Path) -> Path | None:
-    """The table of ieee8023/covid-chestxray in ``folder``, or None."""
+    """Return the table of ieee8023/covid-chestxray in ``folder``, or None."""
     for name in CHESTXRAY_TABLES:
         path = folder / name
-        if path.is_file():
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                header = {column.strip() for column in stream.readline().split(",")}
-            if header >= CHESTXRAY_COLUMNS:
-                return path
+        if path.is_file() and read_header(path) >= CHESTXRAY_COLUMNS:
+            return path
     return None
 
 
@@ -189,15 +168,17 @@ def read_covid_chestxray(
     DataError
         If there is no such table, the task is unknown, or nothing listed is here.
     """
-    folder, task = Path(folder), task or CHESTXRAY_TASKS[0]
-    check_task(task, CHESTXRAY_TASKS, "covid-chestxray")
+    folder = Path(folder)
+    class_names = classes_of_task(task, CHESTXRAY_TASKS, "covid-chestxray")
     path = find_chestxray_table(folder)
     if path is None:
         raise DataError(f"{folder} has no metadata.csv of ieee8023/covid-chestxray-dataset.")
-    class_names = CHESTXRAY_CLASSES if task == "three-class" else ("No Finding", "COVID-19")
     source = read_csv(path, ["patientid"]).rename(columns=str.strip)
-    table = _chestxray_table(path, source)
-    used = _is_frontal(source) & table["label"].isin(class_names)
+    refuse_blanks(path, source, ["patientid", "finding"])
+    table = _chestxray_table(source)
+    is_xray = _text(source, "modality", "X-ray").eq("X-ray")
+    is_frontal = table["view"].str.match(r"(?:PA|AP)\b")
+    used = is_xray & is_frontal & table["label"].isin(class_names)
     if not used.all():
         logger.warning(
             "covid-chestxray: %d of %d rows are not used: no frontal X-ray, or no class of %s.",
@@ -205,21 +186,22 @@ def read_covid_chestxray(
             len(used),
             ", ".join(class_names),
         )
-    table = present_rows(path, table[used].reset_index(drop=True))
-    check_classes(folder, table, class_names)
-    images, table = decode_rows(folder, table, size=size, strict=strict)
-    return one_class_an_image(images, table, class_names, "covid-chestxray")
+    table = present_rows(folder, table[used])
+    return read_classes(folder, table, class_names, "covid-chestxray", size=size, strict=strict)
 
 
-def _chestxray_table(path: Path, source: pd.DataFrame) -> pd.DataFrame:
-    """Our columns of all rows of the table; ``label`` is None where the finding has no class."""
-    refuse_blanks(path, source, ["patientid", "finding"])
+def _chestxray_table(source: pd.DataFrame) -> pd.DataFrame:
+    """Return our columns of all rows; ``label`` is None where the finding has no class."""
     location = _text(source, "location", "unknown")
     country = location.str.rpartition(",")[2].str.strip()
+    if "file" in source.columns:
+        file = source["file"]
+    else:
+        file = _text(source, "folder", "images") + "/" + source["filename"]
     return pd.DataFrame(
         {
-            "file": _file(source),
-            "label": _group(source["finding"]),
+            "file": file,
+            "label": source["finding"].str.strip().map(_class_of),
             "patient": source["patientid"].str.strip(),
             "hospital": country.replace(COUNTRIES),
             "location": location,
@@ -234,33 +216,17 @@ def _chestxray_table(path: Path, source: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(source: pd.DataFrame, column: str, missing: str | None = None) -> pd.Series:
-    """A column as text without blanks around it, and ``missing`` where there is none."""
+    """Return a column as text without blanks around it, and ``missing`` where there is none."""
     if column not in source.columns:
         return pd.Series(missing, index=source.index, dtype=object)
     text = source[column].astype(object)
     return text.where(text.isna(), text.astype(str).str.strip()).where(text.notna(), missing)
 
 
-def _file(source: pd.DataFrame) -> pd.Series:
-    """The path of each image from the folder of the table."""
-    if "file" in source.columns:
-        return source["file"]
-    return _text(source, "folder", "images") + "/" + source["filename"]
-
-
-def _is_frontal(source: pd.DataFrame) -> pd.Series:
-    frontal = source["view"].astype(str).str.match(r"\s*(?:PA|AP)\b")
-    return frontal & _text(source, "modality", "X-ray").eq("X-ray")
-
-
-def _group(findings: pd.Series) -> pd.Series:
-    """The class of a finding such as "Pneumonia/Viral/SARS", or None."""
-    findings = findings.str.strip()
-    covid = findings.str.contains("COVID-19", regex=False)
-    other = findings.str.contains(OTHER_PNEUMONIAS, case=False)
-    label = np.select(
-        [covid, other, findings == "No Finding"],
-        ["COVID-19", "Other pneumonia", "No Finding"],
-        default=None,
-    )
-    return pd.Series(label, index=findings.index, dtype=object)
+def _class_of(finding: str) -> str | None:
+    """Return the class of a finding such as "Pneumonia/Viral/SARS"."""
+    if "COVID-19" in finding:
+        return "COVID-19"
+    if OTHER_PNEUMONIAS.search(finding):
+        return "Other pneumonia"
+    return finding if finding == "No Finding" else None

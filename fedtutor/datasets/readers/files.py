@@ -6,16 +6,16 @@ import logging
 import os
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fedtutor.datasets.cache import cached_images
-from fedtutor.datasets.decode import Decoded, read_images
+from fedtutor.datasets.decode import read_images
 from fedtutor.errors import DataError
-from fedtutor.images import MedicalImages
+from fedtutor.images import SPLIT_NAMES, MedicalImages
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 DEFAULT_SIZE = 128
@@ -31,54 +31,67 @@ BROKEN_TABLE = (OSError, ValueError, EOFError, zlib.error)
 logger = logging.getLogger(__name__)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """All image files at any depth below ``folder``, sorted, hidden ones left out.
+def image_files(folder: Path) -> list[str]:
+    """Return all images at any depth below ``folder`` as paths from there, sorted.
 
-    macOS hides a ``._NAME.png`` that is no image beside every file of an archive.
+    Hidden files are left out: macOS puts a ``._NAME.png``, which is no image, beside every file of
+    an archive.
     """
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         found += [
-            Path(root, name)
+            Path(root, name).relative_to(folder)
             for name in names
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
-    return sorted(found)
+    return [path.as_posix() for path in sorted(found)]
 
 
-def find_images(folder: Path, names: Iterable[str]) -> pd.Series:
-    """For each name the path, relative to ``folder``, of that file.
+def split_of_folders(files: Sequence[str]) -> list[str] | None:
+    """Return the official split that is told by folders ``train``, ``test`` and maybe ``val``.
 
-    A name that is no path from the folder is looked for in all its sub-folders; where several
-    have it, the first is taken. None where there is no such file.
+    None unless each file lies in one of them, at any depth, and some in ``train`` and ``test``.
     """
-    paths = [path.relative_to(folder).as_posix() for path in image_files(folder)]
-    by_name = {path.rpartition("/")[2]: path for path in reversed(paths)}
-    by_path = dict(zip(paths, paths, strict=True))
-    found = [by_path.get(name) or by_name.get(name.rpartition("/")[2]) for name in map(str, names)]
-    return pd.Series(found, dtype=object)
+    splits = [
+        next((part for part in file.split("/")[:-1] if part in SPLIT_NAMES), "") for file in files
+    ]
+    return splits if {"train", "test"} <= set(splits) <= set(SPLIT_NAMES) else None
 
 
-def present_rows(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the table read from ``path`` whose ``file`` is here, with its relative path.
+def present_rows(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table whose ``file`` is here, with its path from ``folder``.
+
+    A file is such a path, or a name that is looked for in all sub-folders; where several have
+    it, the first is taken.
 
     Raises
     ------
     DataError
         If none is.
     """
-    files = find_images(path.parent, table["file"])
-    present = files.notna().to_numpy()
-    if not present.any():
+    places = image_files(folder)
+    by_name = {place.rpartition("/")[2]: place for place in reversed(places)}
+    by_place = dict(zip(places, places, strict=True))
+    names = table["file"].astype(str)
+    found = [by_place.get(name) or by_name.get(name.rpartition("/")[2]) for name in names]
+    if not any(found):
         raise DataError(
-            f"{path} lists {len(table)} images and none of them is below {path.parent}."
+            f"the table in {folder} lists {len(table)} images and none of them is in that folder "
+            "or below it; put them there."
         )
-    return table.assign(file=files.to_numpy())[present].reset_index(drop=True)
+    table = table.assign(file=found)
+    return table[table["file"].notna()].reset_index(drop=True)
+
+
+def read_header(path: Path) -> set[str]:
+    """Return the names of the columns of a plain table."""
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return {name.strip() for name in stream.readline().split(",")}
 
 
 def read_csv(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A table, plain or gzipped; ``text_columns`` keep their leading zeros.
+    """Read a table, plain or gzipped; ``text_columns`` keep their leading zeros.
 
     Raises
     ------
@@ -106,6 +119,23 @@ def refuse_blanks(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> No
             )
 
 
+def classes_of_task(
+    task: str | None, tasks: Mapping[str, tuple[str, ...]], name: str
+) -> tuple[str, ...]:
+    """Return the classes of a task of the data set ``name``, by default of its first.
+
+    Raises
+    ------
+    DataError
+        For an unknown task; lists those there are.
+    """
+    if task is None:
+        task = next(iter(tasks))
+    if task not in tasks:
+        raise DataError(f"{name} has no task {task!r}; there are: {', '.join(tasks)}.")
+    return tasks[task]
+
+
 def decode_rows(
     folder: Path, table: pd.DataFrame, *, size: int | None, strict: bool
 ) -> tuple[np.ndarray, pd.DataFrame]:
@@ -122,8 +152,12 @@ def decode_rows(
     BadImageError
         If ``strict``, for the first bad file.
     """
-    files = [folder / file for file in table["file"]]
-    images, kept, bad = _decode(files, folder, size or DEFAULT_SIZE, strict)
+    files, size = [folder / file for file in table["file"]], size or DEFAULT_SIZE
+    if len(files) < CACHE_FROM:
+        images, kept, bad = read_images(files, size=size, strict=strict)
+    else:
+        cache = folder / CACHE_FOLDER
+        images, kept, bad = cached_images(files, size=size, folder=cache, strict=strict)
     if len(bad):
         logger.warning(
             "%s: %d of %d files are left out because they are no whole images; the first: %s %s.",
@@ -138,39 +172,22 @@ def decode_rows(
     return images, table
 
 
-def _decode(files: list[Path], folder: Path, size: int, strict: bool) -> Decoded:
-    if len(files) < CACHE_FROM:
-        return read_images(files, size=size, strict=strict)
-    return cached_images(files, size=size, folder=folder / CACHE_FOLDER, strict=strict)
-
-
-def one_class_an_image(
-    images: np.ndarray,
+def read_classes(
+    folder: Path,
     table: pd.DataFrame,
     class_names: Sequence[str],
     name: str,
-    masks: np.ndarray | None = None,
+    *,
+    size: int | None,
+    strict: bool,
 ) -> MedicalImages:
-    """Images whose class is named in the column ``label`` of the table, which is taken out."""
-    labels = pd.Categorical(table["label"], categories=list(class_names)).codes
-    return MedicalImages(
-        images=images,
-        labels=labels.astype(np.int64),
-        class_names=tuple(class_names),
-        table=table.drop(columns="label"),
-        name=name,
-        masks=masks,
-    )
+    """Read the images of a table whose column ``label``, which is taken out, names their class.
 
-
-def check_task(task: str, allowed: Sequence[str], name: str) -> None:
-    """Raise :class:`DataError` if ``task`` is none of those allowed."""
-    if task not in allowed:
-        raise DataError(f"{name} has no task {task!r}; there are: {', '.join(allowed)}.")
-
-
-def check_classes(folder: Path, table: pd.DataFrame, class_names: Sequence[str]) -> None:
-    """Refuse a set of fewer than two classes; log which of the others nobody has."""
+    Raises
+    ------
+    DataError
+        If fewer than two of the classes occur, or, if ``strict``, for the first bad file.
+    """
     missing = [name for name in class_names if name not in set(table["label"])]
     if len(class_names) - len(missing) < 2:
         raise DataError(
@@ -179,8 +196,11 @@ def check_classes(folder: Path, table: pd.DataFrame, class_names: Sequence[str])
         )
     if missing:
         logger.warning("%s: no image here is %s.", folder.name, " or ".join(missing))
+    images, table = decode_rows(folder, table, size=size, strict=strict)
+    labels = pd.Categorical(table["label"], categories=list(class_names)).codes.astype(np.int64)
+    return MedicalImages(images, labels, tuple(class_names), table.drop(columns="label"), name)
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without line breaks and a full stop."""
+    """Return what an error says, without line breaks and a full stop."""
     return " ".join(str(error).split()).rstrip(".")

@@ -10,15 +10,15 @@ import pandas as pd
 from fedtutor.datasets.readers import covid, medmnist, nih, oct
 from fedtutor.datasets.readers.files import (
     IMAGE_SUFFIXES,
-    decode_rows,
     image_files,
-    one_class_an_image,
     present_rows,
+    read_classes,
     read_csv,
     refuse_blanks,
+    split_of_folders,
 )
 from fedtutor.errors import DataError
-from fedtutor.images import SPLIT_NAMES, MedicalImages
+from fedtutor.images import MedicalImages
 
 COLUMN_NAMES = {
     "file": ("file", "Image Index", "filename"),
@@ -55,51 +55,45 @@ def read_path(
         One line that says what is wrong with which file.
     """
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path} does not exist; give an .npz file or a folder of images.")
-    if path.is_file():
-        if path.suffix != ".npz":
-            raise DataError(f"{path} is not an .npz file; give an .npz file or a folder of images.")
-        _refuse_task(path, task)
-        return medmnist.read_medmnist(path, size=size)
-    if known := _known_reader(path):
+    if not path.is_dir() and not (path.is_file() and path.suffix == ".npz"):
+        problem = "is not an .npz file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {problem}; give an .npz file or a folder of images.")
+    if path.is_dir() and (known := _known_reader(path)):
         return known(path, size=size, task=task, strict=bool(strict))
-    _refuse_task(path, task)
-    strict = strict is None or strict
-    if (path / "labels.csv").is_file():
-        return read_table(path / "labels.csv", size=size, strict=strict)
-    return read_class_folders(path, size=size, strict=strict)
+    if task is not None:
+        raise DataError(f"{path} has its own classes and no choice of tasks; got {task!r}.")
+    if path.is_file():
+        return medmnist.read_medmnist(path, size=size)
+    listed = path / "labels.csv"
+    table = _table_of_csv(listed) if listed.is_file() else _table_of_folders(path)
+    class_names = sorted(table["label"].unique(), key=_healthy_first)
+    if len(class_names) < 2:
+        raise DataError(
+            f"all images of {path} are of one class, {class_names[0]!r}; put the images into "
+            "one sub-folder for each class, or give at least two labels in labels.csv."
+        )
+    name, strict = path.resolve().name, strict is None or strict
+    return read_classes(path, table, class_names, name, size=size, strict=strict)
 
 
 def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
-    """The reader of the data set whose layout the folder has."""
+    """Return the reader of the data set whose layout the folder has."""
     if nih.find_nih_table(folder):
         return nih.read_nih
     if covid.find_chestxray_table(folder):
         return covid.read_covid_chestxray
     if covid.find_radiography(folder):
         return covid.read_radiography
-    if oct.is_oct2017(image_files(folder)):
+    if oct.is_oct2017(folder):
         return oct.read_oct2017
     return None
 
 
-def _refuse_task(path: Path, task: str | None) -> None:
-    if task is not None:
-        raise DataError(f"{path} has its own classes and no choice of tasks; got {task!r}.")
-
-
-def read_table(path: Path, *, size: int | None = None, strict: bool = False) -> MedicalImages:
-    """Read the images that a CSV lists, wherever below its folder they lie.
+def _table_of_csv(path: Path) -> pd.DataFrame:
+    """Return the rows of a CSV whose image lies anywhere below its folder.
 
     The columns may have any of the names in ``COLUMN_NAMES``; ``file`` and ``label`` must be
-    there. A file is a path from the table's folder, or a name to be found in any sub-folder. Rows
-    whose image is not here are left out, so that a part of a set can be used with its full table.
-
-    Raises
-    ------
-    DataError
-        If the table is broken, or has no image that is here, or one class only.
+    there. Other rows are left out, so that a part of a set can be used with its full table.
     """
     source = read_csv(path, COLUMN_NAMES["patient"])
     table = pd.DataFrame()
@@ -112,20 +106,13 @@ def read_table(path: Path, *, size: int | None = None, strict: bool = False) -> 
             + "; ".join(f"{ours}: {', '.join(COLUMN_NAMES[ours])}" for ours in sorted(missing))
         )
     refuse_blanks(path, table, [c for c in ("file", "label", "patient") if c in table.columns])
-    return _assemble(path.parent, present_rows(path, table), size, strict)
+    return present_rows(path.parent, table.astype({"label": str}))
 
 
-def read_class_folders(
-    folder: Path, *, size: int | None = None, strict: bool = False
-) -> MedicalImages:
-    """Read a folder whose sub-folders, at any depth, are named after the classes.
+def _table_of_folders(folder: Path) -> pd.DataFrame:
+    """Return all images with the folder they lie in as their class.
 
     ``train``, ``val`` and ``test`` above the class folders are the official split.
-
-    Raises
-    ------
-    DataError
-        If there is no image, or one class only.
     """
     files = image_files(folder)
     if not files:
@@ -133,31 +120,10 @@ def read_class_folders(
             f"{folder} holds no {', '.join(IMAGE_SUFFIXES)} file; put the images into one "
             "sub-folder for each class, or beside a labels.csv with the columns file and label."
         )
-    table = pd.DataFrame(
-        {
-            "file": [path.relative_to(folder).as_posix() for path in files],
-            "label": [path.parent.name for path in files],
-        }
-    )
-    if table["label"].nunique() < 2:
-        raise DataError(
-            f"all images of {folder} are of one class, {table['label'][0]!r}; "
-            "put the images into one sub-folder for each class."
-        )
-    splits = [path.relative_to(folder).parts[0] for path in files]
-    if {"train", "test"} <= set(splits) <= set(SPLIT_NAMES):
-        table["split"] = splits
-    return _assemble(folder, table, size, strict)
-
-
-def _assemble(folder: Path, table: pd.DataFrame, size: int | None, strict: bool) -> MedicalImages:
-    """Decode the files and name the classes, the healthy one first."""
-    table["label"] = table["label"].astype(str)
-    class_names = sorted(table["label"].unique(), key=_healthy_first)
-    if len(class_names) < 2:
-        raise DataError(f"{folder}: all images are of one class, {class_names[0]!r}; give two.")
-    images, table = decode_rows(folder, table, size=size, strict=strict)
-    return one_class_an_image(images, table, class_names, folder.resolve().name)
+    labels = [(folder / file).parent.name for file in files]
+    table = pd.DataFrame({"file": files, "label": labels})
+    splits = split_of_folders(files)
+    return table if splits is None else table.assign(split=splits)
 
 
 def _healthy_first(name: str) -> tuple[bool, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
+from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -25,22 +26,19 @@ MEDMNIST_CLASSES = {
 }
 """Label order of the sets this course uses, as in MedMNIST's own ``INFO``."""
 
-FILE_NAME = re.compile(r"(.+?)(?:_(?:64|128|224))?")
-
 BROKEN_NPZ = (
-    OSError,
-    ValueError,
-    TypeError,
-    EOFError,
-    NotImplementedError,
-    SyntaxError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+    OSError, ValueError, TypeError, EOFError, NotImplementedError, SyntaxError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 """What NumPy and zipfile raise for a file that is damaged or is no .npz at all."""
 
-BATCH = 256
-"""Images unpacked at a time: 13 MB of the largest."""
+
+class Header(NamedTuple):
+    """What an array in the file is, before any of it is unpacked."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
 
 
 def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
@@ -68,112 +66,82 @@ def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as file:
-            _check_members(path, file)
-            labels = [_read_labels(file, f"{split}_labels.npy") for split in SPLIT_NAMES]
-            headers = [_header(file, f"{split}_images.npy") for split in SPLIT_NAMES]
-            _check_shapes(path, headers, labels)
+            headers, labels = _read_labels(path, file)
             images = _read_images(file, headers, size)
+    except DataError:
+        raise
     except BROKEN_NPZ as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path} cannot be read as an .npz file: {one_line(error)}.") from error
-    name = FILE_NAME.fullmatch(path.stem).group(1)
-    return _named(name, images, np.concatenate(labels), [header.shape[0] for header in headers])
-
-
-def _named(name: str, images: np.ndarray, labels: np.ndarray, counts: list[int]) -> MedicalImages:
-    """Put the parts together; ``labels`` is (n, k), with k = 1 for one class an image."""
-    several = labels.shape[1] > 1
-    labels = labels.astype(np.uint8) if several else labels[:, 0].astype(np.int64)
-    num_classes = labels.shape[1] if several else int(labels.max()) + 1
-    known = MEDMNIST_CLASSES.get(name, ())
     return MedicalImages(
         images=images,
-        labels=labels,
-        # A few images of a set may not have its last class; the names are for all of them.
-        class_names=known
-        if len(known) >= num_classes
-        else tuple(f"class {k}" for k in range(num_classes)),
-        table=pd.DataFrame({"split": np.repeat(SPLIT_NAMES, counts)}),
+        labels=labels.astype(np.uint8) if labels.shape[1] > 1 else labels[:, 0].astype(np.int64),
+        class_names=_class_names(name := re.sub(r"_(64|128|224)$", "", path.stem), labels),
+        table=pd.DataFrame({"split": np.repeat(SPLIT_NAMES, [h.shape[0] for h in headers])}),
         name=name,
     )
 
 
-class _Header(NamedTuple):
-    """What an array in the file is, before any of it is unpacked."""
+def _class_names(name: str, labels: np.ndarray) -> tuple[str, ...]:
+    """Return the names of a known set, if it has no more classes than they are, or numbers."""
+    # A few images of a set may not have its last class; the names are for all of them.
+    num_classes = labels.shape[1] if labels.shape[1] > 1 else int(labels.max()) + 1
+    known = MEDMNIST_CLASSES.get(name, ())
+    return known if len(known) >= num_classes else tuple(f"class {k}" for k in range(num_classes))
 
-    shape: tuple[int, ...]
-    fortran_order: bool
-    dtype: np.dtype
 
+def _read_labels(path: Path, file: zipfile.ZipFile) -> tuple[list[Header], np.ndarray]:
+    """Read what the images of each split are, and all labels as (n, k).
 
-def _check_members(path: Path, file: zipfile.ZipFile) -> None:
+    Raises
+    ------
+    DataError
+        If these are not grey uint8 images of one shape, with as many labels and equal findings.
+    """
     keys = [f"{split}_{part}" for split in SPLIT_NAMES for part in ("images", "labels")]
     if missing := [key for key in keys if f"{key}.npy" not in file.namelist()]:
         raise DataError(
             f"{path} has no {', '.join(missing)}; a MedMNIST file has {', '.join(keys)}."
         )
-
-
-def _read_labels(file: zipfile.ZipFile, member: str) -> np.ndarray:
-    """Labels as (n, k), whatever their shape in the file."""
-    with file.open(member) as stream:
-        labels = np.lib.format.read_array(stream, allow_pickle=False)
-    return labels.reshape(len(labels), -1) if labels.ndim and len(labels) else labels.reshape(-1, 1)
-
-
-def _header(file: zipfile.ZipFile, member: str) -> _Header:
-    with file.open(member) as stream:
-        return _read_header(stream)
-
-
-def _read_header(stream: IO[bytes]) -> _Header:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return _Header(*np.lib.format.read_array_header_1_0(stream))
-    return _Header(*np.lib.format.read_array_header_2_0(stream))
-
-
-def _check_shapes(path: Path, headers: list[_Header], labels: list[np.ndarray]) -> None:
-    """Refuse what is not grey uint8 images of one shape, with as many labels and equal findings."""
-    for split, header, own in zip(SPLIT_NAMES, headers, labels, strict=True):
+    headers, all_labels = [], []
+    for split in SPLIT_NAMES:
+        with file.open(f"{split}_images.npy") as stream:
+            headers.append(header := _read_header(stream))
+        with file.open(f"{split}_labels.npy") as stream:
+            labels = np.lib.format.read_array(stream, allow_pickle=False)
+        all_labels.append(labels.reshape(len(labels), -1) if labels.size else labels.reshape(-1, 1))
         if (
             len(header.shape) != 3
             or header.dtype != np.uint8
             or header.fortran_order
             or header.shape[1:] != headers[0].shape[1:]
-            or own.dtype.kind not in "iu"
-            or own.shape != (header.shape[0], labels[0].shape[1])
+            or labels.dtype.kind not in "iu"
+            or all_labels[-1].shape != (header.shape[0], all_labels[0].shape[1])
         ):
             raise DataError(
                 f"{path}: this course reads grey uint8 images (n, h, w), all of one size, with "
                 f"labels (n, 1) or (n, findings); got {split} images {header.dtype} "
-                f"{header.shape} and labels {own.dtype} {own.shape}."
+                f"{header.shape} and labels {labels.dtype} {labels.shape}."
             )
     if not any(header.shape[0] for header in headers):
         raise DataError(f"{path} holds no image.")
+    return headers, np.concatenate(all_labels)
 
 
-def _read_images(file: zipfile.ZipFile, headers: list[_Header], size: int | None) -> np.ndarray:
-    """All images, uint8 (n, h, w, 1), unpacked a batch at a time."""
-    height, width = headers[0].shape[1:]
-    keep = size is None or (height, width) == (size, size)
-    shape = (height, width) if keep else (size, size)
-    images = np.empty((sum(header.shape[0] for header in headers), *shape, 1), np.uint8)
-    row = 0
+def _read_header(stream: IO[bytes]) -> Header:
+    np.lib.format.read_magic(stream)  # version 1.0, as of every array without named fields
+    return Header(*np.lib.format.read_array_header_1_0(stream))
+
+
+def _read_images(file: zipfile.ZipFile, headers: list[Header], size: int | None) -> np.ndarray:
+    """Unpack all images, one at a time, into uint8 (n, h, w, 1), resized where needed."""
+    shape = height, width = headers[0].shape[1:]
+    wanted = (size, size) if size else shape
+    images = np.empty((sum(header.shape[0] for header in headers), *wanted, 1), np.uint8)
+    places = iter(images[..., 0])
     for split, header in zip(SPLIT_NAMES, headers, strict=True):
         with file.open(f"{split}_images.npy") as stream:
             _read_header(stream)
-            for start in range(0, header.shape[0], BATCH):
-                count = min(BATCH, header.shape[0] - start)
-                batch = _unpack(stream, (count, height, width))
-                if not keep:
-                    batch = np.stack([resize(Image.fromarray(image), size) for image in batch])
-                images[row : row + count, ..., 0] = batch
-                row += count
+            for place in islice(places, header.shape[0]):
+                image = np.frombuffer(stream.read(height * width), np.uint8).reshape(shape)
+                place[:] = image if wanted == shape else resize(Image.fromarray(image), wanted[0])
     return images
-
-
-def _unpack(stream: IO[bytes], shape: tuple[int, int, int]) -> np.ndarray:
-    content = stream.read(int(np.prod(shape)))
-    return np.frombuffer(content, np.uint8).reshape(shape)

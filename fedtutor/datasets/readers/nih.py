@@ -8,18 +8,19 @@ are view, sex and age.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fedtutor.datasets.readers.files import (
-    check_classes,
-    check_task,
+    classes_of_task,
     decode_rows,
-    one_class_an_image,
     present_rows,
+    read_classes,
     read_csv,
+    read_header,
     refuse_blanks,
 )
 from fedtutor.errors import DataError
@@ -27,29 +28,23 @@ from fedtutor.images import MedicalImages
 
 NO_FINDING = "No Finding"
 FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
+    "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening",
     "Hernia",
-)
+)  # fmt: skip
 """In the order of the paper, which is that of ChestMNIST too."""
 
 THREE_CLASSES = (NO_FINDING, "Pneumonia", "Effusion")
 """Effusion beside Pneumonia, because fluid is a sign of its own that a reader can point at; what
 the reports call infiltration or consolidation is how a pneumonia looks."""
 
-DEFAULT_TASK = "Pneumonia"
-TASKS = (DEFAULT_TASK, "three-class", "multi-label", *(f for f in FINDINGS if f != DEFAULT_TASK))
+TASKS = {
+    "Pneumonia": (NO_FINDING, "Pneumonia"),
+    "three-class": THREE_CLASSES,
+    "multi-label": FINDINGS,
+    **{finding: (NO_FINDING, finding) for finding in FINDINGS if finding != "Pneumonia"},
+}
+"""The classes of each task, the default first."""
 
 TABLES = ("labels.csv", "Data_Entry_2017*.csv", "Data_Entry_2017*.csv.gz")
 BOXES = ("BBox_List_2017.csv", "BBox_List_2017.csv.gz")
@@ -72,27 +67,22 @@ AGE_UNITS = {"Y": 1, "M": 1 / 12, "W": 1 / 52.18, "D": 1 / 365.25}
 BOX_SIDE = 1024
 """Pixels of the images in which the boxes were drawn, whatever the size of those here."""
 
-SOURCE, LICENCE = "NIH Clinical Center", "unrestricted use; cite the NIH and Wang et al. 2017"
+LICENCE = "unrestricted use; cite the NIH and Wang et al. 2017"
 
 logger = logging.getLogger(__name__)
 
 
 def find_nih_table(folder: Path) -> Path | None:
-    """The table of the whole set, or of a sample of it, in ``folder``; None if there is none."""
+    """Return the table of the whole set, or of a sample of it, in ``folder``, or None."""
     for pattern in TABLES:
         for path in sorted(folder.glob(pattern)):
-            if path.name != "labels.csv" or "Finding Labels" in _header(path):
+            if path.name != "labels.csv" or "Finding Labels" in read_header(path):
                 return path
     return None
 
 
-def _header(path: Path) -> str:
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.readline()
-
-
 def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
-    """The labels, for which no image need be there.
+    """Read the labels, for which no image need be there.
 
     Parameters
     ----------
@@ -121,8 +111,7 @@ def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
     >>> table.groupby(["sex", "view"]).size()               # doctest: +SKIP
     """
     folder = Path(folder)
-    if task is not None:
-        check_task(task, TASKS, "NIH ChestX-ray14")
+    class_names = classes_of_task(task, TASKS, "NIH ChestX-ray14")
     path = find_nih_table(folder)
     if path is None:
         raise DataError(
@@ -135,17 +124,17 @@ def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
     table = source[[file, *COLUMNS]].set_axis(["file", *COLUMNS.values()], axis=1)
     refuse_blanks(path, table, ["file", "findings", "patient"])
     table["age"] = _years(table["age"], path)
-    table = table.assign(source=SOURCE, licence=LICENCE)
+    table = table.assign(source="NIH Clinical Center", licence=LICENCE)
     if (split := _official_split(folder, table)) is not None:
         table["split"] = split
     if task is None or task == "multi-label":
         return table
-    table["label"] = _classes(table["findings"], task)
+    table["label"] = _classes(table["findings"], class_names)
     return table[table["label"].notna()].reset_index(drop=True)
 
 
 def finding_matrix(findings: pd.Series) -> np.ndarray:
-    """Which image has which of ``FINDINGS``: uint8 (n, 14) of 0 and 1.
+    """Tell which image has which of ``FINDINGS``: uint8 (n, 14) of 0 and 1.
 
     Raises
     ------
@@ -194,44 +183,27 @@ def read_nih(
     DataError
         As :func:`read_nih_table`; if none of the images is here, or fewer than two classes.
     """
-    folder, task = Path(folder), task or DEFAULT_TASK
-    table = read_nih_table(folder, task)
-    table = present_rows(find_nih_table(folder), table)
-    if task != "multi-label":
-        check_classes(folder, table, _class_names(task))
-    images, table = decode_rows(folder, table, size=size, strict=strict)
-    table = _usable_split(table)
-    masks, boxes = _masks(folder, table, images.shape[1])
-    if masks is not None:
-        table["boxes"] = boxes
-    if task != "multi-label":
-        return one_class_an_image(images, table, _class_names(task), "nih-chestxray14", masks)
-    return MedicalImages(
-        images=images,
-        labels=finding_matrix(table["findings"]),
-        class_names=FINDINGS,
-        table=table,
-        name="nih-chestxray14",
-        masks=masks,
-    )
+    folder, task, name = Path(folder), task or next(iter(TASKS)), "nih-chestxray14"
+    table = present_rows(folder, read_nih_table(folder, task))
+    if task == "multi-label":
+        images, table = decode_rows(folder, table, size=size, strict=strict)
+        data = MedicalImages(images, finding_matrix(table["findings"]), FINDINGS, table, name)
+    else:
+        data = read_classes(folder, table, TASKS[task], name, size=size, strict=strict)
+    return _with_boxes(folder, _with_whole_split(data))
 
 
-def _class_names(task: str) -> tuple[str, ...]:
-    return THREE_CLASSES if task == "three-class" else (NO_FINDING, task)
-
-
-def _classes(findings: pd.Series, task: str) -> pd.Series:
-    """The class of each image, None for those that are of none or of two."""
-    wanted = _class_names(task)[1:]
+def _classes(findings: pd.Series, class_names: tuple[str, ...]) -> pd.Series:
+    """Return the class of each image, None for those that are of none or of two."""
     matrix = finding_matrix(findings)
-    has = matrix[:, [FINDINGS.index(name) for name in wanted]].astype(bool)
-    names = np.array([*wanted, None], dtype=object)
+    has = matrix[:, [FINDINGS.index(name) for name in class_names[1:]]].astype(bool)
+    names = np.array([*class_names[1:], None], dtype=object)
     label = names[np.where(has.sum(axis=1) == 1, has.argmax(axis=1), -1)]
     return pd.Series(np.where(matrix.any(axis=1), label, NO_FINDING), index=findings.index)
 
 
 def _years(ages: pd.Series, path: Path) -> pd.Series:
-    """Ages such as 58, "058Y" or "011M" in years; NaN for what cannot be one."""
+    """Return ages such as 58, "058Y" or "011M" in years; NaN for what cannot be one."""
     if not pd.api.types.is_numeric_dtype(ages):
         parts = ages.astype(str).str.strip().str.extract(r"^(\d+)([YMWD]?)$")
         ages = pd.to_numeric(parts[0]) * parts[1].replace("", "Y").map(AGE_UNITS)
@@ -244,67 +216,72 @@ def _years(ages: pd.Series, path: Path) -> pd.Series:
 
 
 def _official_split(folder: Path, table: pd.DataFrame) -> np.ndarray | None:
-    """ "train" or "test" for each image, None for one in neither list; None without lists.
+    """Return "train", "test" or None (in neither list) for each image; None without lists.
 
     With one list only, its images are that side and all others the other.
     """
-    lists = {
-        side: set((folder / name).read_text(encoding="utf-8").split())
+    names = table["file"].str.rpartition("/")[2]
+    listed = {
+        side: names.isin((folder / name).read_text(encoding="utf-8").split()).to_numpy()
         for side, name in SPLIT_LISTS.items()
         if (folder / name).is_file()
     }
-    if not lists:
+    if not listed:
         return None
-    names = table["file"].str.rpartition("/")[2]
-    listed = {side: names.isin(own).to_numpy() for side, own in lists.items()}
-    in_test = listed["test"] if "test" in listed else ~listed["train"]
-    in_train = listed["train"] if "train" in listed else ~listed["test"]
-    patients = table["patient"].to_numpy()
+    in_train, in_test = (
+        listed[side] if side in listed else ~listed[other]
+        for side, other in (("train", "test"), ("test", "train"))
+    )
+    patients = table["patient"]
     if shared := sorted(set(patients[in_train]) & set(patients[in_test])):
         raise DataError(
-            f"{' and '.join(SPLIT_LISTS[side] for side in lists)} in {folder} have patients on "
+            f"{' and '.join(SPLIT_LISTS[side] for side in listed)} in {folder} have patients on "
             f"both sides: {len(shared)}, such as {shared[0]}; the official ones do not. "
             "Fetch them again or remove them."
         )
-    return np.select([in_test, in_train], ["test", "train"], default=None)
+    sides = np.array([None, "train", "test"], dtype=object)
+    return sides[in_train + 2 * in_test]
 
 
-def _usable_split(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the official split if the parts that are here have images of one side only."""
-    if "split" not in table.columns or {"train", "test"} <= set(table["split"]):
-        return table
+def _with_whole_split(data: MedicalImages) -> MedicalImages:
+    """Drop the official split if the parts that are here have images of one side only."""
+    if "split" not in data.table.columns or {"train", "test"} <= set(data.table["split"]):
+        return data
     logger.warning(
         "nih-chestxray14: of the official split only the %s images are here; it is not used.",
-        " and ".join(sorted(table["split"].dropna().unique())) or "unlisted",
+        " and ".join(sorted(data.table["split"].dropna().unique())) or "unlisted",
     )
-    return table.drop(columns="split")
+    return replace(data, table=data.table.drop(columns="split"))
 
 
-def _masks(
-    folder: Path, table: pd.DataFrame, size: int
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Masks, bool (n, size, size), and the number of boxes in each; None where there are none."""
+def _with_boxes(folder: Path, data: MedicalImages) -> MedicalImages:
+    """Add masks and the column ``boxes``, if there is a list of boxes."""
     path = next((folder / name for name in BOXES if (folder / name).is_file()), None)
     if path is None:
-        return None, None
+        return data
     boxes = _boxes(path)
-    rows = pd.Series(np.arange(len(table)), index=table["file"].str.rpartition("/")[2])
+    rows = pd.Series(np.arange(len(data)), index=data.table["file"].str.rpartition("/")[2])
     boxes = boxes[boxes["file"].isin(rows.index)]
-    boxes = boxes.assign(row=rows[boxes["file"]].to_numpy())
-    if "label" in table.columns:
-        boxes = boxes[boxes["finding"].to_numpy() == table["label"].to_numpy()[boxes["row"]]]
+    row = rows[boxes["file"]].to_numpy()
+    if not data.multi_label:
+        of_class = boxes["finding"].to_numpy() == np.array(data.class_names)[data.labels[row]]
+        boxes, row = boxes[of_class], row[of_class]
+    # The pixels that a box touches, one at least in each direction.
+    start, extent = boxes[["x", "y"]].to_numpy(), boxes[["w", "h"]].to_numpy()
+    size = data.image_shape[0]
+    first = np.floor(start * size / BOX_SIDE).astype(int).clip(max=size - 1)
+    stop = np.ceil((start + extent) * size / BOX_SIDE).astype(int).clip(min=first + 1)
     # Zeros take memory only where they are written to, and few images have a box.
-    masks = np.zeros((len(table), size, size), dtype=bool)
-    for box in boxes.itertuples():
-        (left, right), (top, bottom) = (
-            _pixels(start, extent, size) for start, extent in ((box.x, box.w), (box.y, box.h))
-        )
-        masks[box.row, top:bottom, left:right] = True
-    return masks, np.bincount(boxes["row"], minlength=len(table))
+    masks = np.zeros((len(data), size, size), dtype=bool)
+    for k, (left, top), (right, bottom) in zip(row, first, stop, strict=True):
+        masks[k, top:bottom, left:right] = True
+    return replace(
+        data, masks=masks, table=data.table.assign(boxes=np.bincount(row, minlength=len(data)))
+    )
 
 
 def _boxes(path: Path) -> pd.DataFrame:
-    """Columns ``file``, ``finding`` and ``x``, ``y``, ``w``, ``h`` in pixels of ``BOX_SIDE``."""
+    """Read the columns file, finding and x, y, w, h in pixels of ``BOX_SIDE``."""
     source = read_csv(path)
     if len(source.columns) < 6:
         raise DataError(f"{path} has {len(source.columns)} columns; a list of boxes has 6.")
@@ -312,10 +289,3 @@ def _boxes(path: Path) -> pd.DataFrame:
     table = source.iloc[:, :6].set_axis(["file", "finding", "x", "y", "w", "h"], axis=1)
     # The one finding that the boxes call by another name than the labels.
     return table.assign(finding=table["finding"].replace("Infiltrate", "Infiltration"))
-
-
-def _pixels(start: float, extent: float, size: int) -> tuple[int, int]:
-    """The pixels of an image of side ``size`` that a stretch of a box touches, one at least."""
-    scale = size / BOX_SIDE
-    first = min(int(np.floor(start * scale)), size - 1)
-    return first, max(int(np.ceil((start + extent) * scale)), first + 1)

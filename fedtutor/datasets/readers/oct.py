@@ -13,11 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from fedtutor.datasets.readers.files import (
-    check_classes,
-    check_task,
-    decode_rows,
+    classes_of_task,
     image_files,
-    one_class_an_image,
+    read_classes,
+    split_of_folders,
 )
 from fedtutor.errors import DataError
 from fedtutor.images import SPLIT_NAMES, MedicalImages
@@ -25,20 +24,17 @@ from fedtutor.images import SPLIT_NAMES, MedicalImages
 OCT_CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 """The order of the published folders, of OCTMNIST and of the phantoms."""
 
-DEFAULT_TASK = "four-class"
-OCT_TASKS = (DEFAULT_TASK, "CNV", "DME", "DRUSEN")
+TASKS = {"four-class": OCT_CLASSES, **{name: ("NORMAL", name) for name in OCT_CLASSES[:3]}}
 
-FILE_NAME = re.compile(r"(CNV|DME|DRUSEN|NORMAL)-(\d+)-(\d+)")
-"""CLASS-patient-number, without the suffix."""
-
-SOURCE = "Kermany et al., Mendeley rscbjbr9sj"
+FILE_NAME = re.compile(r"(?:.*/)?(?P<label>CNV|DME|DRUSEN|NORMAL)-(?P<patient>\d+)-\d+\.\w+\Z")
 
 logger = logging.getLogger(__name__)
 
 
-def is_oct2017(files: list[Path]) -> bool:
-    """Whether all files are named as in OCT2017."""
-    return bool(files) and all(FILE_NAME.fullmatch(path.stem) for path in files)
+def is_oct2017(folder: Path) -> bool:
+    """Tell whether ``folder`` has images, and all are named as in OCT2017."""
+    files = image_files(folder)
+    return bool(files) and all(map(FILE_NAME.match, files))
 
 
 def read_oct2017(
@@ -46,10 +42,9 @@ def read_oct2017(
 ) -> MedicalImages:
     """Read OCT2017, or any part of it.
 
-    Class and patient are taken from the file names, so the folders may be nested in any way;
-    ``train``, ``test`` and ``val`` among them are the official split. The number in the name is
-    the patient: where it occurs in two classes it is taken for one person, who could be known
-    again by an eye.
+    Class and patient are in the file names, so the folders may be nested in any way; ``train``,
+    ``test`` and ``val`` among them are the official split. A patient's number that occurs in two
+    classes is taken for one person, whom a model could recognise by the eye.
 
     The official train and test share patients, which inflates accuracy by 5 to 30 % (Tampu et
     al. 2022). Images of test patients are therefore taken out of train and val, and those of val
@@ -58,6 +53,7 @@ def read_oct2017(
 
     Parameters
     ----------
+    folder : has files named CLASS-patient-number at any depth.
     size : side of the square images in pixels, by default 128; the slices are 512, 768 or 1536
         wide and 496 high, and are squeezed.
     task : "four-class", or "CNV", "DME" or "DRUSEN" against NORMAL.
@@ -68,52 +64,37 @@ def read_oct2017(
     DataError
         If a file is not named so, the task is unknown, or fewer than two classes are here.
     """
-    folder, task = Path(folder), task or DEFAULT_TASK
-    check_task(task, OCT_TASKS, "OCT2017")
+    folder = Path(folder)
+    class_names = classes_of_task(task, TASKS, "OCT2017")
     table = _without_shared_patients(_table(folder))
-    class_names = OCT_CLASSES if task == DEFAULT_TASK else ("NORMAL", task)
     table = table[table["label"].isin(class_names)].reset_index(drop=True)
-    check_classes(folder, table, class_names)
-    images, table = decode_rows(folder, table, size=size, strict=strict)
-    return one_class_an_image(images, table, class_names, "retinal-oct")
+    return read_classes(folder, table, class_names, "retinal-oct", size=size, strict=strict)
 
 
 def _table(folder: Path) -> pd.DataFrame:
-    """One row a file: file, label, patient, source, licence, and split where it is official."""
-    files = image_files(folder)
-    if not files:
+    """Return file, label, patient, source, licence, and split where it is official."""
+    files = pd.Series(image_files(folder), dtype=str)
+    if files.empty:
         raise DataError(f"{folder} holds no image; put OCT2017's folders train and test there.")
-    matches = [FILE_NAME.fullmatch(path.stem) for path in files]
-    if wrong := [path for path, match in zip(files, matches, strict=True) if not match]:
+    table = files.str.extract(FILE_NAME)
+    wrong = files[table["label"].isna()]
+    if len(wrong):
         raise DataError(
-            f"{wrong[0]} is not named CLASS-patient-number as the files of OCT2017 are "
-            f"({len(wrong)} of {len(files)} are not)."
+            f"{folder / wrong.iloc[0]} is not named CLASS-patient-number as the files of OCT2017 "
+            f"are ({len(wrong)} of {len(files)} are not)."
         )
-    places = [path.relative_to(folder) for path in files]
-    table = pd.DataFrame(
-        {
-            "file": [place.as_posix() for place in places],
-            "label": [match.group(1) for match in matches],
-            "patient": [match.group(2) for match in matches],
-            "source": SOURCE,
-            "licence": "CC BY 4.0",
-        }
-    )
-    splits = [next((part for part in place.parts if part in SPLIT_NAMES), None) for place in places]
-    if {"train", "test"} <= set(splits) <= set(SPLIT_NAMES):
-        table["split"] = splits
-    return table
+    table.insert(0, "file", files)
+    table = table.assign(source="Kermany et al., Mendeley rscbjbr9sj", licence="CC BY 4.0")
+    splits = split_of_folders(files.tolist())
+    return table if splits is None else table.assign(split=splits)
 
 
 def _without_shared_patients(table: pd.DataFrame) -> pd.DataFrame:
     """Leave each patient to one side of the official split: test before val before train."""
     if "split" not in table.columns:
         return table
-    sides = {side: set(table["patient"][table["split"] == side]) for side in SPLIT_NAMES}
-    elsewhere = {"train": sides["val"] | sides["test"], "val": sides["test"], "test": set()}
-    shared = pd.Series(False, index=table.index)
-    for side, patients in elsewhere.items():
-        shared |= (table["split"] == side) & table["patient"].isin(patients)
+    side = table["split"].map(SPLIT_NAMES.index)
+    shared = side < side.groupby(table["patient"]).transform("max")
     if shared.any():
         logger.warning(
             "OCT2017: the official split shares %d patients; %d images of them are left out of "

@@ -8,28 +8,29 @@ adds noise to every step (DP-SGD, Abadi et al. 2016). All ε are Google's ``dp-a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from fedtutor import federation  # first, as it tells Flower to be quiet
-
-# isort: split
-from flwr.app import ArrayRecord, Context, Message, MetricRecord
+from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.clientapp import ClientApp
+from flwr.clientapp.mod import fixedclipping_mod
 from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideFixedClipping,
     DifferentialPrivacyServerSideFixedClipping,
     Strategy,
 )
 
+from fedtutor.aggregation import update_norm as length
 from fedtutor.errors import FederationError
+from fedtutor.federation import StreamingFedAvg
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
+from fedtutor.training import loss_function
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 SAMPLINGS = ("everybody", "poisson", "fixed")
 
@@ -43,7 +44,7 @@ def epsilon(
     population: int = 1,
     sampling: str = "everybody",
 ) -> float:
-    """ε of ``steps`` releases of a clipped sum with Gaussian noise, at ``delta``.
+    """Return ε of ``steps`` releases of a clipped sum with Gaussian noise, at ``delta``.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def epsilon(
 
 
 def noise_for(target: float, steps: int, *, delta: float) -> float:
-    """The noise multiplier with which "everybody" in ``steps`` releases has ε = ``target``.
+    """Return the noise multiplier that gives "everybody" ε = ``target`` in ``steps`` releases.
 
     Raises
     ------
@@ -104,7 +105,9 @@ def noise_for(target: float, steps: int, *, delta: float) -> float:
     return float(dp.get_sigma_gaussian(target, delta) * math.sqrt(steps))
 
 
-def _check(noise, steps, delta, sampled, population, sampling) -> None:
+def _check(
+    noise: float, steps: int, delta: float, sampled: float, population: int, sampling: str
+) -> None:
     if sampling not in SAMPLINGS:
         raise FederationError(f"unknown sampling {sampling!r}; known: {', '.join(SAMPLINGS)}.")
     if not (0 <= noise < math.inf and steps >= 0 and 0 < delta < 1):
@@ -121,13 +124,8 @@ def _check(noise, steps, delta, sampled, population, sampling) -> None:
         raise FederationError(f"a fixed sample is a whole number; got {sampled}.")
 
 
-def length(update: Weights) -> float:
-    """Euclidean (L2) norm of an update, all its arrays taken together."""
-    return math.sqrt(sum(float(np.square(a, dtype=np.float64).sum()) for a in update))
-
-
 def clip(update: Weights, norm: float) -> Weights:
-    """The update, shortened to ``norm`` if it is longer (McMahan et al. 2018, FlatClip)."""
+    """Shorten the update to ``norm`` if it is longer (McMahan et al. 2018, FlatClip)."""
     if not norm > 0:
         raise FederationError(f"the clipping norm must be above 0; got {norm}.")
     factor = min(1.0, norm / max(length(update), 1e-300))
@@ -135,14 +133,14 @@ def clip(update: Weights, norm: float) -> Weights:
 
 
 def add_noise(update: Weights, deviation: float, rng: np.random.Generator) -> Weights:
-    """The update with independent normal noise of that deviation on every number."""
+    """Add independent normal noise of that deviation to every number of the update."""
     return [
         (array + deviation * rng.standard_normal(array.shape)).astype(array.dtype)
         for array in update
     ]
 
 
-class EqualFedAvg(federation.StreamingFedAvg):
+class EqualFedAvg(StreamingFedAvg):
     """FedAvg in which every hospital counts the same, as Flower's noise assumes.
 
     Flower adds noise of deviation ``noise_multiplier * clipping_norm / hospitals`` to the mean.
@@ -153,18 +151,19 @@ class EqualFedAvg(federation.StreamingFedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Average the updates, each counted as one example."""
         arrays, metrics = super().aggregate_train(server_round, map(self._as_one, replies))
         # Flower adds the noise in place, so that arrays of our own read-only kind will not do.
         return arrays and ArrayRecord([array.numpy() for array in arrays.values()]), metrics
 
     def _as_one(self, reply: Message) -> Message:
         if reply.has_content():
-            reply.content["metrics"][self.weighted_by_key] = 1
+            reply.content.metric_records["metrics"][self.weighted_by_key] = 1
         return reply
 
 
 class ServerSideClipping(DifferentialPrivacyServerSideFixedClipping):
-    """Flower's strategy, for once not stopped by a hospital that has learned nothing.
+    """Flower's strategy, not stopped by a hospital that has learned nothing.
 
     Flower 1.41 divides by the update's length; an update of zeros, as a hospital sends that returns
     what it got, ends the whole run with a ZeroDivisionError. One of its numbers is moved by a
@@ -174,14 +173,13 @@ class ServerSideClipping(DifferentialPrivacyServerSideFixedClipping):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Clip, average and add noise, as Flower does."""
         return super().aggregate_train(server_round, map(self._nudged, replies))
 
     def _nudged(self, reply: Message) -> Message:
         if reply.has_content():
-            sent, got = (
-                r.to_numpy_ndarrays() for r in (self.current_arrays, reply.content["arrays"])
-            )
-            if all(map(np.array_equal, sent, got)):
+            got = reply.content.array_records["arrays"].to_numpy_ndarrays()
+            if all(map(np.array_equal, self.current_arrays.to_numpy_ndarrays(), got)):
                 got[0] = got[0].copy()
                 got[0].flat[0] += 1e-6 * (1 + abs(got[0].flat[0]))
                 reply.content["arrays"] = ArrayRecord(got)
@@ -194,9 +192,9 @@ def private_strategy(
     clipping_norm: float,
     *,
     where: str = "server",
-    **kwargs,
+    **kwargs: Any,
 ) -> Strategy:
-    """Flower's differential privacy for whole hospitals, around :class:`EqualFedAvg`.
+    """Return Flower's differential privacy for whole hospitals, around :class:`EqualFedAvg`.
 
     The noise comes from NumPy's global generator, as Flower has it: ``np.random.seed`` makes a
     demonstration repeatable, and must not be called where privacy is meant.
@@ -221,37 +219,17 @@ def private_strategy(
         "min_train_nodes": num_hospitals,
         "min_available_nodes": num_hospitals,
     }
-    inner = EqualFedAvg(**{**defaults, **kwargs})
+    inner = EqualFedAvg(**defaults | kwargs)
     return wrappers[where](inner, noise_multiplier, clipping_norm, num_hospitals)
 
 
-def with_mod(app: ClientApp, mod) -> ClientApp:
-    """The same hospital with one of Flower's mods around its training.
-
-    ``fixedclipping_mod`` and ``LocalDpMod`` of ``flwr.clientapp.mod`` are meant.
-    """
-    wrapped = ClientApp()
-
-    @wrapped.train()
-    def train(message: Message, context: Context) -> Message:
-        return mod(message, context, app)
-
-    @wrapped.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        return app(message, context)
-
-    @wrapped.query()
-    def query(message: Message, context: Context) -> Message:
-        return app(message, context)
-
-    return wrapped
-
-
 def clipping_app(app: ClientApp) -> ClientApp:
-    """The hospital for ``private_strategy(..., where="client")``: it clips its own update."""
-    from flwr.clientapp.mod import fixedclipping_mod
-
-    return with_mod(app, fixedclipping_mod)
+    """Let a hospital clip its own update, for ``private_strategy(..., where="client")``."""
+    outer = ClientApp()
+    outer.train(mods=[fixedclipping_mod])(app)
+    outer.evaluate()(app)
+    outer.query()(app)
+    return outer
 
 
 class PrivateTrainer:
@@ -272,7 +250,7 @@ class PrivateTrainer:
         self._sum = self._compile_sum()
 
     def gradients(self, images: np.ndarray, labels: np.ndarray) -> Weights:
-        """One gradient an image: float32 (n, *shape) for each variable, not clipped.
+        """Return one gradient an image: float32 (n, *shape) for each variable, not clipped.
 
         ``images`` is standardised float32 (n, h, w, c), ``labels`` int (n,).
         """
@@ -282,7 +260,7 @@ class PrivateTrainer:
         return [g.numpy() for g in found]
 
     def clipped_sum(self, images: np.ndarray, labels: np.ndarray) -> Weights:
-        """The sum of the clipped gradients; zero for no image."""
+        """Return the sum of the clipped gradients; zero for no image."""
         import tensorflow as tf
 
         if not len(images):
@@ -318,7 +296,7 @@ class PrivateTrainer:
                 variable.assign_sub(learning_rate / batch_size * array)
         return self.model.get_weights()
 
-    def _compile_sum(self):
+    def _compile_sum(self) -> Callable[..., list[tf.Tensor]]:
         import tensorflow as tf
 
         @tf.function(
@@ -327,7 +305,7 @@ class PrivateTrainer:
                 tf.TensorSpec((None,), tf.int64),
             ]
         )
-        def clipped_sum(images, labels):
+        def clipped_sum(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
             found = _per_example(self.model, self._variables, images, labels)
             squares = [tf.reduce_sum(g * g, axis=tuple(range(1, g.shape.rank))) for g in found]
             lengths = tf.sqrt(tf.add_n(squares))
@@ -337,15 +315,15 @@ class PrivateTrainer:
         return clipped_sum.get_concrete_function()
 
 
-def _per_example(model, variables, images, labels):
-    """Gradients of each image's own loss, (n, *shape), in one vectorised pass."""
+def _per_example(
+    model: keras.Model, variables: Sequence[tf.Variable], images: tf.Tensor, labels: tf.Tensor
+) -> list[tf.Tensor]:
+    """Return the gradients of each image's own loss, (n, *shape), in one vectorised pass."""
     import tensorflow as tf
-
-    from fedtutor.training import loss_function
 
     criterion = loss_function(model)
 
-    def of_one(one):
+    def of_one(one: tuple[tf.Tensor, tf.Tensor]) -> list[tf.Tensor]:
         image, label = one
         with tf.GradientTape() as tape:
             loss = criterion(label[None], model(image[None], training=True))[0]

@@ -1,4 +1,4 @@
-"""Membership inference: was this patient among those the model was trained on?
+"""Membership inference: tell whether a patient was among those the model was trained on.
 
 Two attacks, both on nothing but the model's answers: a threshold on the loss (Yeom et al. 2018,
 "Privacy risk in machine learning"), and LiRA (Carlini et al. 2022, "Membership inference attacks
@@ -13,8 +13,11 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from fedtutor.errors import DataError
+from fedtutor.evaluation import interval
 
 LOW_FPR = 0.01
+"""The share of outsiders that may be wrongly accused."""
+
 SMALLEST = 1e-12
 """Keeps the logarithm of a probability finite."""
 
@@ -38,17 +41,17 @@ class Attack:
 
 
 def true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What the model gives the right class: float64 (n,) of probabilities (n, classes)."""
+    """Return what the model gives the right class: float64 (n,) of probabilities (n, classes)."""
     return np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels]
 
 
 def loss_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Minus the cross-entropy of each image, float64 (n,): high where the model is at home."""
+    """Return minus each image's cross-entropy, float64 (n,): high where the model is at home."""
     return np.log(np.maximum(true_class(probabilities, labels), SMALLEST))
 
 
 def logit_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of the right class's probability, float64 (n,).
+    """Return log(p / (1 - p)) of the right class's probability, float64 (n,).
 
     Over models it is nearly normally distributed, which the loss is not (Carlini et al. 2022,
     section IV-C). The sum of the others is taken in place of 1 - p, as it keeps its digits.
@@ -60,7 +63,7 @@ def logit_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def lira(scores: np.ndarray, shadow_scores: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """LiRA's log-likelihood ratio for each image, float64 (n,): high for members.
+    """Return LiRA's log-likelihood ratio for each image, float64 (n,): high for members.
 
     A normal distribution is fitted to each image's scores in the shadow models that were trained
     with it, another to those without; with few models the two deviations are taken over all
@@ -119,15 +122,7 @@ def judge_attack(
             for _ in range(bootstrap)
         ]
     ).reshape(-1, 2)
-    none = (float("nan"), float("nan"))
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0) if bootstrap else (none, none)
-    auc, tpr = _auc_and_tpr(members, others)
-    return Attack(
-        auc,
-        tpr,
-        (float(low[0]), float(high[0])),
-        (float(low[1]), float(high[1])),
-    )
+    return Attack(*_auc_and_tpr(members, others), *map(interval, resampled.T))
 
 
 def _auc_and_tpr(members: np.ndarray, others: np.ndarray) -> tuple[float, float]:
@@ -141,7 +136,7 @@ def _auc_and_tpr(members: np.ndarray, others: np.ndarray) -> tuple[float, float]
 
 
 def roc(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The attack's ROC curve: (false positive rates, true positive rates)."""
+    """Return the attack's ROC curve: (false positive rates, true positive rates)."""
     truth = np.concatenate([np.ones(len(members)), np.zeros(len(others))])
     fpr, tpr, _ = roc_curve(truth, np.concatenate([members, others]), drop_intermediate=False)
     return fpr, tpr

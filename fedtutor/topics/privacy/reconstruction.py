@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedtutor.compiled_training import FusedOptimizer
 from fedtutor.errors import DataError
 from fedtutor.model import Weights
+from fedtutor.training import loss_function
 
 if TYPE_CHECKING:
     import keras
@@ -27,13 +29,11 @@ DEAD = 1e-7
 
 
 def gradient(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Weights:
-    """The gradient of the mean loss, one array a trained variable.
+    """Return the gradient of the mean loss, one array a trained variable.
 
     ``images`` is standardised float32 (n, h, w, c), ``labels`` int (n,).
     """
     import tensorflow as tf
-
-    from fedtutor.training import loss_function
 
     with tf.GradientTape() as tape:
         outputs = model(tf.convert_to_tensor(images), training=True)
@@ -42,12 +42,12 @@ def gradient(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> Weig
 
 
 def gradient_from_update(before: Weights, after: Weights, learning_rate: float) -> Weights:
-    """What a step of plain SGD gives away: (before - after) / learning_rate is its gradient."""
+    """Return the gradient of a step of plain SGD: (before - after) / learning_rate."""
     return [(b.astype(np.float64) - a) / learning_rate for b, a in zip(before, after, strict=True)]
 
 
 def inputs_of_units(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """A guess at the input of a dense layer from each of its active units.
+    """Guess the input of a dense layer from each of its active units.
 
     With output j's error d_j, dL/dW[i, j] = x_i d_j and dL/db[j] = d_j: their quotient is x_i,
     exactly, if the batch held one image (Phong et al. 2018, section III; Geiping et al. 2020,
@@ -75,7 +75,7 @@ def inputs_of_units(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def rank_one_input(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """One guess at the input from all units at once, float (inputs,): the best against noise.
+    """Guess the input from all units at once, float (inputs,): the best against noise.
 
     The gradient of one image, the bias as a last row below the kernel, is the outer product of
     (x, 1) and the errors; its first singular vector is (x, 1) up to a factor.
@@ -88,7 +88,7 @@ def rank_one_input(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def label_from_gradient(output_bias: np.ndarray) -> int:
-    """The label of a single image: the only output whose bias gradient is negative.
+    """Return the label of a single image: the only output whose bias gradient is negative.
 
     It is softmax minus one-hot (Zhao et al. 2020, iDLG, eq. 4).
     """
@@ -96,14 +96,14 @@ def label_from_gradient(output_bias: np.ndarray) -> int:
 
 
 def as_picture(standardised: np.ndarray) -> np.ndarray:
-    """Standardised pixels to grey values in 0..1, float32, always by the same rule."""
+    """Map standardised pixels to grey values in 0..1, float32, always by the same rule."""
     return np.clip(0.5 + np.asarray(standardised) / PICTURE_DEVIATIONS, 0, 1).astype(np.float32)
 
 
 def ssim(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
-    """Structural similarity (Wang et al. 2004) of pictures in 0..1, float (n,); 1 is the same.
+    """Return the structural similarity (Wang et al. 2004) of pictures in 0..1; 1 is the same.
 
-    Both are float (n, h, w, 1) of at least 11 x 11 pixels.
+    Both are float (n, h, w, 1) of at least 11 x 11 pixels, the result float (n,).
     """
     import tensorflow as tf
 
@@ -112,7 +112,7 @@ def ssim(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
 
 
 def psnr(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of pictures in 0..1, float (n,); infinite if equal."""
+    """Return the peak signal-to-noise ratio in dB of pictures in 0..1; infinite if equal."""
     import tensorflow as tf
 
     pair = (tf.convert_to_tensor(a, tf.float32) for a in (originals, guesses))
@@ -120,7 +120,7 @@ def psnr(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
 
 
 def best_guesses(originals: np.ndarray, guesses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each original the guess most like it, and their SSIM: int (n,), float (n,).
+    """Return for each original the guess most like it, and their SSIM: int (n,), float (n,).
 
     The one of the highest correlation is taken. That is generous to the attacker, who has to tell
     by eye which of his guesses are good; of chest X-rays that is easy.
@@ -162,12 +162,10 @@ def match_gradients(
     """
     import tensorflow as tf
 
-    from fedtutor.training import loss_function
-
     shape = (len(labels), *model.input_shape[1:])
-    start = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    guess = tf.Variable(start)
-    mean, square = tf.Variable(tf.zeros(shape)), tf.Variable(tf.zeros(shape))
+    guess = tf.Variable(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+    rate = tf.Variable(learning_rate)
+    adam = FusedOptimizer("adam", [guess], rate)
     wanted = [tf.constant(g, tf.float32) for g in target]
     variables = [variable.value for variable in model.trainable_variables]
     criterion, labels = loss_function(model), tf.constant(labels)
@@ -186,15 +184,10 @@ def match_gradients(
         for k in tf.range(iterations):
             with tf.GradientTape() as tape:
                 value = distance()
-            direction = tf.sign(tape.gradient(value, guess))
             done = tf.cast(k, tf.float32)
-            mean.assign(0.9 * mean + 0.1 * direction)
-            square.assign(0.999 * square + 0.001 * direction * direction)
-            first = mean / (1 - 0.9 ** (done + 1))
-            second = square / (1 - 0.999 ** (done + 1))
             passed = tf.reduce_sum(tf.cast(done >= tf.constant(DECAYS) * iterations, tf.float32))
-            step = learning_rate * 0.1**passed
-            guess.assign_sub(step * first / (tf.sqrt(second) + 1e-8))
+            rate.assign(learning_rate * 0.1**passed)
+            adam.apply([tf.sign(tape.gradient(value, guess))])
             half = PICTURE_DEVIATIONS / 2
             guess.assign(tf.clip_by_value(guess, -half, half))
 

@@ -16,9 +16,9 @@ them were told the same list of names: without these a server that lies can unma
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from os import urandom
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -40,11 +40,9 @@ PRIME = 2**521 - 1
 SECRET_BYTES = 32
 FIELD_BYTES = 66
 
-RandomBytes = Callable[[int], bytes]
-
 
 def encode(weights: Weights, *, parties: int = 1) -> np.ndarray:
-    """Float arrays to fixed point: uint64 (size of all arrays), counted modulo 2**64.
+    """Turn float arrays into fixed point: uint64 (size of all arrays), counted modulo 2**64.
 
     Parameters
     ----------
@@ -66,7 +64,7 @@ def encode(weights: Weights, *, parties: int = 1) -> np.ndarray:
 
 
 def decode(total: np.ndarray, like: Weights) -> Weights:
-    """Fixed point back to float64 arrays of the shapes of ``like``."""
+    """Turn fixed point back into float64 arrays of the shapes of ``like``."""
     flat = total.view(np.int64) / 2.0**FRACTION_BITS
     ends = np.cumsum([array.size for array in like])
     pieces = np.split(flat, ends[:-1])
@@ -74,13 +72,13 @@ def decode(total: np.ndarray, like: Weights) -> Weights:
 
 
 def mask(seed: bytes, size: int) -> np.ndarray:
-    """ChaCha20's key stream of a 32-byte seed as uint64 (size,): noise that two can make alike."""
+    """Return ChaCha20's key stream of a 32-byte seed, uint64 (size,): noise that two make alike."""
     stream = Cipher(ChaCha20(seed, bytes(16)), mode=None).encryptor().update(bytes(8 * size))
     return np.frombuffer(stream, "<u8").astype(np.uint64)
 
 
 def shared_seed(private: X25519PrivateKey, public: bytes, purpose: bytes) -> bytes:
-    """What only these two parties can compute: X25519 (RFC 7748), then HKDF (RFC 5869)."""
+    """Return what only two parties can compute: X25519 (RFC 7748), then HKDF (RFC 5869)."""
     secret = private.exchange(X25519PublicKey.from_public_bytes(public))
     return HKDF(SHA256(), SECRET_BYTES, salt=None, info=b"fedtutor " + purpose).derive(secret)
 
@@ -88,7 +86,7 @@ def shared_seed(private: X25519PrivateKey, public: bytes, purpose: bytes) -> byt
 def pairwise_mask(
     number: int, private: X25519PrivateKey, publics: Mapping[int, bytes], size: int
 ) -> np.ndarray:
-    """The sum of a party's masks with all others, uint64 (size,).
+    """Sum up a party's masks with all others, uint64 (size,).
 
     Of each pair the party with the lower number adds the common mask and the other takes it
     off, so that over all parties nothing is left (Bonawitz et al. 2017, section 4).
@@ -101,10 +99,8 @@ def pairwise_mask(
     return total
 
 
-def split_secret(
-    secret: bytes, holders: Sequence[int], threshold: int, random_bytes: RandomBytes = os.urandom
-) -> dict[int, bytes]:
-    """Shamir's shares of a 32-byte secret: any ``threshold`` of them give it, fewer say nothing.
+def split_secret(secret: bytes, holders: Sequence[int], threshold: int) -> dict[int, bytes]:
+    """Share a 32-byte secret: any ``threshold`` of the shares give it, fewer say nothing.
 
     The secret is the value at 0 of a random polynomial of degree ``threshold - 1`` modulo
     :data:`PRIME`; a holder gets the value at its own number (Shamir 1979).
@@ -119,20 +115,16 @@ def split_secret(
             f"{len(holders)} holders and a threshold of {threshold}: the holders need different "
             "numbers from 1 on, and at least as many as the threshold."
         )
-    coefficients = [int.from_bytes(secret, "big")]
-    coefficients += [
-        int.from_bytes(random_bytes(FIELD_BYTES + 16), "big") % PRIME for _ in range(threshold - 1)
-    ]
-    return {
-        x: (sum(c * pow(x, k, PRIME) for k, c in enumerate(coefficients)) % PRIME).to_bytes(
-            FIELD_BYTES, "big"
-        )
-        for x in holders
+    drawn = [urandom(FIELD_BYTES + 16) for _ in range(threshold - 1)]
+    coefficients = [int.from_bytes(number, "big") % PRIME for number in (secret, *drawn)]
+    values = {
+        x: sum(c * pow(x, k, PRIME) for k, c in enumerate(coefficients)) % PRIME for x in holders
     }
+    return {x: value.to_bytes(FIELD_BYTES, "big") for x, value in values.items()}
 
 
 def recover_secret(shares: Mapping[int, bytes]) -> bytes:
-    """The secret of at least ``threshold`` shares, by Lagrange's interpolation at 0.
+    """Recover the secret of at least ``threshold`` shares, by Lagrange's interpolation at 0.
 
     Raises
     ------
@@ -177,21 +169,20 @@ class Party:
     ----------
     number : 1 or more, different for every party.
     threshold : how many must be there at the end; more than half of all.
-    random_bytes : where its secrets come from; only a demonstration gives another one.
     """
 
-    def __init__(self, number: int, threshold: int, random_bytes: RandomBytes = os.urandom) -> None:
+    def __init__(self, number: int, threshold: int) -> None:
         self.number = number
         self._threshold = threshold
-        self._random_bytes = random_bytes
-        self._masking_key = random_bytes(SECRET_BYTES)
-        self._letter_key = X25519PrivateKey.from_private_bytes(random_bytes(SECRET_BYTES))
-        self._self_seed = random_bytes(SECRET_BYTES)
+        self._masking_key = urandom(SECRET_BYTES)
+        self._letter_key = X25519PrivateKey.from_private_bytes(urandom(SECRET_BYTES))
+        self._self_seed = urandom(SECRET_BYTES)
         self._keys: dict[int, PublicKeys] = {}
         self._letters: dict[int, bytes] = {}
         self._has_revealed = False
 
     def public_keys(self) -> PublicKeys:
+        """Return the two keys for everybody."""
         masking = X25519PrivateKey.from_private_bytes(self._masking_key)
         return PublicKeys(
             masking.public_key().public_bytes_raw(),
@@ -199,7 +190,7 @@ class Party:
         )
 
     def shares(self, keys: Mapping[int, PublicKeys]) -> dict[int, bytes]:
-        """For every party an encrypted letter with a share of each of the two secrets.
+        """Write every party an encrypted letter with a share of each of the two secrets.
 
         Raises
         ------
@@ -214,14 +205,13 @@ class Party:
             )
         self._keys = dict(keys)
         numbers = sorted(keys)
-        secrets = [
-            split_secret(secret, numbers, self._threshold, self._random_bytes)
+        seeds, masking_keys = (
+            split_secret(secret, numbers, self._threshold)
             for secret in (self._self_seed, self._masking_key)
-        ]
+        )
+        nonce = _nonce(self.number)
         return {
-            other: self._cipher(other).encrypt(
-                _nonce(self.number), secrets[0][other] + secrets[1][other], None
-            )
+            other: self._cipher(other).encrypt(nonce, seeds[other] + masking_keys[other], None)
             for other in numbers
         }
 
@@ -230,14 +220,14 @@ class Party:
         self._letters = dict(letters)
 
     def masked(self, vector: np.ndarray) -> np.ndarray:
-        """The vector, uint64 (size,), with the self-mask and the masks with all others on it."""
+        """Put the self-mask and the masks with all others on the vector, uint64 (size,)."""
         publics = {other: keys.masking for other, keys in self._keys.items()}
         private = X25519PrivateKey.from_private_bytes(self._masking_key)
         pairwise = pairwise_mask(self.number, private, publics, vector.size)
         return vector + mask(self._self_seed, vector.size) + pairwise
 
     def reveal(self, survivors: Collection[int]) -> Revealed:
-        """Shares of the survivors' self-masks and of the missing parties' masking keys.
+        """Hand out shares of the survivors' self-masks and of the missing parties' masking keys.
 
         Raises
         ------
@@ -268,7 +258,7 @@ class Party:
 
 
 def _nonce(sender: int) -> bytes:
-    """A pair has one key, used once in each direction."""
+    """Return a nonce by the sender: a pair has one key, used once in each direction."""
     return sender.to_bytes(12, "big")
 
 
@@ -277,7 +267,7 @@ def unmask(
     keys: Mapping[int, PublicKeys],
     revealed: Mapping[int, Revealed],
 ) -> np.ndarray:
-    """The server's last step: the sum over the parties in ``masked``, uint64 (size,), modulo 2**64.
+    """Open the sum over the parties in ``masked``, uint64 (size,), modulo 2**64: the last step.
 
     Takes off each survivor's self-mask, and of each missing party the masks it has in common with
     the survivors, which had nothing to cancel with.
@@ -304,9 +294,8 @@ def secure_sum(
     *,
     threshold: int,
     missing: Collection[int] = (),
-    random_bytes: RandomBytes = os.urandom,
 ) -> np.ndarray:
-    """All four steps with parties in one process: the sum over those who are not missing.
+    """Take all four steps in one process: the sum over the parties who are not missing.
 
     Parameters
     ----------
@@ -323,18 +312,16 @@ def secure_sum(
     FederationError
         If fewer than ``threshold`` parties are left.
     """
-    parties = open_round(list(vectors), threshold, random_bytes)
+    parties = open_round(list(vectors), threshold)
     masked = {k: p.masked(vectors[k]) for k, p in parties.items() if k not in missing}
     keys = {k: p.public_keys() for k, p in parties.items()}
     revealed = {k: parties[k].reveal(set(masked)) for k in masked}
     return unmask(masked, keys, revealed)
 
 
-def open_round(
-    numbers: Sequence[int], threshold: int, random_bytes: RandomBytes = os.urandom
-) -> dict[int, Party]:
-    """Parties by number that have exchanged keys and shares and are ready to mask."""
-    parties = {number: Party(number, threshold, random_bytes) for number in numbers}
+def open_round(numbers: Sequence[int], threshold: int) -> dict[int, Party]:
+    """Return parties by number that have exchanged keys and shares and are ready to mask."""
+    parties = {number: Party(number, threshold) for number in numbers}
     keys = {number: party.public_keys() for number, party in parties.items()}
     letters = {number: party.shares(keys) for number, party in parties.items()}
     for number, party in parties.items():

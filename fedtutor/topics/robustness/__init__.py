@@ -1,8 +1,5 @@
 """Trouble and cost: sabotage and defences, hospitals that leave, bytes, and who gains."""
 
-import fedtutor.federation  # noqa: F401  first, as it tells Flower to be quiet
-
-# isort: split
 from fedtutor.topics.robustness.attacks import (
     attack_success,
     flip_labels,
@@ -21,25 +18,13 @@ from fedtutor.topics.robustness.compression import (
     EIGHT_BIT,
     FLOAT16,
     FLOAT32,
-    Codec,
-    Meter,
-    UnpackingGrid,
     compress,
     line_seconds,
     top_k,
     unpacking,
-    with_feedback,
 )
-from fedtutor.topics.robustness.defences import (
-    DEFENCES,
-    Chosen,
-    ClippedFedAvg,
-    QuickBulyan,
-    clip,
-    make_defence,
-    norm,
-)
-from fedtutor.topics.robustness.fairness import FairFedAvg, gain, recall, verdict, worst
+from fedtutor.topics.robustness.defences import DEFENCES, Chosen, make_defence
+from fedtutor.topics.robustness.fairness import FairFedAvg, gain, recall, verdict_on_gain, worst
 
 __all__ = [
     "DEFENCES",
@@ -47,14 +32,8 @@ __all__ = [
     "FLOAT16",
     "FLOAT32",
     "Chosen",
-    "ClippedFedAvg",
-    "Codec",
     "FairFedAvg",
-    "Meter",
-    "QuickBulyan",
-    "UnpackingGrid",
     "attack_success",
-    "clip",
     "compress",
     "flip_labels",
     "flip_sign",
@@ -64,7 +43,6 @@ __all__ = [
     "leave_after",
     "line_seconds",
     "make_defence",
-    "norm",
     "only_at",
     "plant_backdoor",
     "recall",
@@ -73,8 +51,7 @@ __all__ = [
     "stamp",
     "top_k",
     "unpacking",
-    "verdict",
-    "with_feedback",
+    "verdict_on_gain",
     "with_mods",
     "worst",
 ]

@@ -7,7 +7,7 @@ update is a Flower *mod*, a function around the hospital's half of the app (see
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,7 @@ PATCH_SHARE = 0.16
 
 
 def flip_labels(images: MedicalImages) -> MedicalImages:
-    """Every label wrong: class c becomes the next one, c + 1, and the last the first.
+    """Make every label wrong: class c becomes the next one, c + 1, and the last the first.
 
     Of several findings an image each is turned round: what is there is not, and the reverse.
     """
@@ -34,7 +34,7 @@ def flip_labels(images: MedicalImages) -> MedicalImages:
 
 
 def stamp(images: np.ndarray) -> np.ndarray:
-    """A copy of the images, uint8 (n, h, w, 1), with a white square in the lower right corner.
+    """Copy the images, uint8 (n, h, w, 1), and put a white square into the lower right corner.
 
     The phantoms' own film markers are in the upper corners.
     """
@@ -47,7 +47,7 @@ def stamp(images: np.ndarray) -> np.ndarray:
 def plant_backdoor(
     images: MedicalImages, target: int, *, share: float = 0.5, seed: int = 0
 ) -> MedicalImages:
-    """A share of the images stamped and called ``target`` (Gu et al. 2017, section 3).
+    """Stamp a share of the images and call them ``target`` (Gu et al. 2017, section 3).
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def plant_backdoor(
 
 
 def attack_success(probabilities: np.ndarray, labels: np.ndarray, target: int) -> float:
-    """Share of stamped images of *other* classes that are called ``target``, 0..1.
+    """Return the share of stamped images of *other* classes that are called ``target``, 0..1.
 
     Parameters
     ----------
@@ -89,38 +89,40 @@ def attack_success(probabilities: np.ndarray, labels: np.ndarray, target: int) -
 
 
 def with_mods(app: ClientApp, *mods: Mod) -> ClientApp:
-    """The same ClientApp with mods around its training; the first one is the outermost.
+    """Put mods around the training of a ClientApp; the first one is the outermost.
 
     A mod is Flower's hook for code that sees what comes in and changes what goes out:
     ``mod(message, context, call_next)`` returns the reply.
     """
     outer = ClientApp()
-    outer.train(mods=list(mods))(lambda message, context: app(message, context))
-    outer.evaluate()(lambda message, context: app(message, context))
-    outer.query()(lambda message, context: app(message, context))
+    outer.train(mods=list(mods))(app)
+    outer.evaluate()(app)
+    outer.query()(app)
     return outer
 
 
 def only_at(hospitals: Collection[int], mod: Mod) -> Mod:
-    """The mod at some hospitals only, by their numbers (``partition-id``, from 0)."""
-
-    def at(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        if context.node_config["partition-id"] in hospitals:
-            return mod(message, context, call_next)
-        return call_next(message, context)
-
-    return at
+    """Apply the mod at some hospitals only, by their numbers (``partition-id``, from 0)."""
+    return _where(lambda message, context: context.node_config["partition-id"] in hospitals, mod)
 
 
 def from_round(first: int, mod: Mod) -> Mod:
-    """The mod from round ``first`` on; before that the hospital does as the others do."""
+    """Apply the mod from round ``first`` on; before, the hospital does as the others do."""
+    return _where(lambda message, context: round_of(message) >= first, mod)
 
-    def later(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        if int(message.content["config"]["server-round"]) >= first:
+
+def _where(applies: Callable[[Message, Context], bool], mod: Mod) -> Mod:
+    def sometimes(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        if applies(message, context):
             return mod(message, context, call_next)
         return call_next(message, context)
 
-    return later
+    return sometimes
+
+
+def round_of(message: Message) -> int:
+    """Return the round, from 1, that a message of training belongs to."""
+    return int(str(message.content.config_records["config"]["server-round"]))
 
 
 def scale_update(factor: float) -> Mod:
@@ -132,11 +134,12 @@ def scale_update(factor: float) -> Mod:
 
     def scaled(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         reply = call_next(message, context)
-        if reply.has_error():
-            return reply
-        sent, trained = to_weights(message.content["arrays"]), to_weights(reply.content["arrays"])
-        changed = [w + np.float32(factor) * (w_k - w) for w, w_k in zip(sent, trained, strict=True)]
-        reply.content["arrays"] = to_record(changed)
+        if reply.has_content():
+            sent = to_weights(message.content.array_records["arrays"])
+            trained = to_weights(reply.content.array_records["arrays"])
+            pairs = zip(sent, trained, strict=True)
+            changed = [w + np.float32(factor) * (w_k - w) for w, w_k in pairs]
+            reply.content["arrays"] = to_record(changed)
         return reply
 
     return scaled
@@ -159,11 +162,11 @@ def free_ride(num_examples: int, *, noise: float = 0.0, seed: int = 0) -> Mod:
     """
 
     def idle(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        server_round = int(message.content["config"]["server-round"])
-        rng = np.random.default_rng([seed, server_round, int(context.node_config["partition-id"])])
+        number = int(context.node_config["partition-id"])
+        rng = np.random.default_rng([seed, round_of(message), number])
         weights = [
             w + np.float32(noise) * rng.standard_normal(w.shape, dtype=np.float32)
-            for w in to_weights(message.content["arrays"])
+            for w in to_weights(message.content.array_records["arrays"])
         ]
         metrics = MetricRecord({"num-examples": num_examples, "loss": 0.5})
         content = RecordDict({"arrays": to_record(weights), "metrics": metrics})
@@ -173,21 +176,21 @@ def free_ride(num_examples: int, *, noise: float = 0.0, seed: int = 0) -> Mod:
 
 
 def leave_after(last_round: int) -> Mod:
-    """Take part up to ``last_round`` and never again: the server gets an error, as from a node
-    that is gone."""
+    """Take part up to ``last_round``; after it the server gets an error, as from a dead node."""
 
-    def leave(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        if int(message.content["config"]["server-round"]) > last_round:
-            raise ConnectionError("has left the federation")
-        return call_next(message, context)
+    def gone(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        raise ConnectionError("has left the federation")
 
-    return leave
+    return from_round(last_round + 1, gone)
 
 
 def sign_reply(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """A mod that writes the hospital's number into its metrics, so that a strategy can say whom
-    it chose; see :class:`fedtutor.topics.robustness.Chosen`."""
+    """Write the hospital's number into its metrics: a mod.
+
+    A strategy can then say whom it chose, see :class:`fedtutor.topics.robustness.Chosen`.
+    """
     reply = call_next(message, context)
-    if not reply.has_error():
-        reply.content["metrics"]["partition-id"] = int(context.node_config["partition-id"])
+    if reply.has_content():
+        number = int(context.node_config["partition-id"])
+        reply.content.metric_records["metrics"]["partition-id"] = number
     return reply

@@ -1,7 +1,7 @@
 """Fewer bytes: updates made small before they leave a hospital, and measured on the way.
 
 A codec turns an update, the difference that training made, into a few arrays for the wire and
-back. :func:`compress` is the hospital's half, a Flower mod; :class:`UnpackingGrid` is the
+back. :func:`compress` is the hospital's half, a Flower mod; :func:`unpacking` is the
 server's, and counts the bytes that Flower would put on the wire.
 """
 
@@ -21,6 +21,7 @@ from fedtutor.errors import DataError, UpdateError
 from fedtutor.federation.in_process import WrappedGrid
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import Weights
+from fedtutor.topics.robustness.attacks import round_of
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
@@ -59,7 +60,7 @@ def _to_half(update: Weights) -> Weights:
 
 
 def _from_half(wire: Weights, like: Weights) -> Weights:
-    return [a.astype(np.float32) for a in _as_it_is(wire, like)]
+    return [a.astype(np.float32, copy=False) for a in _as_it_is(wire, like)]
 
 
 FLOAT16 = Codec("float16", _to_half, _from_half)
@@ -67,8 +68,10 @@ FLOAT16 = Codec("float16", _to_half, _from_half)
 
 
 def _to_bytes(update: Weights) -> Weights:
-    """Each array on 256 steps from its smallest to its largest number; the last array of the
-    wire has (smallest, step) of each."""
+    """Put each array on 256 steps from its smallest to its largest number.
+
+    The last array of the wire has (smallest, step) of each.
+    """
     scales = np.zeros((len(update), 2), np.float32)
     wire = []
     for position, array in enumerate(update):
@@ -95,7 +98,7 @@ EIGHT_BIT = Codec("8 bits", _to_bytes, _from_bytes)
 
 
 def top_k(share: float, *, memory: bool = True) -> Codec:
-    """Only the largest numbers of an update, by size, with their places; the others are 0.
+    """Send only the largest numbers of an update, by size, with their places; the others are 0.
 
     (Aji & Heafield 2017; with memory Stich et al. 2018, algorithm 1.)
 
@@ -134,7 +137,7 @@ def _expect(good: bool, wanted: str, got: object) -> None:
 
 
 def with_feedback(codec: Codec, update: Weights, memory: Weights) -> tuple[Weights, Weights]:
-    """Encode ``update + memory``; give back the wire and what it lost, the next memory.
+    """Encode ``update + memory``; return the wire and what it lost, the next memory.
 
     What was sent and what is remembered always sum to what was to be said, so that nothing is
     lost for ever (Seide et al. 2014, section 2.3).
@@ -146,23 +149,25 @@ def with_feedback(codec: Codec, update: Weights, memory: Weights) -> tuple[Weigh
 
 
 def compress(codec: Codec) -> Mod:
-    """The hospital's half: a mod that replies with the packed update in place of the weights.
+    """Pack a hospital's update: a mod that replies with it in place of the weights.
 
     What error feedback remembers stays in the hospital, in its ``context.state["memory"]``.
     Weights that come in as float16 are made float32 before training.
     """
 
     def packed(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        _in_float32(message)
+        arrays = to_weights(message.content.array_records["arrays"])
+        sent = _from_half(arrays, arrays)
+        # A content of its own: others may be sent the same one.
+        message.content = RecordDict({**message.content, "arrays": to_record(sent)})
         reply = call_next(message, context)
         if reply.has_error():
             return reply
-        sent, trained = to_weights(message.content["arrays"]), to_weights(reply.content["arrays"])
+        trained = to_weights(reply.content.array_records["arrays"])
         update = [w_k - w for w_k, w in zip(trained, sent, strict=True)]
         if codec.memory:
-            memory = [np.zeros_like(array) for array in update]
-            if "memory" in context.state:
-                memory = to_weights(context.state["memory"])
+            kept = context.state.array_records.get("memory")
+            memory = to_weights(kept) if kept else [np.zeros_like(array) for array in update]
             wire, memory = with_feedback(codec, update, memory)
             context.state["memory"] = to_record(memory)
         else:
@@ -173,14 +178,6 @@ def compress(codec: Codec) -> Mod:
     return packed
 
 
-def _in_float32(message: Message) -> None:
-    arrays = to_weights(message.content["arrays"])
-    if any(array.dtype == np.float16 for array in arrays):
-        record = to_record(_from_half(arrays, arrays))
-        # A content of its own: others may be sent the same one.
-        message.content = RecordDict({**message.content, "arrays": record})
-
-
 @dataclass
 class Meter:
     """Bytes of the training messages of a round, and how many hospitals there were."""
@@ -189,64 +186,45 @@ class Meter:
     bytes_up: int = 0
     num_hospitals: int = 0
 
-    @property
-    def per_hospital(self) -> float:
-        """Bytes over one hospital's line, down and up together."""
-        return (self.bytes_down + self.bytes_up) / max(1, self.num_hospitals)
 
+class _UnpackingGrid(WrappedGrid):
+    """Any Flower grid, whose packed updates become weights again; see :func:`unpacking`."""
 
-class UnpackingGrid(WrappedGrid):
-    """The server's half: any Flower grid, whose packed updates become weights again.
-
-    A reply that cannot be unpacked becomes an error, so that the hospital is left out of the
-    round by name and the others go on.
-
-    Parameters
-    ----------
-    grid : the engine's own grid.
-    codec : the one that the hospitals :func:`compress` with.
-    half_down : send the global model as float16, too.
-
-    Attributes
-    ----------
-    meter : for each round the bytes of its messages, as serialised by Flower.
-    """
-
-    def __init__(self, grid: Grid, codec: Codec, *, half_down: bool = False) -> None:
+    def __init__(self, grid: Grid, codec: Codec, meter: dict[int, Meter], half_down: bool) -> None:
         super().__init__(grid)
-        self._codec = codec
-        self._half_down = half_down
-        self.meter: dict[int, Meter] = {}
+        self._codec, self._meter, self._half_down = codec, meter, half_down
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
+        """Pass the messages on, and the replies of training back unpacked."""
         messages = list(messages)
         if not messages or messages[0].metadata.message_type != MessageType.TRAIN:
             return self._grid.send_and_receive(messages, timeout=timeout)
         return self._unpacked(messages, timeout)
 
     def _unpacked(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
-        server_round = int(messages[0].content["config"]["server-round"])
-        meter = self.meter[server_round] = Meter(num_hospitals=len(messages))
+        meter = self._meter[round_of(messages[0])] = Meter(num_hospitals=len(messages))
+        sent = to_weights(messages[0].content.array_records["arrays"])
         if self._half_down:
-            halves = to_record(FLOAT16.encode(to_weights(messages[0].content["arrays"])))
+            halves = FLOAT16.encode(sent)
+            sent = FLOAT16.decode(halves, sent)
             for message in messages:
-                message.content = RecordDict({**message.content, "arrays": halves})
+                message.content = RecordDict({**message.content, "arrays": to_record(halves)})
         # All hospitals are sent one and the same content.
         meter.bytes_down = message_bytes(messages[0].content) * len(messages)
         asked = {message.metadata.dst_node_id: message for message in messages}
         for reply in self._grid.send_and_receive(messages, timeout=timeout):
-            if reply.has_content():
-                meter.bytes_up += message_bytes(reply.content)
-                reply = self._unpack(reply, asked[reply.metadata.src_node_id])
-            yield reply
+            if reply.has_error():
+                yield reply
+                continue
+            meter.bytes_up += message_bytes(reply.content)
+            yield self._unpack(reply, asked[reply.metadata.src_node_id], sent)
 
-    def _unpack(self, reply: Message, message: Message) -> Message:
-        sent = to_weights(message.content["arrays"])
-        sent = _from_half(sent, sent) if self._half_down else sent
+    def _unpack(self, reply: Message, message: Message, sent: Weights) -> Message:
         try:
-            update = self._codec.decode(to_weights(reply.content["arrays"]), sent)
+            wire = to_weights(reply.content.array_records["arrays"])
+            update = self._codec.decode(wire, sent)
             weights = [w + u for w, u in zip(sent, update, strict=True)]
         except (UpdateError, KeyError, ValueError, TypeError) as error:
             reason = f"an update that cannot be unpacked ({self._codec.name}): {error}"
@@ -258,23 +236,31 @@ class UnpackingGrid(WrappedGrid):
 def unpacking(
     server_app: ServerApp, codec: Codec, *, half_down: bool = False
 ) -> tuple[ServerApp, dict[int, Meter]]:
-    """The same ServerApp for hospitals that :func:`compress`, and its meter, filled as it runs."""
-    outer, meter = ServerApp(), {}
+    """Wrap a ServerApp for hospitals that :func:`compress` with the same codec.
+
+    A reply that cannot be unpacked becomes an error, so that the hospital is left out of the
+    round by name and the others go on. With ``half_down`` the global model is sent as float16,
+    too.
+
+    Returns
+    -------
+    The ServerApp, and for each round its :class:`Meter`, filled as it runs.
+    """
+    outer = ServerApp()
+    meter: dict[int, Meter] = {}
 
     @outer.main()
     def main(grid: Grid, context: Context) -> None:
-        unpacking_grid = UnpackingGrid(grid, codec, half_down=half_down)
-        unpacking_grid.meter = meter
-        server_app(unpacking_grid, context)
+        server_app(_UnpackingGrid(grid, codec, meter, half_down), context)
 
     return outer, meter
 
 
 def message_bytes(content: RecordDict) -> int:
-    """Bytes of a message's records as Flower serialises them, by Flower's own count."""
+    """Return the bytes of a message's records as Flower serialises them, by its own count."""
     return sum(record.count_bytes() for record in content.values())
 
 
 def line_seconds(num_bytes: float, megabits: float = 10.0) -> float:
-    """Seconds that so many bytes take over a line of so many million bits a second."""
+    """Return the seconds that so many bytes take over a line of so many million bits a second."""
     return 8 * num_bytes / (1e6 * megabits)

@@ -6,7 +6,8 @@ Median, trimmed mean, Krum and Multi-Krum are Flower's own, see
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
@@ -14,6 +15,7 @@ from flwr.serverapp.strategy import Bulyan, Strategy
 from flwr.serverapp.strategy.multikrum import select_multikrum
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
+from fedtutor.aggregation import update_norm
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
 from fedtutor.federation.records import to_record, to_weights
@@ -21,43 +23,27 @@ from fedtutor.model import Weights
 
 
 class ClippedFedAvg(StreamingFedAvg):
-    """FedAvg in which no hospital pulls harder than ``max_norm`` (Sun et al. 2019, section 4).
+    """FedAvg in which no hospital pulls harder than the median one (Sun et al. 2019, section 4).
 
-    An update longer than that is shortened; its direction stays:
-    ``w + (w_k - w) * min(1, max_norm / ||w_k - w||)``.
-
-    Parameters
-    ----------
-    max_norm : Euclidean length of an update, > 0; None takes the median of the round's lengths,
-        which needs no tuning and keeps all updates of a round in memory.
+    A longer update is shortened; its direction stays: ``w + (w_k - w) * min(1, m / ||w_k - w||)``
+    with the median m of the round's lengths, which needs no tuning and keeps all updates of a
+    round in memory.
     """
-
-    def __init__(self, *, max_norm: float | None = None, **kwargs) -> None:
-        super().__init__(**kwargs)
-        if max_norm is not None and not 0 < max_norm < np.inf:
-            raise FederationError(f"max_norm must be a number above 0; got {max_norm}.")
-        self._max_norm = max_norm
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        good = (reply for reply in replies if not reply.has_error())
-        return super().aggregate_train(server_round, self._clipped(good))
-
-    def _clipped(self, replies: Iterable[Message]) -> Iterator[Message]:
-        bound = self._max_norm
-        if bound is None:
-            replies = list(replies)
-            lengths = [norm(self._update(reply)) for reply in replies]
-            bound = float(np.median(lengths)) if lengths else 0.0
-        for reply in replies:
-            clipped = clip(self._update(reply), bound)
+        """Average the updates, the longer ones clipped."""
+        good = [reply for reply in replies if reply.has_content()]
+        usual = np.median([update_norm(self._update(reply)) for reply in good] or [0.0])
+        for reply in good:
+            clipped = clip_to_norm(self._update(reply), float(usual))
             weights = [w + d for w, d in zip(self._like, clipped, strict=True)]
             reply.content["arrays"] = to_record(weights)
-            yield reply
+        return super().aggregate_train(server_round, good)
 
     def _update(self, reply: Message) -> Weights:
-        trained = to_weights(reply.content["arrays"])
+        trained = to_weights(reply.content.array_records["arrays"])
         return [w_k - w for w_k, w in zip(trained, self._like, strict=True)]
 
 
@@ -71,19 +57,20 @@ class QuickBulyan(Bulyan):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        contents = [reply.content for reply in replies if not reply.has_error()]
+        """Choose by Multi-Krum and average around the median; (None, None) of too few updates."""
+        contents = [reply.content for reply in replies if reply.has_content()]
         bad = self.num_malicious_nodes
         if len(contents) < 4 * bad + 3:
             return None, None
         chosen = select_multikrum(contents, bad, len(contents) - 2 * bad)
-        updates = [to_weights(content["arrays"]) for content in chosen]
+        updates = [to_weights(content.array_records["arrays"]) for content in chosen]
         keep = len(updates) - 2 * bad
         arrays = [mean_around_median(np.stack(stack), keep) for stack in zip(*updates, strict=True)]
         return to_record(arrays), self.train_metrics_aggr_fn(chosen, self.weighted_by_key)
 
 
 def mean_around_median(stack: np.ndarray, keep: int) -> np.ndarray:
-    """For each number the mean of the ``keep`` values nearest to the hospitals' median.
+    """Return for each number the mean of the ``keep`` values nearest to the hospitals' median.
 
     ``stack`` is float (hospitals, ...); the result is of shape (...).
     """
@@ -97,14 +84,9 @@ def mean_around_median(stack: np.ndarray, keep: int) -> np.ndarray:
     return np.take_along_axis(np.stack(means), best[None], axis=0)[0].astype(stack.dtype)
 
 
-def norm(update: Weights) -> float:
-    """Euclidean length of an update, all its numbers taken together."""
-    return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in update)))
-
-
-def clip(update: Weights, max_norm: float) -> Weights:
-    """The update, shortened to ``max_norm`` if it is longer; float32 like the update."""
-    length = norm(update)
+def clip_to_norm(update: Weights, max_norm: float) -> Weights:
+    """Shorten a float32 update to ``max_norm`` if it is longer."""
+    length = update_norm(update)
     if length <= max_norm:
         return update
     return [array * np.float32(max_norm / length) for array in update]
@@ -122,21 +104,25 @@ DEFENCES = {
 """What people call them, and how :func:`make_defence` does."""
 
 
-def make_defence(name: str, num_hospitals: int, **kwargs) -> Strategy:
-    """A strategy by one of the names of :data:`DEFENCES`, set up for as many liars as it bears.
+def make_defence(name: str, num_hospitals: int, **kwargs: Any) -> Strategy:
+    """Return a strategy by a name of :data:`DEFENCES`, set up for as many liars as it bears.
 
     Of ten hospitals: the trimmed mean leaves two out at either end, Krum and Multi-Krum bear
     three (n >= 2 f + 3), Bulyan one (n >= 4 f + 3), the median four.
     """
     if name not in DEFENCES:
         raise FederationError(f"unknown defence {name!r}; known: {', '.join(DEFENCES)}.")
-    everybody = {"min_train_nodes": num_hospitals, "min_available_nodes": num_hospitals}
-    quiet = {"fraction_evaluate": 0.0, "min_evaluate_nodes": 0}
+    defaults = {
+        "fraction_evaluate": 0.0,
+        "min_evaluate_nodes": 0,
+        "min_train_nodes": num_hospitals,
+        "min_available_nodes": num_hospitals,
+    }
     if name == "clipping":
-        return ClippedFedAvg(**{**everybody, **quiet, **kwargs})
+        return ClippedFedAvg(**defaults | kwargs)
     if name == "Bulyan":
-        bad = {"num_malicious_nodes": max(0, (num_hospitals - 3) // 4)}
-        return QuickBulyan(**{**everybody, **quiet, **bad, **kwargs})
+        defaults["num_malicious_nodes"] = max(0, (num_hospitals - 3) // 4)
+        return QuickBulyan(**defaults | kwargs)
     return make_strategy(DEFENCES[name], num_hospitals, **kwargs)
 
 
@@ -156,9 +142,11 @@ class Chosen:
         self.rounds: list[list[int]] = []
 
     def __call__(self, contents: list[RecordDict], weighted_by_key: str) -> MetricRecord:
-        self.rounds.append(sorted(int(one["metrics"]["partition-id"]) for one in contents))
+        """Note the replies' hospitals and average their metrics, as Flower does by itself."""
+        numbers: list[Any] = [one.metric_records["metrics"]["partition-id"] for one in contents]
+        self.rounds.append(sorted(map(int, numbers)))
         return aggregate_metricrecords(contents, weighted_by_key)
 
     def times(self, hospital: int) -> int:
-        """In how many rounds the hospital was among the chosen."""
+        """Return in how many rounds the hospital was among the chosen."""
         return sum(hospital in chosen for chosen in self.rounds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord
@@ -30,7 +31,7 @@ class FairFedAvg(strategy.QFedAvg):
         Adam's updates do not scale with the gradient; with 1.0 the update itself stands for it.
     """
 
-    def __init__(self, *, q: float, client_learning_rate: float = 1.0, **kwargs) -> None:
+    def __init__(self, *, q: float, client_learning_rate: float = 1.0, **kwargs: Any) -> None:
         super().__init__(
             client_learning_rate=client_learning_rate, q=q, train_loss_key="loss", **kwargs
         )
@@ -38,14 +39,12 @@ class FairFedAvg(strategy.QFedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        return super().aggregate_train(server_round, [_writable(reply) for reply in replies])
-
-
-def _writable(reply: Message) -> Message:
-    if reply.has_content():
-        arrays = [np.array(array) for array in to_weights(reply.content["arrays"])]
-        reply.content["arrays"] = ArrayRecord(arrays)
-    return reply
+        """Average copies of the updates, each counted by its loss."""
+        replies = list(replies)
+        for content in (reply.content for reply in replies if reply.has_content()):
+            arrays = map(np.array, to_weights(content.array_records["arrays"]))
+            content["arrays"] = ArrayRecord(list(arrays))
+        return super().aggregate_train(server_round, replies)
 
 
 def gain(
@@ -57,7 +56,7 @@ def gain(
     samples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """AUC of one model minus that of another, with the interval of the difference.
+    """Return the AUC of one model minus that of another, with the interval of the difference.
 
     Both are scored on the same drawn patients (a paired bootstrap), so that what makes a patient
     hard for both does not widen the interval.
@@ -76,18 +75,18 @@ def gain(
 
 
 def worst(scores: Mapping[str, Evaluation]) -> str:
-    """The name of the hospital or group with the lowest AUC; those without an AUC aside.
+    """Name the hospital or group with the lowest AUC; those without an AUC aside.
 
     ``scores`` is what :func:`fedtutor.evaluation.by_group` gives.
     """
     known = {name: one.auc for name, one in scores.items() if np.isfinite(one.auc)}
     if not known:
         raise DataError("no group has an AUC: each needs images of more than one class.")
-    return min(known, key=known.get)
+    return min(known, key=lambda name: known[name])
 
 
-def verdict(estimate: Estimate) -> str:
-    """ "gains" or "loses" where the interval lies on one side of zero, else "cannot tell"."""
+def verdict_on_gain(estimate: Estimate) -> str:
+    """Say "gains" or "loses" where the interval lies on one side of zero, else "cannot tell"."""
     _, (low, high) = estimate
     if low > 0:
         return "gains"
@@ -95,7 +94,7 @@ def verdict(estimate: Estimate) -> str:
 
 
 def recall(probabilities: np.ndarray, labels: np.ndarray, which: int) -> float:
-    """Share of the images of class ``which`` that are called so, 0..1."""
+    """Return the share of the images of class ``which`` that are called so, 0..1."""
     of_class = labels == which
     if not of_class.any():
         raise DataError(f"there is no image of class {which}, so no recall of it.")

@@ -89,28 +89,14 @@ def three_tenths(own, common, sent, trained, num_steps, learning_rate):
 
 
 wrong_value("12.4", "statistics_only", lambda names: _where(names, "moving"))
-
-
 wrong_value("12.4", "affine_only", lambda names: [*_where(names, "gamma"), *_where(names, "beta")])
-
-
 wrong_value(
     "12.4", "what_travels", lambda names: [k for k in range(len(names)) if "norm" not in names[k]]
 )
-
-
 wrong_value("12.4", "everything", lambda names: list(range(len(names))))
-
-
 wrong_value("12.4", "names_not_places", lambda names: [n for n in names if "norm" in n])
-
-
 wrong_value("12.4", "fixed_places", lambda names: [2, 3, 4, 5])
-
-
 wrong_value("12.4", "mean_only", lambda names: _where(names, "moving_mean"))
-
-
 wrong_value(
     "12.4",
     "the_first_of_each",
@@ -127,27 +113,11 @@ def _around(values, half) -> tuple[float, float]:
 
 
 wrong_value("12.3", "as_for_many", lambda v: _around(v, 1.96 * v.std(ddof=1) / len(v) ** 0.5))
-
-
 wrong_value("12.3", "as_for_many_and_n", lambda v: _around(v, 1.96 * v.std() / len(v) ** 0.5))
-
-
 wrong_value("12.3", "divided_by_n", lambda v: _around(v, 4.30 * v.std() / len(v) ** 0.5))
-
-
 wrong_value("12.3", "of_one_seed", lambda v: _around(v, 4.30 * v.std(ddof=1)))
-
-
 wrong_value("12.3", "no_root", lambda v: _around(v, 4.30 * v.std(ddof=1) / len(v)))
-
-
 wrong_value("12.3", "one_error", lambda v: _around(v, v.std(ddof=1) / len(v) ** 0.5))
-
-
 wrong_value("12.3", "always_430", lambda v: _around(v, 4.30 * v.std(ddof=1) / len(v) ** 0.5))
-
-
 wrong_value("12.3", "smallest_and_largest", lambda v: (v.min(), v.max()))
-
-
 wrong_value("12.3", "half_only", lambda v: 4.30 * v.std(ddof=1) / len(v) ** 0.5)

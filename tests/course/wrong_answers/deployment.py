@@ -28,20 +28,10 @@ def _distance(sent, new) -> float:
 
 
 wrong_value("10.1", "another_name", _reports(_distance, "distance"))
-
-
 wrong_value("10.1", "no_root", _reports(lambda sent, new: _distance(sent, new) ** 2))
-
-
 wrong_value("10.1", "length_of_the_new", _reports(lambda s, n: _distance([0 * a for a in n], n)))
-
-
 wrong_value("10.1", "first_array_only", _reports(lambda s, n: _distance(s[:1], n[:1])))
-
-
 wrong_value("10.1", "not_a_plain_number", _reports(lambda s, n: np.float32(1)))
-
-
 wrong_value("10.1", "sent_with_itself", _reports(lambda s, n: _distance(s, s)))
 
 
@@ -75,15 +65,7 @@ def metrics_replaced(message, context, call_next):
 
 
 wrong_value("10.2", "all_true", dict.fromkeys(STATEMENTS, True))
-
-
 wrong_value("10.2", "all_false", dict.fromkeys(STATEMENTS, False))
-
-
 wrong_value("10.2", "words", dict.fromkeys(STATEMENTS, "yes"))
-
-
 wrong_value("10.2", "a_list", [True, False, False, True, False, False])
-
-
 wrong_value("10.2", "tls_helps_all", {k: v for k, (v, _) in STATEMENTS.items()} | {"F": True})

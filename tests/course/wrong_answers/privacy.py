@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from wrong import wrong
 
-from fedtutor.course.lessons.privacy import _length, _most_rounds
+from fedtutor.course.lessons.privacy import most_rounds
 from fedtutor.topics.privacy import secure_sum
-from fedtutor.topics.privacy.differential import epsilon
+from fedtutor.topics.privacy.differential import epsilon, length
 
 
 @wrong("08.1")
@@ -59,7 +59,7 @@ def each_array(update, norm):
 
 @wrong("08.2")
 def always_that_long(update, norm):
-    return [array * norm / _length(update) for array in update]
+    return [array * norm / length(update) for array in update]
 
 
 @wrong("08.2")
@@ -70,7 +70,7 @@ def without_the_root(update, norm):
 
 @wrong("08.2")
 def in_place(update, norm):
-    factor = min(1, norm / max(_length(update), 1e-9))
+    factor = min(1, norm / max(length(update), 1e-9))
     for array in update:
         array *= factor
     return update
@@ -78,7 +78,7 @@ def in_place(update, norm):
 
 @wrong("08.2")
 def nothing_happens(update, norm):
-    return [array * max(1, norm / _length(update)) for array in update]
+    return [array * max(1, norm / length(update)) for array in update]
 
 
 @wrong("08.2")
@@ -90,7 +90,7 @@ def one_vector(update, norm):
 @wrong("08.2")
 def zero_becomes_nan(update, norm):
     with np.errstate(all="ignore"):
-        factor = np.minimum(1, np.float64(norm) / _length(update)) if _length(update) else np.nan
+        factor = np.minimum(1, np.float64(norm) / length(update)) if length(update) else np.nan
     return [array * factor for array in update]
 
 
@@ -101,22 +101,22 @@ def added_up(noise, budget, delta):
 
 @wrong("08.3")
 def one_too_many(noise, budget, delta):
-    return _most_rounds(noise, budget, delta) + 1
+    return most_rounds(noise, budget, delta) + 1
 
 
 @wrong("08.3")
 def a_delta_of_ones_own(noise, budget, delta):
-    return _most_rounds(noise, budget, 1e-5)
+    return most_rounds(noise, budget, 1e-5)
 
 
 @wrong("08.3")
 def at_least_one(noise, budget, delta):
-    return max(1, _most_rounds(noise, budget, delta))
+    return max(1, most_rounds(noise, budget, delta))
 
 
 @wrong("08.3")
 def twice_the_budget(noise, budget, delta):
-    return _most_rounds(noise, 2 * budget, delta)
+    return most_rounds(noise, 2 * budget, delta)
 
 
 @wrong("08.3")

@@ -46,13 +46,12 @@ def test_a_perfect_attack_and_a_blind_one():
 def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says():
     """Normal scores one deviation apart have an AUC of 0.760."""
     covered = 0
-    for seed in range(60):
+    for seed in range(40):
         rng = np.random.default_rng(seed)
-        attack = membership.judge_attack(
-            rng.normal(1, 1, 100), rng.normal(0, 1, 100), bootstrap=200, seed=seed
-        )
-        covered += attack.auc_interval[0] <= 0.7602 <= attack.auc_interval[1]
-    assert covered >= 50  # 57 expected; below 50 has a chance of less than 1 in 1000
+        scores = rng.normal(1, 1, 100), rng.normal(0, 1, 100)
+        low, high = membership.judge_attack(*scores, bootstrap=200, seed=seed).auc_interval
+        covered += low <= 0.7602 <= high
+    assert covered >= 32  # 38 expected; below 32 has a chance of less than 1 in 1000
 
 
 @pytest.mark.parametrize(("members", "others"), [([], [1.0]), ([1.0], []), ([np.nan], [1.0])])

@@ -10,7 +10,8 @@ from toys import START
 from fedtutor.errors import DataError, UpdateError
 from fedtutor.federation.records import to_record
 from fedtutor.topics import robustness
-from fedtutor.topics.robustness import EIGHT_BIT, FLOAT16, FLOAT32, compress, top_k, with_feedback
+from fedtutor.topics.robustness import EIGHT_BIT, FLOAT16, FLOAT32, compress, top_k
+from fedtutor.topics.robustness.compression import message_bytes, with_feedback
 
 CODECS = [FLOAT32, FLOAT16, EIGHT_BIT, top_k(0.1), top_k(0.1, memory=False)]
 
@@ -144,8 +145,8 @@ def test_a_wire_that_is_none_is_refused(codec, wire):
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 def test_a_packed_federation_learns_what_a_plain_one_does(federate, codec):
-    plain, _ = federate(3, rounds=60)
-    packed, grid = federate(3, rounds=60, mods=[compress(codec)], codec=codec)
+    plain, _ = federate(3, rounds=30)
+    packed, grid = federate(3, rounds=30, mods=[compress(codec)], codec=codec)
     assert grid.left_out == []
     off, way = flat(packed[-1]) - flat(plain[-1]), flat(plain[-1]) - flat(START)
     lost = np.linalg.norm(off) / np.linalg.norm(way)
@@ -164,8 +165,6 @@ def test_the_meter_counts_what_flower_would_send(federate):
     weights = 3 * num_bytes(START)
     assert weights < plain[1].bytes_up < weights + 3 * 500  # headers and metrics
     assert plain[1].bytes_down == packed[1].bytes_down
-    # 24 numbers: the headers weigh more than they.
-    assert plain[1].per_hospital * 3 == plain[1].bytes_down + plain[1].bytes_up
     numbers = sum(array.size for array in START)
     header = 128  # of one .npy array; the packed update has one more, for the scales
     gained = plain[1].bytes_up - packed[1].bytes_up
@@ -187,7 +186,7 @@ def test_the_meter_s_arrays_are_as_long_as_flower_s_serialisation():
     record = to_record(START)
     content = RecordDict({"arrays": record})
     flowers = sum(len(array.data) + len(name) for name, array in record.items())
-    assert robustness.compression.message_bytes(content) == flowers
+    assert message_bytes(content) == flowers
 
 
 def test_an_update_that_cannot_be_unpacked_leaves_its_hospital_out(federate):

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from toys import START, step
 
 from fedtutor import federation
+from fedtutor.aggregation import update_norm
 from fedtutor.errors import FederationError
 from fedtutor.topics import robustness
-from fedtutor.topics.robustness import Chosen, ClippedFedAvg
-from fedtutor.topics.robustness.defences import mean_around_median
+from fedtutor.topics.robustness import Chosen
+from fedtutor.topics.robustness.defences import clip_to_norm, mean_around_median
 
 NUM = 10
 
@@ -27,13 +28,13 @@ def mean_update(hospitals):
 
 
 def distance(one, other):
-    return robustness.norm([a - b for a, b in zip(one, other, strict=True)])
+    return update_norm([a - b for a, b in zip(one, other, strict=True)])
 
 
 @pytest.mark.parametrize("name", robustness.DEFENCES)
 def test_every_defence_learns_where_nobody_lies(federate, name):
     update = update_of(federate(NUM, strategy=robustness.make_defence(name, NUM)))
-    assert distance(update, mean_update(range(NUM))) < 0.3 * robustness.norm(update)
+    assert distance(update, mean_update(range(NUM))) < 0.3 * update_norm(update)
 
 
 @pytest.mark.parametrize("name", robustness.DEFENCES)
@@ -51,40 +52,28 @@ def test_an_unknown_defence_lists_the_known_ones():
 
 def test_clipping_shortens_and_keeps_the_direction():
     update = [np.array([3.0, 0.0], np.float32), np.array([[4.0]], np.float32)]
-    assert robustness.norm(update) == 5
-    short = robustness.clip(update, 2.5)
-    assert robustness.norm(short) == pytest.approx(2.5)
+    assert update_norm(update) == 5
+    short = clip_to_norm(update, 2.5)
+    assert update_norm(short) == pytest.approx(2.5)
     np.testing.assert_allclose(short[0], [1.5, 0])
     assert short[0].dtype == np.float32
-    assert robustness.clip(update, 5.0) is update
+    assert clip_to_norm(update, 5.0) is update
 
 
-def test_with_a_bound_nobody_pulls_harder_than_it(federate):
-    strategy = ClippedFedAvg(max_norm=0.1, fraction_evaluate=0.0, min_available_nodes=3)
-    update = update_of(federate(3, strategy=strategy))
-    assert 0.05 < robustness.norm(update) <= 0.1 + 1e-6
-
-
-def test_without_a_bound_it_is_the_median_length(federate):
-    lengths = [robustness.norm(step(k)) for k in range(3)]
+def test_clipping_is_to_the_median_length(federate):
+    lengths = [update_norm(step(k)) for k in range(3)]
     shares = np.arange(1, 4) / 6
-    clipped = [robustness.clip(step(k), float(np.median(lengths))) for k in range(3)]
+    clipped = [clip_to_norm(step(k), float(np.median(lengths))) for k in range(3)]
     update = update_of(federate(3, strategy=robustness.make_defence("clipping", 3)))
     for position, array in enumerate(update):
         expected = sum(s * c[position] for s, c in zip(shares, clipped, strict=True))
         np.testing.assert_allclose(array, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("bound", [0, -1.0, float("inf"), float("nan")])
-def test_a_bound_that_is_none_is_refused(bound):
-    with pytest.raises(FederationError, match="above 0"):
-        ClippedFedAvg(max_norm=bound)
-
-
 def test_a_failed_hospital_is_no_trouble_for_clipping(federate):
     mods = [robustness.only_at({1}, robustness.leave_after(0))]
     update = update_of(federate(3, strategy=robustness.make_defence("clipping", 3), mods=mods))
-    assert robustness.norm(update) > 1
+    assert update_norm(update) > 1
 
 
 @pytest.mark.parametrize(("name", "how_many"), [("Krum", 1), ("Multi-Krum", 7), ("Bulyan", 8)])
@@ -105,11 +94,10 @@ def test_the_plain_average_chooses_everybody(federate):
     assert chosen.rounds == [[0, 1, 2, 3]]
 
 
-@pytest.mark.parametrize("liars", [0, 1])
-def test_the_quick_bulyan_is_flower_s(federate, liars):
-    mods = [robustness.only_at(set(range(liars)), robustness.flip_sign(3))]
+def test_the_quick_bulyan_is_flower_s(federate):
+    mods = [robustness.only_at({0}, robustness.flip_sign(3))]
     models = [
-        federate(NUM, strategy=strategy, mods=mods, rounds=2)[0][-1]
+        federate(NUM, strategy=strategy, mods=mods)[0][-1]
         for strategy in (
             robustness.make_defence("Bulyan", NUM),
             federation.make_strategy("bulyan", NUM),

@@ -13,7 +13,7 @@ from filelock import FileLock
 from fedtutor.datasets.download.archive import unpack
 from fedtutor.datasets.download.file import download_file
 from fedtutor.datasets.download.sources import RemoteFile
-from fedtutor.datasets.registry import Dataset, find
+from fedtutor.datasets.registry import Dataset, find_dataset
 from fedtutor.errors import DataError
 
 
@@ -45,7 +45,7 @@ def fetch(
     DataError
         For an unknown name or part, or what could not be fetched; it says how to do it by hand.
     """
-    info = find(name)
+    info = find_dataset(name)
     folder = (folder / name if folder else info.folder).expanduser().absolute()
     if info.synthetic:
         raise DataError(f"{name} is drawn on the spot; there is nothing to fetch.")
@@ -80,7 +80,7 @@ def mirror(directory: Path, names: Sequence[str] = (), *, parts: Sequence[str] =
     if parts and len(names) != 1:
         raise DataError("parts belong to one data set; name exactly one.")
     files = []
-    for info in [find(name) for name in names or ("pneumoniamnist",)]:
+    for info in [find_dataset(name) for name in names or ("pneumoniamnist",)]:
         if not info.parts:
             how = "it is drawn on the spot" if info.synthetic else f"get it from {info.source}"
             raise DataError(f"{info.name} has no file that a mirror could hold; {how}.")

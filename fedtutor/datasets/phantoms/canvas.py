@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -13,72 +16,77 @@ class Canvas:
 
     ``x`` is of shape (1, 1, size) and ``y`` of shape (1, size, 1), both float32, so that a shape
     which depends on one of them only costs a row or a column instead of a whole image. After
-    :meth:`posed` there is one row of each an image.
+    :meth:`posed` all parts have one row an image.
     """
 
-    size: int
     x: np.ndarray
     y: np.ndarray
-    zoom: np.ndarray | float = 1.0
-    aside: np.ndarray | float = 0.0
-    down: np.ndarray | float = 0.0
+    zoom: np.ndarray
+    aside: np.ndarray
+    down: np.ndarray
 
     @classmethod
     def of(cls, size: int) -> Canvas:
-        """A canvas of ``size`` x ``size`` pixels."""
+        """Return a canvas of ``size`` x ``size`` pixels."""
         centre = ((np.arange(size) + 0.5) / size).astype(np.float32)
-        return cls(size, (centre - 0.5)[None, None, :], centre[None, :, None])
+        none = np.zeros((1, 1, 1), dtype=np.float32)
+        return cls((centre - 0.5)[None, None, :], centre[None, :, None], none + 1, none, none)
+
+    @property
+    def size(self) -> int:
+        """Pixels a side."""
+        return self.x.shape[-1]
 
     def posed(self, zoom: np.ndarray, aside: np.ndarray, down: np.ndarray) -> Canvas:
-        """The canvas of bodies of size ``zoom``, moved by ``aside`` and ``down``; (n, 1, 1)."""
+        """Return the canvas of bodies enlarged by ``zoom`` and moved; all (n, 1, 1)."""
         x = (self.x - aside) / zoom
         y = (self.y - np.float32(0.5) - down) / zoom + np.float32(0.5)
-        return Canvas(self.size, x, y, zoom, aside, down)
-
-    def take(self, rows: np.ndarray) -> Canvas:
-        """The posed canvases at ``rows``."""
-        parts = (self.x, self.y, self.zoom, self.aside, self.down)
-        return Canvas(self.size, *(part[rows] for part in parts))
+        return Canvas(x, y, zoom, aside, down)
 
     def pixel_of(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Fractional (column, row) of points (n, points, 1) on the canvas."""
+        """Return the fractional (column, row) of points (n, points, 1) on the canvas."""
         across = (x * self.zoom + self.aside + 0.5) * self.size - 0.5
         return across, ((y - 0.5) * self.zoom + self.down + 0.5) * self.size - 0.5
 
 
+def take(record: Record, rows: np.ndarray | slice) -> Record:
+    """Return a dataclass of arrays with only these rows of each."""
+    return type(record)(**{name: array[rows] for name, array in vars(record).items()})
+
+
 def column(values: np.ndarray) -> np.ndarray:
-    """One number an image, (n,) to float32 (n, 1, 1), ready to meet a canvas."""
+    """Turn one number an image, (n,), into float32 (n, 1, 1), to be drawn on a canvas."""
     return np.asarray(values, dtype=np.float32)[:, None, None]
 
 
 def ramp(distance: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-    """A soft step: 0 where ``distance`` is below -width/2, 1 above width/2, linear between."""
-    step = distance * np.float32(1.0 / width) if np.isscalar(width) else distance / width
+    """Return a soft step: 0 where ``distance`` is below -width/2, 1 above width/2."""
+    step = distance / width if isinstance(width, np.ndarray) else distance * np.float32(1 / width)
     step += np.float32(0.5)
     return np.clip(step, 0, 1, out=step)
 
 
 def ellipse(
-    x: np.ndarray, y: np.ndarray, half_width: np.ndarray, half_height: np.ndarray,
-    slant: np.ndarray | float = 0.0,
-) -> np.ndarray:  # fmt: skip
-    """A dome over a (sheared) ellipse around the origin: 1 in its centre, 0 on its edge, below
-    zero outside."""
-    across = (x - slant * y) / half_width if np.any(slant) else x / half_width
+    x: np.ndarray,
+    y: np.ndarray,
+    half_width: float | np.ndarray,
+    half_height: float | np.ndarray,
+    slant: float = 0.0,
+) -> np.ndarray:
+    """Return a dome over a (sheared) ellipse: 1 at the origin, 0 on its edge, negative outside."""
+    across = (x - slant * y) / half_width if slant else x / half_width
     down = y / half_height
     return 1 - across * across - down * down
 
 
 def hump(t: np.ndarray) -> np.ndarray:
-    """A smooth bump of height 1 over -1 < t < 1, zero elsewhere: (1 - t^2)^2."""
+    """Return a smooth bump of height 1 over -1 < t < 1, zero elsewhere: (1 - t^2)^2."""
     t = np.clip(1 - t * t, 0, None)
     return t * t
 
 
-def smooth_noise(
-    rng: np.random.Generator, count: int, size: int, cells: tuple[int, int]
-) -> np.ndarray:
-    """Clouds: random numbers on a coarse grid, joined by quadratic B-splines.
+def noise(rng: np.random.Generator, count: int, size: int, cells: tuple[int, int]) -> np.ndarray:
+    """Draw clouds: random numbers on a coarse grid, joined by quadratic B-splines.
 
     ``cells`` is the number of grid cells (down, across). Returns float32 of shape
     (count, size, size), about standard normal.
@@ -91,7 +99,7 @@ def smooth_noise(
 
 
 def _interpolate(grid: np.ndarray, size: int, cells: int) -> np.ndarray:
-    """Quadratic B-spline along the last axis, (..., cells + 2) to (..., size)."""
+    """Lay a quadratic B-spline along the last axis, (..., cells + 2) to (..., size)."""
     at = (np.arange(size) + 0.5) / size * cells
     first = at.astype(np.int64)
     t = (at - first).astype(np.float32)
@@ -103,7 +111,7 @@ def _interpolate(grid: np.ndarray, size: int, cells: int) -> np.ndarray:
 
 
 def splat(canvas: Canvas, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Dabs of paint at canvas points; a dab of weight 1 brightens one pixel of 128 x 128 by 1.
+    """Paint dabs at canvas points; a dab of weight 1 brightens one pixel of 128 x 128 by 1.
 
     ``x``, ``y`` and ``weight`` hold n rows of points in any shape (n, ...). Returns float32 of
     shape (n, size, size).

@@ -2,62 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from fedtutor.datasets.phantoms.people import Cohort
-from fedtutor.datasets.phantoms.texture import Canvas, column, ellipse, hump, ramp, splat
+from fedtutor.datasets.phantoms.canvas import Canvas, column, ellipse, hump, ramp, splat
+from fedtutor.datasets.phantoms.patients import Population
 
 
-@dataclass(frozen=True)
 class Chest:
     """The measures of one body a row, float32 of shape (n, 1, 1), as shares of the image."""
 
-    apex: np.ndarray  # top of the lungs
-    base: np.ndarray  # top of the diaphragm's dome
-    lung_width: np.ndarray  # from the midline to the outer border, at the base
-    mediastinum: np.ndarray  # half its width
-    heart: np.ndarray  # its whole width
-    tilt: np.ndarray  # of the shoulders
-    stout: np.ndarray  # thickness of the soft tissue, about 1
-    bone: np.ndarray  # contrast of the bones, about 1
-    rib_gap: np.ndarray  # from one rib to the next
-    child: np.ndarray  # 1 in a baby, 0 from 15 years on
-    old: np.ndarray  # 0 until 55 years, 1 at 90
-    breast: np.ndarray  # thickness of the breast shadow, 0 in men and children
-    portable: np.ndarray  # 1 in AP views, 0 in PA views
-    vessels: np.ndarray  # how marked the vessels are
-
-
-def measure(people: Cohort) -> Chest:
-    """From who somebody is to how the chest is shaped."""
-    body, pose, age = people.body, people.pose, people.age
-    child, old = np.clip((15 - age) / 15, 0, 1), np.clip((age - 55) / 35, 0, 1)
-    portable, female = people.second_view.astype(float), people.female.astype(float)
-    grown_woman = female * np.clip((age - 12) / 6, 0, 1)
-    lung_width = 0.375 - 0.012 * female - 0.02 * child + 0.012 * body[:, 0]
-    heart_ratio = 0.46 + 0.08 * portable + 0.06 * child + 0.03 * old + 0.025 * body[:, 1]
-    return Chest(*map(column, (
-        0.115 + 0.03 * child + 0.012 * body[:, 2],
-        0.755 - 0.06 * portable - 0.03 * child + 0.02 * body[:, 3] + 0.015 * pose[:, 4],
-        lung_width,
-        0.07 + 0.012 * portable + 0.01 * child + 0.006 * body[:, 4],
-        2 * lung_width * heart_ratio,
-        0.03 * pose[:, 5],
-        1 - 0.10 * child + 0.06 * portable + 0.12 * body[:, 5],
-        (1 - 0.3 * old - 0.1 * child) * np.exp(0.15 * body[:, 6]),
-        0.088 - 0.012 * child + 0.004 * body[:, 8],
-        child,
-        old,
-        grown_woman * 0.20 * np.exp(0.35 * body[:, 7]),
-        portable,
-        0.12 * np.exp(0.25 * body[:, 9]) * (1 + 0.3 * old),
-    )))  # fmt: skip
+    def __init__(self, people: Population) -> None:
+        body, pose, age = people.body, people.pose, people.age
+        child, old = np.clip((15 - age) / 15, 0, 1), np.clip((age - 55) / 35, 0, 1)
+        portable, female = people.second_view.astype(float), people.female.astype(float)
+        lung_width = 0.375 - 0.012 * female - 0.02 * child + 0.012 * body[:, 0]
+        heart_ratio = 0.46 + 0.08 * portable + 0.06 * child + 0.03 * old + 0.025 * body[:, 1]
+        mediastinum = 0.07 + 0.012 * portable + 0.01 * child + 0.006 * body[:, 4]
+        base = 0.755 - 0.06 * portable - 0.03 * child + 0.02 * body[:, 3] + 0.015 * pose[:, 4]
+        stout = 1 - 0.10 * child + 0.06 * portable + 0.12 * body[:, 5]
+        bone = (1 - 0.3 * old - 0.1 * child) * np.exp(0.15 * body[:, 6])
+        breast = female * np.clip((age - 12) / 6, 0, 1) * 0.20 * np.exp(0.35 * body[:, 7])
+        vessels = 0.12 * np.exp(0.25 * body[:, 9]) * (1 + 0.3 * old)
+        self.child = column(child)  # 1 in a baby, 0 from 15 years on
+        self.old = column(old)  # 0 until 55 years, 1 at 90
+        self.portable = column(portable)  # 1 in AP views, 0 in PA views
+        self.apex = column(0.115 + 0.03 * child + 0.012 * body[:, 2])  # top of the lungs
+        self.base = column(base)  # top of the diaphragm's dome
+        self.lung_width = column(lung_width)  # from the midline to the outer border, at the base
+        self.mediastinum = column(mediastinum)  # half its width
+        self.heart = column(2 * lung_width * heart_ratio)  # its whole width
+        self.tilt = column(0.03 * pose[:, 5])  # of the shoulders
+        self.stout = column(stout)  # thickness of the soft tissue, about 1
+        self.bone = column(bone)  # contrast of the bones, about 1
+        self.rib_gap = column(0.088 - 0.012 * child + 0.004 * body[:, 8])  # from rib to rib
+        self.breast = column(breast)  # thickness of its shadow, 0 in men and children
+        self.vessels = column(vessels)  # how marked they are
 
 
 def draw_trunk(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Neck, shoulders, chest wall and belly as one soft body in front of the dark film."""
+    """Draw neck, shoulders, chest wall and belly as one soft body in front of the dark film."""
     shoulders = ramp(y - 0.105 - 0.02 * chest.child, 0.15)
     armpits = ramp(y - 0.42, 0.28)
     half_width = 0.12 + 0.50 * shoulders * np.sqrt(shoulders) + 0.05 * (chest.stout - 1)
@@ -70,7 +53,7 @@ def draw_trunk(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def draw_lungs(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """1 between chest wall, apex and diaphragm, 0 elsewhere; what lies between comes on top."""
+    """Return 1 between chest wall, apex and diaphragm, 0 elsewhere; the heart comes on top."""
     aside = np.abs(x)
     down = np.clip((y - chest.apex) / (chest.base + 0.1 - chest.apex), 0, 1)
     crest = 0.135 - 0.02 * chest.child
@@ -83,14 +66,14 @@ def draw_lungs(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def diaphragm(chest: Chest, x: np.ndarray) -> np.ndarray:
-    """How far down the lungs reach, (n, 1, size): two domes, the image's left one higher."""
+    """Return how far down the lungs reach, (n, 1, size): two domes, the image's left one higher."""
     from_crest = (np.abs(x) - 0.17) / 0.2
     dome = np.where(from_crest > 0, 0.09 * np.abs(from_crest) ** 2.8, 0.03 * from_crest**2)
     return chest.base + dome + 0.022 * ramp(x, 0.1) + chest.tilt * x
 
 
 def draw_heart(chest: Chest, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The silhouette (0..1) and the thickness of the great vessels and the heart.
+    """Return the silhouette (0..1) and the thickness of the great vessels and the heart.
 
     Both borders are a function of the height alone: the great vessels are narrow, the aortic
     arch bulges to the image's right and below it the heart widens, more to the right.
@@ -115,7 +98,7 @@ def draw_heart(chest: Chest, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
 
 
 def draw_midline(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spine and hila and, taking away, the windpipe and the air in the stomach."""
+    """Draw spine and hila and, taking away, the windpipe and the air in the stomach."""
     vertebra = np.cos((2 * np.pi / 0.065) * (y + 0.1 * y * y))
     tissue = (hump(x / 0.055) * chest.bone) * (0.24 + 0.05 * vertebra).astype(np.float32)
     windpipe = hump((x + 0.004) / 0.03)
@@ -128,7 +111,7 @@ def draw_midline(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def draw_breasts(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Shadows over the lower lungs with a curved lower border; flatter when lying (AP)."""
+    """Draw shadows over the lower lungs with a curved lower border; flatter when lying (AP)."""
     if not chest.breast.any():
         return np.zeros(1, dtype=np.float32)
     drop = y - 0.64 - 0.04 * chest.old
@@ -137,7 +120,7 @@ def draw_breasts(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def draw_bones(chest: Chest, x: np.ndarray, y: np.ndarray, clouds: np.ndarray) -> np.ndarray:
-    """Ribs behind and in front, clavicles, shoulder blades and the heads of the upper arms."""
+    """Draw ribs, clavicles, shoulder blades and the heads of the upper arms."""
     aside = np.abs(x)
     bones = draw_ribs(chest, aside, y, clouds)
     clavicle_y = chest.apex + 0.095 - 0.42 * (aside - 0.03) + 0.70 * (aside - 0.03) ** 2
@@ -153,7 +136,7 @@ def draw_bones(chest: Chest, x: np.ndarray, y: np.ndarray, clouds: np.ndarray) -
 
 
 def draw_ribs(chest: Chest, aside: np.ndarray, y: np.ndarray, clouds: np.ndarray) -> np.ndarray:
-    """Two families of arcs: those behind run outwards and down, those in front inwards and down."""
+    """Draw two families of arcs: behind they run outwards and down, in front inwards and down."""
     wobble = np.float32(0.04) * clouds
     slope = 1.5 - 0.8 * chest.child
     behind = (y - slope * (aside - 0.1) ** 2 + 0.08 * aside) / chest.rib_gap + wobble
@@ -167,7 +150,7 @@ def draw_ribs(chest: Chest, aside: np.ndarray, y: np.ndarray, clouds: np.ndarray
 
 
 def _bars(phase: np.ndarray, half_width: float) -> np.ndarray:
-    """Round bars wherever ``phase`` is a whole number, in place."""
+    """Return round bars wherever ``phase`` is a whole number; ``phase`` is overwritten."""
     phase -= np.rint(phase)
     phase *= np.float32(1 / half_width)
     np.square(phase, out=phase)
@@ -175,7 +158,7 @@ def _bars(phase: np.ndarray, half_width: float) -> np.ndarray:
 
 
 def draw_vessels(chest: Chest, canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """Blood vessels that leave the two hila, each forking twice, thinner on their way out."""
+    """Draw blood vessels that leave the two hila, each forking twice, thinner on their way out."""
     n, trunks = len(chest.apex), 20
     angle = rng.uniform(-1.2, 1.45, (n, trunks, 1)).astype(np.float32)
     length = rng.uniform(0.10, 0.32, (n, trunks, 1)).astype(np.float32)
@@ -193,7 +176,7 @@ def draw_vessels(chest: Chest, canvas: Canvas, rng: np.random.Generator) -> np.n
 def _branch(
     angle: np.ndarray, length: np.ndarray, bend: np.ndarray, fork: float, start: float, reach: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points along (n, trunks) bent lines, and how thick the vessel is: (n, trunks, 18) each."""
+    """Return points x, y along (n, trunks) bent lines and the thickness: (n, trunks, 18) each."""
     t = np.linspace(0, 1, 18, dtype=np.float32)
     root = angle + 0.5 * bend * start
     heading = angle + fork + 0.5 * bend * (start + t)
