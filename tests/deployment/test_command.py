@@ -15,6 +15,8 @@ from toy import ours
 from fedtutor.cli import main
 from fedtutor.deployment import LocalSimulation, write_app
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 SMALL = ["--hospitals", "2", "--rounds", "2", "--size", "28", "--batch-size", "32"]
 
 
@@ -37,7 +39,7 @@ def deployed(tmp_path_factory):
 
 
 def test_deploy_writes_a_summary_like_that_of_run(deployed):
-    folder, summary, said = deployed
+    _, summary, said = deployed
     assert [row["round"] for row in summary["rounds"]] == [0, 1, 2]
     assert [row["hospitals"] for row in summary["rounds"]] == [0, 2, 2]
     assert summary["left_out"] == []

@@ -8,6 +8,8 @@ from toy import PATTERN, ours, start
 from fedtutor.deployment import LocalFederation
 from fedtutor.errors import FederationError
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 
 def test_without_tls_all_can_be_read_and_what_a_hang_and_a_server_s_restart_do(tmp_path):
     with LocalFederation(
@@ -23,7 +25,7 @@ def test_without_tls_all_can_be_read_and_what_a_hang_and_a_server_s_restart_do(t
         with pytest.raises(FederationError, match="the run ended before its result"):
             running.wait()
         federation.start_server()
-        with pytest.raises(FederationError, match="0 of 1 .* did not reply within 2 s"):
+        with pytest.raises(FederationError, match=r"0 of 1 .* did not reply within 2 s"):
             start(federation, expected=1, timeout=2.0).wait()  # it hangs still
         (tmp_path / "out" / "go on").touch()
         assert start(federation, expected=1).wait()["event"] == "end"

@@ -27,6 +27,7 @@ from fedtutor.deployment.processes import Program, Watchdog, free_port
 from fedtutor.errors import FederationError
 
 
+@pytest.mark.process
 def test_a_port_in_use_is_an_error_that_names_it():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -37,6 +38,7 @@ def test_a_port_in_use_is_an_error_that_names_it():
             pass
 
 
+@pytest.mark.process
 def test_an_expired_certificate_is_an_error_that_says_so(tmp_path):
     with (
         pytest.raises(FederationError, match="certificate has expired"),
@@ -70,31 +72,34 @@ def test_a_key_pair_is_of_openssh_s_kind(tmp_path):
     assert public.read_text().startswith("ecdsa-sha2-nistp384 ")
 
 
+@pytest.mark.process
 def test_a_program_that_ends_at_its_start_is_quoted(tmp_path):
     watchdog = Watchdog()
     command = [sys.executable, "-c", "print('the disk is full'); raise SystemExit(3)"]
     program = Program(
         "the server", command, tmp_path / "log", watchdog, environment=os.environ, folder=tmp_path
     )
-    with pytest.raises(FederationError, match="(?s)server ended with exit code 3 .*disk is full"):
+    with pytest.raises(FederationError, match=r"(?s)server ended with exit code 3 .*disk is full"):
         program.wait_until(lambda: False, 30, "it answered")
     program.kill()
     watchdog.close()
 
 
+@pytest.mark.process
 def test_one_that_never_is_ready_is_not_waited_for_without_end(tmp_path):
     watchdog = Watchdog()
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     program = Program(
         "the server", command, tmp_path / "log", watchdog, environment=os.environ, folder=tmp_path
     )
-    with pytest.raises(FederationError, match="no sign of an answer after 0.2 s"):
+    with pytest.raises(FederationError, match=r"no sign of an answer after 0\.2 s"):
         program.wait_until(lambda: False, 0.2, "an answer")
     program.kill()
     assert not program.running
     watchdog.close()
 
 
+@pytest.mark.process
 def test_a_python_that_is_killed_takes_its_programs_and_its_folder_along(tmp_path):
     """As when a notebook's kernel is restarted: nobody is left to clean up but the watchdog."""
     doomed = tmp_path / "doomed"
