@@ -24,6 +24,8 @@ from fedtutor.model import load_keras, predict
 from fedtutor.settings import RunSettings
 from fedtutor.summary import plain
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--size", "28", "--rounds", "2", "--batch-size", "32"]
 
 
@@ -171,6 +173,7 @@ def test_a_diverging_run_says_so(tmp_path, capsys):
     assert not list(tmp_path.glob("report.html"))
 
 
+@pytest.mark.process
 def test_ctrl_c_from_a_terminal_leaves_no_broken_report(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "fedtutor", "run", "--rounds", "50", "--out", str(tmp_path)],

@@ -60,6 +60,7 @@ def test_conda_uses_the_same_pins():
     assert "python=3.11" in packages
 
 
+@pytest.mark.slow
 def test_the_round_handed_over_is_fedavg_over_keras(given, for_tff, make_images):
     start = weights_of(given, 0)
     updates, sizes = [], []
@@ -84,6 +85,7 @@ def test_the_nudge_is_of_one_part_in_ten_million(for_tff):
     assert all(a.dtype == b.dtype for a, b in zip(weights, moved, strict=True))
 
 
+@pytest.mark.slow
 def test_all_that_the_notebook_reads_is_there(given):
     count = len(given["names"])
     for k in range(count):

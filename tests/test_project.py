@@ -174,6 +174,7 @@ def test_pre_commit_tidies_with_the_locked_ruff():
     assert ruff["rev"] == f"v{LOCK['ruff']}"
 
 
+@pytest.mark.process
 def test_importing_fedtutor_loads_nothing_heavy():
     code = "import sys, fedtutor; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout

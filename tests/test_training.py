@@ -27,6 +27,7 @@ def some_findings(n):
     return np.random.default_rng(9).integers(0, 2, (n, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(  # the optimiser knows nothing of the head
     ("optimizer", "multi_label"), [("sgd", False), ("momentum", True), ("adam", False)]
 )
@@ -148,6 +149,7 @@ def test_training_in_pieces_keeps_the_optimiser_going(make_images):
     assert not np.allclose(in_pieces[0], restarted[0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_proximal_term_holds_the_weights_back(make_images):
     data = make_images(64, size=12)
     start = new_model().get_weights()

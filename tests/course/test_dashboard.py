@@ -70,6 +70,7 @@ def test_stop_keeps_the_last_whole_round():
     assert board.values == {"round": 2}
 
 
+@pytest.mark.slow
 def test_start_trains_in_the_background_and_a_second_run_waits_for_it():
     go_on = threading.Event()
     board = dashboard(lambda *args: pretend(*args, meanwhile=lambda r: go_on.wait(10)))

@@ -58,6 +58,8 @@ def notebook_of(number, folder=""):
     return path
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_every_solution_is_right(lesson):
     """By its stored output, which `make test` compares with what the notebook prints."""

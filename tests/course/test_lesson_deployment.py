@@ -75,6 +75,7 @@ def test_a_power_cut_takes_one_hospital_out_of_one_round():
     assert grids[-1].traffic[3].hospitals == ["North", "South"]
 
 
+@pytest.mark.process
 def test_scripts_find_each_other_and_are_ended():
     server = """
 import socket
@@ -100,6 +101,7 @@ WAITS = "import time; time.sleep(600)"
 FAILS = "raise ValueError('no such thing')"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("server", "client"), [(FAILS, WAITS), (WAITS, FAILS)])
 def test_a_program_that_fails_is_quoted_and_the_others_are_ended(server, client):
     with pytest.raises(RuntimeError, match="no such thing"):
@@ -118,6 +120,8 @@ def _number(context):
     return context.node_config["partition-id"]
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("engine", ["one process", "TLS", "Ray"])
 def test_a_metric_of_one_s_own_comes_back_from_every_engine(engine, monkeypatch):
     # As a notebook's functions are: not to be found by their module's name in another process.

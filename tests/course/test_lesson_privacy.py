@@ -18,6 +18,7 @@ def dial(make_images):
     return Dial(model, data.take(np.arange(30)), data.take(np.arange(30, 60)), steps=3)
 
 
+@pytest.mark.slow
 def test_the_dial_has_every_setting_and_shows_it(dial):
     assert len(dial.settings) == len(dial.NOISE) * len(dial.CLIP) * len(dial.BATCH)
     for setting, (_, score, auc, attack) in dial.settings.items():

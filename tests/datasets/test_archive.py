@@ -149,6 +149,7 @@ def test_progress_is_told_in_packed_bytes(kind, archive, folder):
     assert {total for _, total in told} == {size}
 
 
+@pytest.mark.slow
 def test_a_large_tar_needs_little_memory(archive, folder):
     files = [(f"images/{k:08d}_000.png", b"x" * 200) for k in range(1000)]
     make("tar.gz", archive, *files, ("large.bin", bytes(10_000_000)))

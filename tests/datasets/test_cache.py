@@ -251,6 +251,7 @@ def start_build(files, folder):
     return process
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
 def test_a_build_that_is_stopped_leaves_no_cache_and_does_not_hinder_the_next(files, folder, how):
@@ -267,6 +268,8 @@ def test_a_build_that_is_stopped_leaves_no_cache_and_does_not_hinder_the_next(fi
     assert entry.startswith("cache-")
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_of_several_processes_one_decodes_and_the_others_wait(files, folder):
     with start_build(files, folder) as first:
         assert first.stdout.readline() == "half\n"
@@ -415,6 +418,8 @@ print(peak() - before, found.images.nbytes)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_cache_larger_than_memory_can_be_built_and_loaded(files, folder):
     command = [sys.executable, "-c", PEAK, files[1], folder]

@@ -206,6 +206,8 @@ def test_a_jpeg_is_unpacked_at_a_fraction_of_its_size(path, monkeypatch):
     assert sizes[0] == (75, 64)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_line_of_millions_of_pixels_takes_little_memory(path):
     Image.new("1", (1, 4_000_000)).save(path)

@@ -473,6 +473,7 @@ def test_a_disk_without_room_is_known_before_the_first_byte(site, folder, monkey
     assert download_file(site.file(), folder).read_bytes() == BODY
 
 
+@pytest.mark.process
 def test_a_disk_that_fills_up_is_named_and_the_part_is_kept(site, folder, mounted, monkeypatch):
     monkeypatch.setattr(disk, "RESERVE", 0)
     with mounted(folder, "size=128k"):
@@ -494,6 +495,7 @@ def test_a_folder_that_cannot_be_made_is_named(site, tmp_path, below):
     assert site.requests == []
 
 
+@pytest.mark.process
 def test_a_read_only_disk_serves_what_it_has_and_no_more(site, folder, mounted):
     with mounted(folder, "size=2m"):
         (folder / "set.npz").write_bytes(BODY)

@@ -196,6 +196,7 @@ def test_without_mirror_and_network_it_says_what_to_do(data_folder, monkeypatch,
         assert word in text
 
 
+@pytest.mark.process
 def test_a_repository_is_cloned_as_plain_files(tmp_path, data_folder, monkeypatch):
     origin = tmp_path / "origin"
     origin.mkdir()

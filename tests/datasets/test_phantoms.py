@@ -98,6 +98,7 @@ def test_hospitals(kind, hospitals, images):
     assert counts.max() <= 4 * counts.min(), "one hospital has nearly everything"
 
 
+@pytest.mark.slow
 def test_a_thousand_hospitals_have_names_of_their_own():
     hospitals = name_hospitals(CHEST_HOSPITALS, 1000, None)
     assert len({hospital.name for hospital in hospitals}) == 1000

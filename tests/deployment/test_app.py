@@ -81,6 +81,7 @@ def test_what_flwr_run_takes_along_is_the_package_and_nothing_else():
     assert len(bundle) < 2_000_000  # Flower takes 10 MB
 
 
+@pytest.mark.slow
 def test_in_a_simulation_a_node_has_its_share_of_the_data_set():
     config = run_config(SMALL, ServerSettings())
     cohort = build_cohort(SMALL)
@@ -133,6 +134,7 @@ def test_what_is_no_file_of_ours_is_read_as_any_data_set(tmp_path, make_images):
         read_hospital_file(tmp_path / "ours.npz", size=28)
 
 
+@pytest.mark.slow
 def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_images):
     from dataclasses import replace
 
@@ -165,6 +167,7 @@ def run_here(settings, **server):
     return server_context
 
 
+@pytest.mark.slow
 def test_the_app_keeps_a_journal_and_the_last_good_model(tmp_path, capsys):
     final = to_weights(run_here(SMALL, out=str(tmp_path)).state["arrays"])
     lines = [json.loads(line) for line in (tmp_path / app.PROGRESS).read_text().splitlines()]
@@ -180,6 +183,7 @@ def test_the_app_keeps_a_journal_and_the_last_good_model(tmp_path, capsys):
     assert "round 2 of 2: AUC 0." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_app_s_result_is_that_of_the_main_job():
     from fedtutor.experiment import run_experiment
 
@@ -189,6 +193,7 @@ def test_the_app_s_result_is_that_of_the_main_job():
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_go_on_says_why_in_its_journal(tmp_path):
     with pytest.raises(FederationError, match="2 of 5 hospitals"):
         config = run_config(
@@ -202,6 +207,7 @@ def test_a_run_that_cannot_go_on_says_why_in_its_journal(tmp_path):
     assert "at least 3" in last["reason"]
 
 
+@pytest.mark.slow
 def test_a_named_data_set_is_the_same_at_every_call():
     one, two = (load("chest-phantoms", size=28, hospitals=2) for _ in range(2))
     np.testing.assert_array_equal(one.images, two.images)

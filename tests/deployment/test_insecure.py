@@ -8,6 +8,8 @@ from toy import PATTERN, ours, start
 from fedtutor.deployment import LocalFederation
 from fedtutor.errors import FederationError
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 
 def test_without_tls_all_can_be_read_and_what_a_hang_and_a_server_s_restart_do(tmp_path):
     with LocalFederation(

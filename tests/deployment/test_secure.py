@@ -13,6 +13,8 @@ from fedtutor.deployment import LocalFederation
 from fedtutor.deployment.processes import processes_in
 from fedtutor.errors import FederationError
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 PLAN = {
     **{"South 1": "raises", "West 1": "NaN"},
     **{"North 2": "huge", "West 2": "hangs"},

@@ -16,6 +16,8 @@ from fedtutor.model import create_model, predict
 from fedtutor.settings import TrainingSettings
 from fedtutor.training import epoch_order, fit_keras
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainingSettings("sgd", 0.05, 8)
 SHAPE = (12, 12, 1)
 
@@ -81,6 +83,7 @@ def test_a_hospital_can_judge_the_global_model_on_its_own_images(make_images):
     assert reply.content["metrics"]["num-examples"] == 30
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore")
 def test_ray_and_the_in_process_grid_give_the_same_weights(make_images):
     from flwr.simulation import run_simulation

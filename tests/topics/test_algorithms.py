@@ -169,6 +169,7 @@ def hospitals(make_images):
     return [make_images(20 + 9 * k, size=12, seed=k) for k in range(3)]
 
 
+@pytest.mark.slow
 def test_the_first_round_is_fedavg_and_the_second_is_not(hospitals):
     start = create_model(SHAPE, 3, seed=4).get_weights()
     config = federation.train_config(SGD, num_rounds=2, seed=7, local_epochs=2)
@@ -306,6 +307,7 @@ def test_the_batchnorm_model_is_the_course_s_with_two_more_layers():
     assert batchnorm_places(plain) == {"affine": [], "statistics": []}
 
 
+@pytest.mark.slow
 def test_training_moves_the_statistics_and_the_average_takes_them_along(hospitals):
     local = local_training(images_of(hospitals), batchnorm_trainer_of)
     start = create_batchnorm_model(SHAPE, 3).get_weights()
@@ -325,6 +327,7 @@ def test_training_moves_the_statistics_and_the_average_takes_them_along(hospital
 # Personal models
 
 
+@pytest.mark.slow
 def test_a_personal_model_fits_its_own_hospital_and_leaves_the_global_one_alone(hospitals):
     trainer = Trainer(create_model(SHAPE, 3), TrainingSettings("sgd", 0.05, 8))
     start = create_model(SHAPE, 3, seed=4).get_weights()

@@ -44,6 +44,7 @@ def test_epsilon_of_a_poisson_lottery_is_below_that_of_renyi_dp():
     assert 0.8 * loose < ours < loose
 
 
+@pytest.mark.slow
 def test_epsilon_of_a_fixed_sample_is_dp_accountings():
     """Replacing a hospital changes the sum by twice the clipping norm: half the multiplier."""
     ours = d.epsilon(8.0, 20, delta=1e-5, sampled=200, population=2000, sampling="fixed")
@@ -98,6 +99,7 @@ def test_the_noise_for_an_epsilon_has_that_epsilon(target, rounds, delta):
     assert d.epsilon(noise, rounds, delta=delta) == pytest.approx(target, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["poisson", "fixed"])
 def test_a_lottery_amplifies_privacy_the_more_the_fewer_are_drawn(sampling):
     drawn = [
@@ -277,6 +279,7 @@ def test_each_image_is_clipped_by_itself(small):
     assert d.length(trainer.clipped_sum(images[:0], labels[:0])) == 0
 
 
+@pytest.mark.slow
 def test_dp_sgd_without_noise_learns_and_with_a_flood_of_it_does_not(make_images):
     data = make_images(60, size=11)
     bright = data.images.copy()

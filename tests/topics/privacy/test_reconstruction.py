@@ -11,6 +11,8 @@ from fedtutor.topics.privacy import differential as d
 from fedtutor.topics.privacy import reconstruction as r
 from fedtutor.topics.privacy.models import dense_model, smooth_model
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 
 

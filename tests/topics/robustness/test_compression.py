@@ -143,6 +143,7 @@ def test_a_wire_that_is_none_is_refused(codec, wire):
         codec.decode(wire, START)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 def test_a_packed_federation_learns_what_a_plain_one_does(federate, codec):
     plain, _ = federate(3, rounds=30)
