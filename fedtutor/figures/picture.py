@@ -11,19 +11,14 @@ import io
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedtutor.figures.digest import digest
 
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#777777",
-)
+BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+RED, PURPLE, GREY = "#D55E00", "#CC79A7", "#777777"
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, "#56B4E9", "#F0E442", GREY)
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 
@@ -72,6 +67,12 @@ def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
     if grid:
         axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
         axes.set_axisbelow(True)
+
+
+def show(axes: Axes, image: np.ndarray) -> None:
+    """Show one grey image, uint8 (h, w, 1), without axes."""
+    axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
+    axes.set_axis_off()
 
 
 def join_some(rows: list[str], most: int = 12) -> str:
