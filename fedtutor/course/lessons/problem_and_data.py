@@ -156,8 +156,8 @@ def _frame(axes: Axes, x: int, y: int, size: int, in_test: bool) -> None:
     )
     box = {"facecolor": colour, "edgecolor": "none", "pad": 1.2}
     corner = (x - 0.5, y - 0.5)
-    frame = {"edgecolor": colour, "linestyle": dash, "linewidth": 2.5}
-    axes.add_patch(Rectangle(corner, size, size, fill=False, **frame))
+    frame = Rectangle(corner, size, size, fill=False, edgecolor=colour, linestyle=dash, lw=2.5)
+    axes.add_patch(frame)
     middle, low = x + size / 2, y + 0.95 * size
     axes.text(middle, low, word, ha="center", va="bottom", fontsize=7, color=ink, bbox=box)
 
