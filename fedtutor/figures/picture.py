@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -42,10 +42,6 @@ class Picture:
         """Return an ``<img>`` element that needs no other file."""
         data = base64.b64encode(self.to_png(dpi)).decode("ascii")
         return f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt)}">'
-
-    def rounded(self, step: float) -> Picture:
-        """Return the same picture with its digest rounded to ``step``."""
-        return replace(self, step=step)
 
     def __repr__(self) -> str:
         return digest(self.figure, step=self.step)
