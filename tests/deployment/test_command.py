@@ -26,6 +26,8 @@ SETTINGS = RunSettings(
 )
 LEFT = ("summary.json", "global-model.keras")
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory):

@@ -25,6 +25,8 @@ from fedtutor.deployment import (
 from fedtutor.deployment.processes import Program, free_port, processes_in
 from fedtutor.errors import FederationError
 
+pytestmark = pytest.mark.process
+
 
 def test_nobody_is_no_federation():
     with pytest.raises(FederationError, match="at least one hospital"):
