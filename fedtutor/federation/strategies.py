@@ -84,13 +84,16 @@ STRATEGIES: dict[str, tuple[type[strategy.Strategy], Callable[[int], dict[str, A
 """By name, with its settings for n hospitals; all but the first are Flower's, unchanged."""
 
 
-def make_strategy(name: str, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
+def make_strategy(
+    name: str, num_hospitals: int, *, made_by: Callable[..., Any] | None = None, **kwargs: Any
+) -> strategy.Strategy:
     """Return a strategy by name; every hospital trains in every round.
 
     Parameters
     ----------
     name : one of :data:`STRATEGIES`.
     num_hospitals : how many take part; the robust ones derive from it how many liars they bear.
+    made_by : a subclass to take in place of the strategy's own class.
     kwargs : passed on to the Flower strategy, over the defaults.
 
     Raises
@@ -109,7 +112,7 @@ def make_strategy(name: str, num_hospitals: int, **kwargs: Any) -> strategy.Stra
         "min_available_nodes": num_hospitals,
     }
     cls, settings = STRATEGIES[name]
-    return cls(**defaults | settings(num_hospitals) | kwargs)
+    return (made_by or cls)(**defaults | settings(num_hospitals) | kwargs)
 
 
 def strategy_for(settings: RunSettings, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:

@@ -23,7 +23,7 @@ from flwr.serverapp.strategy import (
 
 from fedtutor.aggregation import update_norm as length
 from fedtutor.errors import FederationError
-from fedtutor.federation import StreamingFedAvg
+from fedtutor.federation import StreamingFedAvg, make_strategy
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
 from fedtutor.training import loss_function
@@ -207,19 +207,10 @@ def private_strategy(
         :func:`clipping_app`, and believes them.
     kwargs : passed to FedAvg, such as ``fraction_train``.
     """
-    wrappers = {
-        "server": ServerSideClipping,
-        "client": DifferentialPrivacyClientSideFixedClipping,
-    }
+    wrappers = {"server": ServerSideClipping, "client": DifferentialPrivacyClientSideFixedClipping}
     if where not in wrappers:
         raise FederationError(f"clipping is done at the server or client; got {where!r}.")
-    defaults = {
-        "fraction_evaluate": 0.0,
-        "min_evaluate_nodes": 0,
-        "min_train_nodes": num_hospitals,
-        "min_available_nodes": num_hospitals,
-    }
-    inner = EqualFedAvg(**defaults | kwargs)
+    inner = make_strategy("fedavg", num_hospitals, made_by=EqualFedAvg, **kwargs)
     return wrappers[where](inner, noise_multiplier, clipping_norm, num_hospitals)
 
 

@@ -1,5 +1,6 @@
 """Trouble and cost: sabotage and defences, hospitals that leave, bytes, and who gains."""
 
+# ruff: noqa: F401  # what notebook 09 takes from here
 from fedtutor.topics.robustness.attacks import (
     attack_success,
     flip_labels,
@@ -25,33 +26,3 @@ from fedtutor.topics.robustness.compression import (
 )
 from fedtutor.topics.robustness.defences import DEFENCES, Chosen, make_defence
 from fedtutor.topics.robustness.fairness import FairFedAvg, gain, recall, verdict_on_gain, worst
-
-__all__ = [
-    "DEFENCES",
-    "EIGHT_BIT",
-    "FLOAT16",
-    "FLOAT32",
-    "Chosen",
-    "FairFedAvg",
-    "attack_success",
-    "compress",
-    "flip_labels",
-    "flip_sign",
-    "free_ride",
-    "from_round",
-    "gain",
-    "leave_after",
-    "line_seconds",
-    "make_defence",
-    "only_at",
-    "plant_backdoor",
-    "recall",
-    "scale_update",
-    "sign_reply",
-    "stamp",
-    "top_k",
-    "unpacking",
-    "verdict_on_gain",
-    "with_mods",
-    "worst",
-]

@@ -93,15 +93,15 @@ def clip_to_norm(update: Weights, max_norm: float) -> Weights:
 
 
 DEFENCES = {
-    "plain average": "fedavg",
-    "clipping": "clipped",
-    "median": "fedmedian",
-    "trimmed mean": "fedtrimmedavg",
-    "Krum": "krum",
-    "Multi-Krum": "multikrum",
-    "Bulyan": "bulyan",
+    "plain average": ("fedavg", None),
+    "clipping": ("fedavg", ClippedFedAvg),
+    "median": ("fedmedian", None),
+    "trimmed mean": ("fedtrimmedavg", None),
+    "Krum": ("krum", None),
+    "Multi-Krum": ("multikrum", None),
+    "Bulyan": ("bulyan", QuickBulyan),
 }
-"""What people call them, and how :func:`make_defence` does."""
+"""What people call them, and what :func:`fedtutor.federation.make_strategy` makes them of."""
 
 
 def make_defence(name: str, num_hospitals: int, **kwargs: Any) -> Strategy:
@@ -112,18 +112,8 @@ def make_defence(name: str, num_hospitals: int, **kwargs: Any) -> Strategy:
     """
     if name not in DEFENCES:
         raise FederationError(f"unknown defence {name!r}; known: {', '.join(DEFENCES)}.")
-    defaults = {
-        "fraction_evaluate": 0.0,
-        "min_evaluate_nodes": 0,
-        "min_train_nodes": num_hospitals,
-        "min_available_nodes": num_hospitals,
-    }
-    if name == "clipping":
-        return ClippedFedAvg(**defaults | kwargs)
-    if name == "Bulyan":
-        defaults["num_malicious_nodes"] = max(0, (num_hospitals - 3) // 4)
-        return QuickBulyan(**defaults | kwargs)
-    return make_strategy(DEFENCES[name], num_hospitals, **kwargs)
+    strategy, made_by = DEFENCES[name]
+    return make_strategy(strategy, num_hospitals, made_by=made_by, **kwargs)
 
 
 class Chosen:
