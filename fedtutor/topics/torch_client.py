@@ -212,28 +212,18 @@ def fit_torch(
             outputs = model(images)
             loss = criterion(outputs, labels)
             loss.backward()
-            _pull(model, anchor, settings.proximal_mu)
+            if settings.proximal_mu:  # FedProx's gradient (Li et al. 2020, eq. 2) on top
+                for parameter, start in zip(model.parameters(), anchor, strict=True):
+                    parameter.grad += settings.proximal_mu * (parameter.detach() - start)
             optimizer.step()
             total += loss.item() * len(images)
     return total / len(data)
 
 
-def _pull(model: torch.nn.Module, anchor: list[torch.Tensor], mu: float) -> None:
-    """Add FedProx's gradient (Li et al. 2020, eq. 2) to the loss's."""
-    if mu:
-        for parameter, start in zip(model.parameters(), anchor, strict=True):
-            parameter.grad += mu * (parameter.detach() - start)
-
-
 class TorchTrainer:
     """A :class:`~fedtutor.compiled_training.Trainer` in PyTorch: one model for all hospitals.
 
-    Parameters
-    ----------
-    input_shape : (height, width, channels) of one image.
-    num_classes : of the model's outputs.
-    settings : see :class:`~fedtutor.training.TrainingSettings`.
-    multi_label : whether an image may have several findings.
+    Made for (height, width, channels) of an image, as many classes, and the settings.
     """
 
     def __init__(
@@ -263,10 +253,9 @@ class TorchTrainer:
         Images come in the order of :class:`~fedtutor.compiled_training.Trainer`.
         """
         self.start(weights)
-        settings = self.settings
-        if learning_rate is not None:
-            settings = replace(settings, learning_rate=learning_rate)
-        loss = fit_torch(self.model, data, epoch_order(len(data), epochs, seed=seed), settings)
+        rate = self.settings.learning_rate if learning_rate is None else learning_rate
+        order = epoch_order(len(data), epochs, seed=seed)
+        loss = fit_torch(self.model, data, order, replace(self.settings, learning_rate=rate))
         return get_weights(self.model, self._features), loss
 
     def start(self, weights: Weights) -> None:

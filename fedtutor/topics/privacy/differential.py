@@ -116,10 +116,8 @@ def _check(
             f"and 1; got {noise}, {steps} and {delta}."
         )
     if not 0 < sampled <= population:
-        raise FederationError(
-            f"sampled must lie above 0 and be at most the population; got {sampled} of "
-            f"{population}."
-        )
+        what = "sampled must lie above 0 and be at most the population"
+        raise FederationError(f"{what}; got {sampled} of {population}.")
     if sampling == "fixed" and sampled != int(sampled):
         raise FederationError(f"a fixed sample is a whole number; got {sampled}.")
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from os import urandom
 
 import numpy as np
@@ -134,10 +135,7 @@ def recover_secret(shares: Mapping[int, bytes]) -> bytes:
     """
     total = 0
     for x, share in shares.items():
-        weight = 1
-        for other in shares:
-            if other != x:
-                weight = weight * other * pow(other - x, -1, PRIME) % PRIME
+        weight = prod(k * pow(k - x, -1, PRIME) for k in shares if k != x)
         total = (total + int.from_bytes(share, "big") * weight) % PRIME
     if total >= 2 ** (8 * SECRET_BYTES):
         raise FederationError(
