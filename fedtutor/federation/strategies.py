@@ -13,6 +13,9 @@ from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.records import arrays_in, to_record, to_weights
 from fedtutor.settings import FEDPROX_MU, RunSettings
 
+Averaged = tuple[ArrayRecord | None, MetricRecord | None]
+"""The next model and the mean of the hospitals' metrics; None where nobody replied."""
+
 
 class StreamingFedAvg(strategy.FedAvg):
     """Flower's FedAvg (McMahan et al. 2017), adding up while it iterates.
@@ -30,9 +33,7 @@ class StreamingFedAvg(strategy.FedAvg):
         self._like = to_weights(arrays)
         return super().configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Average the updates as they come in; (None, None) if none did."""
         average, metrics = RunningAverage(self._like), []
         for reply in replies:

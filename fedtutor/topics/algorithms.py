@@ -32,6 +32,7 @@ from fedtutor.errors import DataError, FederationError
 from fedtutor.federation import StreamingFedAvg
 from fedtutor.federation.client import hospital_name
 from fedtutor.federation.records import arrays_in, config_in, to_record, to_weights
+from fedtutor.federation.strategies import Averaged
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model, load_keras
 from fedtutor.settings import TrainingSettings, from_config
@@ -224,9 +225,7 @@ class Scaffold(StreamingFedAvg):
             message.content = RecordDict({**message.content, "control": control})
         return messages
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Average the models and the changes of the control variates as they come in."""
         changes = RunningAverage(self._like)
         good = (reply for reply in replies if reply.has_content())

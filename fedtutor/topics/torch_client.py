@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from itertools import count
@@ -153,31 +153,24 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
 def create_torch_optimizer(
     model: torch.nn.Module, settings: TrainingSettings
 ) -> torch.optim.Optimizer:
-    """Return a fresh PyTorch optimiser that steps as Keras's does."""
-    optim = load_torch().optim
-    if settings.optimizer == "adam":
-        optimizer = optim.Adam(model.parameters(), settings.learning_rate)
-        optimizer.register_step_pre_hook(_keras_epsilon())
-        return optimizer
-    momentum = 0.9 if settings.optimizer == "momentum" else 0.0
-    return optim.SGD(model.parameters(), settings.learning_rate, momentum=momentum)
+    """Return a fresh PyTorch optimiser that steps as Keras's does.
 
-
-def _keras_epsilon(epsilon: float = 1e-7, beta2: float = 0.999) -> Callable:
-    """Return a hook that puts Adam's epsilon where Keras has it, before each step.
-
-    PyTorch adds it as Kingma & Ba 2015 do in algorithm 1, Keras as they do at the end of section
-    2; in PyTorch's place Keras's is 30 times as large in the first step, and many gradients of a
-    wide dense layer are smaller than that.
+    PyTorch's Adam adds its epsilon as Kingma & Ba 2015 do in algorithm 1, Keras's as they do at the
+    end of section 2; in PyTorch's place Keras's is 30 times as large in the first step, and many
+    gradients of a wide dense layer are smaller than that.
     """
-    steps = count(1)
+    optim, rate = load_torch().optim, settings.learning_rate
+    if settings.optimizer != "adam":
+        momentum = 0.9 if settings.optimizer == "momentum" else 0.0
+        return optim.SGD(model.parameters(), rate, momentum=momentum)
+    optimizer, steps = optim.Adam(model.parameters(), rate), count(1)
 
-    def set_epsilon(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
-        step = next(steps)
-        for group in optimizer.param_groups:
-            group["eps"] = epsilon / math.sqrt(1 - beta2**step)
+    def put_epsilon_where_keras_has_it(*_: object) -> None:
+        (group,) = optimizer.param_groups
+        group["eps"] = 1e-7 / math.sqrt(1 - 0.999 ** next(steps))
 
-    return set_epsilon
+    optimizer.register_step_pre_hook(put_epsilon_where_keras_has_it)
+    return optimizer
 
 
 def batches(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Bulyan, Strategy
 from flwr.serverapp.strategy.multikrum import select_multikrum
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
@@ -18,7 +18,8 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 from fedtutor.aggregation import update_norm
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import arrays_in, to_record, to_weights
+from fedtutor.federation.strategies import Averaged
 from fedtutor.model import Weights
 
 
@@ -30,9 +31,7 @@ class ClippedFedAvg(StreamingFedAvg):
     round in memory.
     """
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Average the updates, the longer ones clipped."""
         good = [reply for reply in replies if reply.has_content()]
         usual = np.median([update_norm(self._update(reply)) for reply in good] or [0.0])
@@ -43,8 +42,8 @@ class ClippedFedAvg(StreamingFedAvg):
         return super().aggregate_train(server_round, good)
 
     def _update(self, reply: Message) -> Weights:
-        trained = to_weights(reply.content.array_records["arrays"])
-        return [w_k - w for w_k, w in zip(trained, self._like, strict=True)]
+        pairs = zip(to_weights(arrays_in(reply)), self._like, strict=True)
+        return [w_k - w for w_k, w in pairs]
 
 
 class QuickBulyan(Bulyan):
@@ -54,9 +53,7 @@ class QuickBulyan(Bulyan):
     ten times as long as everything else in a round of the course's small federations.
     """
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Choose by Multi-Krum and average around the median; (None, None) of too few updates."""
         contents = [reply.content for reply in replies if reply.has_content()]
         bad = self.num_malicious_nodes
