@@ -1,14 +1,9 @@
 """Secure aggregation by hand: the server learns the sum of the updates and none of them.
 
 Bonawitz et al. 2017, "Practical secure aggregation for privacy-preserving machine learning",
-figure 4, against a server that keeps to the protocol and is curious. Each party does four things:
-
-1. :meth:`Party.public_keys`: it publishes two X25519 keys;
-2. :meth:`Party.shares`: it gives every other party an encrypted share of two secrets of its own,
-   the seed of its self-mask and its masking key;
-3. :meth:`Party.masked`: it sends its update with all masks on;
-4. :meth:`Party.reveal`: it hands out, of every other party, its share of *one* of the two secrets:
-   the self-mask's seed of a party that has sent, the masking key of one that has not.
+figure 4, against a server that keeps to the protocol and is curious. Each :class:`Party` does four
+things, in order: ``public_keys``, ``shares`` (of two secrets, the seed of its self-mask and its
+masking key), ``masked``, and ``reveal``, which of every party opens only *one* of the two secrets.
 
 Left out are the signatures of the paper's rounds 0 and 3, by which parties make sure that all of
 them were told the same list of names: without these a server that lies can unmask an update.
@@ -172,7 +167,7 @@ class Party:
         self._has_revealed = False
 
     def public_keys(self) -> PublicKeys:
-        """Return the two keys for everybody."""
+        """Return the two X25519 keys for everybody."""
         pair = (self._masking_key, self._letter_key)
         return PublicKeys(*(key.public_key().public_bytes_raw() for key in pair))
 
