@@ -13,6 +13,9 @@ from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.records import arrays_in, to_record, to_weights
 from fedtutor.settings import FEDPROX_MU, RunSettings
 
+Averaged = tuple[ArrayRecord | None, MetricRecord | None]
+"""The next model and the mean of the hospitals' metrics; None where nobody replied."""
+
 
 class StreamingFedAvg(strategy.FedAvg):
     """Flower's FedAvg (McMahan et al. 2017), adding up while it iterates.
@@ -30,9 +33,7 @@ class StreamingFedAvg(strategy.FedAvg):
         self._like = to_weights(arrays)
         return super().configure_train(server_round, arrays, config, grid)
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Average the updates as they come in; (None, None) if none did."""
         average, metrics = RunningAverage(self._like), []
         for reply in replies:
@@ -84,13 +85,16 @@ STRATEGIES: dict[str, tuple[type[strategy.Strategy], Callable[[int], dict[str, A
 """By name, with its settings for n hospitals; all but the first are Flower's, unchanged."""
 
 
-def make_strategy(name: str, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
+def make_strategy(
+    name: str, num_hospitals: int, *, made_by: Callable[..., Any] | None = None, **kwargs: Any
+) -> strategy.Strategy:
     """Return a strategy by name; every hospital trains in every round.
 
     Parameters
     ----------
     name : one of :data:`STRATEGIES`.
     num_hospitals : how many take part; the robust ones derive from it how many liars they bear.
+    made_by : a subclass to take in place of the strategy's own class.
     kwargs : passed on to the Flower strategy, over the defaults.
 
     Raises
@@ -109,7 +113,7 @@ def make_strategy(name: str, num_hospitals: int, **kwargs: Any) -> strategy.Stra
         "min_available_nodes": num_hospitals,
     }
     cls, settings = STRATEGIES[name]
-    return cls(**defaults | settings(num_hospitals) | kwargs)
+    return (made_by or cls)(**defaults | settings(num_hospitals) | kwargs)
 
 
 def strategy_for(settings: RunSettings, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,10 +30,12 @@ from fedtutor.aggregation import RunningAverage
 from fedtutor.compiled_training import FusedOptimizer, Trainer
 from fedtutor.errors import DataError, FederationError
 from fedtutor.federation import StreamingFedAvg
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.client import hospital_name
+from fedtutor.federation.records import arrays_in, config_in, to_record, to_weights
+from fedtutor.federation.strategies import Averaged
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model, load_keras
-from fedtutor.settings import TrainingSettings
+from fedtutor.settings import TrainingSettings, from_config
 from fedtutor.training import learning_rate_at
 
 if TYPE_CHECKING:
@@ -85,9 +87,9 @@ def make_app(
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        records, config = message.content.array_records, message.content.config_records["config"]
+        records = message.content.array_records
         correction = to_weights(records["correction"]) if "correction" in records else None
-        done = local(to_weights(records["arrays"]), correction, config, context)
+        done = local(to_weights(records["arrays"]), correction, config_in(message), context)
         metrics = MetricRecord(
             {"num-examples": done.num_examples, "loss": done.loss, "step-sum": done.step_sum}
         )
@@ -98,15 +100,13 @@ def make_app(
 
         @app.evaluate()
         def evaluate(message: Message, context: Context) -> Message:
-            weights = to_weights(message.content.array_records["arrays"])
-            found = MetricRecord({**judge(weights, context)})
-            return Message(RecordDict({"metrics": found}), reply_to=message)
+            found = judge(to_weights(arrays_in(message)), context)
+            return Message(RecordDict({"metrics": MetricRecord({**found})}), reply_to=message)
 
     @app.query()
     def who(message: Message, context: Context) -> Message:
-        number = int(context.node_config.get("partition-id", 0)) + 1
-        name = str(context.node_config.get("name", f"Hospital {number}"))
-        return Message(RecordDict({"hospital": ConfigRecord({"name": name})}), reply_to=message)
+        name = ConfigRecord({"name": hospital_name(context)})
+        return Message(RecordDict({"hospital": name}), reply_to=message)
 
     return app
 
@@ -130,9 +130,7 @@ def local_training(
         weights: Weights, correction: Weights | None, config: ConfigRecord, context: Context
     ) -> LocalSteps:
         images, asked = images_of(context), dict[str, Any](config)
-        settings = TrainingSettings(
-            **{one.name: asked[one.name.replace("_", "-")] for one in fields(TrainingSettings)}
-        )
+        settings = from_config(TrainingSettings, config)
         server_round, epochs = asked["server-round"], asked["local-epochs"]
         rate = learning_rate_at(settings, server_round, asked["num-rounds"])
         trainer = trainer_of(images, settings)
@@ -171,7 +169,7 @@ def scaffold(message: Message, context: Context, call_next: Callable) -> Message
     """
     if "control" not in message.content:
         return call_next(message, context)
-    asked = dict[str, Any](message.content.config_records["config"])
+    asked = dict[str, Any](config_in(message))
     optimizer, mu = asked.get("optimizer", "sgd"), asked.get("proximal-mu", 0.0)
     if optimizer != "sgd" or mu:
         raise FederationError(
@@ -184,28 +182,21 @@ def scaffold(message: Message, context: Context, call_next: Callable) -> Message
     message.content = RecordDict({**message.content, "correction": correction})
     reply = call_next(message, context)
     if reply.has_content():
-        change = control_change(control, sent, *_steps_in(reply))
+        change = control_change(control, sent, reply)
         new = [c_k + d for c_k, d in zip(own, change, strict=True)]
         context.state["control"] = to_record(new)
     return reply
 
 
-def _steps_in(reply: Message) -> tuple[Weights, float]:
-    step_sum: Any = reply.content.metric_records["metrics"]["step-sum"]
-    return to_weights(reply.content.array_records["arrays"]), step_sum
-
-
-def control_change(
-    control: Weights, sent: Weights, trained: Weights, step_sum: float
-) -> list[np.ndarray]:
+def control_change(control: Weights, sent: Weights, reply: Message) -> Weights:
     """Return by how much a hospital's control variate changes: ``(x - y) / (K eta_l) - c``.
 
     It does not depend on the hospital's former control variate, so that the server, who knows
     ``x``, ``y`` and ``c``, works it out for itself and nothing more need be sent up.
     """
-    return [
-        (x - y) / np.float32(step_sum) - c for c, x, y in zip(control, sent, trained, strict=True)
-    ]
+    step_sum: Any = reply.content.metric_records["metrics"]["step-sum"]
+    arrays = zip(control, sent, to_weights(arrays_in(reply)), strict=True)
+    return [(x - y) / np.float32(step_sum) - c for c, x, y in arrays]
 
 
 class Scaffold(StreamingFedAvg):
@@ -234,9 +225,7 @@ class Scaffold(StreamingFedAvg):
             message.content = RecordDict({**message.content, "control": control})
         return messages
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Average the models and the changes of the control variates as they come in."""
         changes = RunningAverage(self._like)
         good = (reply for reply in replies if reply.has_content())
@@ -250,7 +239,7 @@ class Scaffold(StreamingFedAvg):
     def _note(self, reply: Message, changes: RunningAverage) -> Message:
         node_id = reply.metadata.src_node_id
         count: Any = reply.content.metric_records["metrics"][self.weighted_by_key]
-        change = control_change(self.control, self._like, *_steps_in(reply))
+        change = control_change(self.control, self._like, reply)
         changes.add(change, count, hospital=f"node {node_id}")
         self._examples[node_id] = count
         return reply
@@ -284,21 +273,18 @@ class CorrectedTrainer(Trainer):
 
     def _compile_start(self) -> Callable[..., None]:
         # The first thing that is compiled; what follows is compiled with this optimiser.
-        self._optimizer = _CorrectedOptimizer(
-            self.settings.optimizer, self._trained, self._learning_rate
-        )
+        name = self.settings.optimizer
+        self._optimizer = _CorrectedOptimizer(name, self._trained, self._learning_rate)
         return super()._compile_start()
 
 
 class _CorrectedOptimizer(FusedOptimizer):
     """An optimiser that adds a correction to every gradient."""
 
-    def __init__(
-        self, name: str, variables: Sequence[tf.Variable], learning_rate: tf.Variable
-    ) -> None:
+    def __init__(self, name: str, variables: Sequence[tf.Variable], rate: tf.Variable) -> None:
         import tensorflow as tf
 
-        super().__init__(name, variables, learning_rate)
+        super().__init__(name, variables, rate)
         self.correction = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
@@ -314,20 +300,13 @@ def corrected_trainer_of(images: MedicalImages, settings: TrainingSettings) -> C
 def _trainer_of(
     kind: type, create: Callable, images: MedicalImages, settings: TrainingSettings
 ) -> Any:
-    return _made_once(
-        kind, create, images.image_shape, len(images.class_names), images.multi_label, settings
-    )
+    form = (images.image_shape, len(images.class_names), images.multi_label)
+    return _made_once(kind, create, form, settings)
 
 
 @lru_cache(maxsize=8)
-def _made_once(
-    kind: type,
-    create: Callable,
-    shape: tuple[int, int, int],
-    num_classes: int,
-    multi_label: bool,
-    settings: TrainingSettings,
-) -> Any:
+def _made_once(kind: type, create: Callable, form: tuple, settings: TrainingSettings) -> Any:
+    shape, num_classes, multi_label = form
     return kind(create(shape, num_classes, multi_label=multi_label), settings)
 
 
@@ -348,13 +327,13 @@ def keep_at_home(places: Sequence[int]) -> Callable:
     def mod(message: Message, context: Context, call_next: Callable) -> Message:
         if "arrays" not in message.content:
             return call_next(message, context)
-        sent = to_weights(message.content.array_records["arrays"])
+        sent = to_weights(arrays_in(message))
         own = dict(zip(at_home, _kept(context, "home") or (), strict=False))
         mixed = [own.get(place, array) for place, array in enumerate(sent)]
         message.content = RecordDict({**message.content, "arrays": to_record(mixed)})
         reply = call_next(message, context)
         if reply.has_content() and "arrays" in reply.content:
-            trained = to_weights(reply.content.array_records["arrays"])
+            trained = to_weights(arrays_in(reply))
             context.state["home"] = to_record([trained[place] for place in at_home])
             shared = [sent[k] if k in at_home else array for k, array in enumerate(trained)]
             reply.content["arrays"] = to_record(shared)
@@ -368,11 +347,7 @@ def _kept(context: Context, key: str) -> Weights | None:
 
 
 def create_batchnorm_model(
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    *,
-    multi_label: bool = False,
-    seed: int = 0,
+    input_shape: tuple[int, int, int], num_classes: int, *, multi_label: bool = False, seed: int = 0
 ) -> keras.Sequential:
     """Return the course's CNN with a batch norm between each convolution and its ReLU.
 
@@ -425,14 +400,8 @@ def personalise(
 ) -> list[Weights]:
     """Fine-tune: each hospital trains the finished global model a little on its own images.
 
-    Returns
-    -------
-    One model a hospital, which never leaves it; to be judged on its own patients.
+    Its model, of which one a hospital is returned, never leaves it and is to be judged on its own
+    patients.
     """
-    models = []
-    for k, images in enumerate(hospitals):
-        own, _ = trainer.train(
-            weights, images, epochs=epochs, seed=(seed, k), learning_rate=learning_rate
-        )
-        models.append(own)
-    return models
+    own = partial(trainer.train, weights, epochs=epochs, learning_rate=learning_rate)
+    return [own(images, seed=(seed, k))[0] for k, images in enumerate(hospitals)]

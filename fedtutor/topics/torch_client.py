@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from itertools import count
@@ -153,31 +153,24 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
 def create_torch_optimizer(
     model: torch.nn.Module, settings: TrainingSettings
 ) -> torch.optim.Optimizer:
-    """Return a fresh PyTorch optimiser that steps as Keras's does."""
-    optim = load_torch().optim
-    if settings.optimizer == "adam":
-        optimizer = optim.Adam(model.parameters(), settings.learning_rate)
-        optimizer.register_step_pre_hook(_keras_epsilon())
-        return optimizer
-    momentum = 0.9 if settings.optimizer == "momentum" else 0.0
-    return optim.SGD(model.parameters(), settings.learning_rate, momentum=momentum)
+    """Return a fresh PyTorch optimiser that steps as Keras's does.
 
-
-def _keras_epsilon(epsilon: float = 1e-7, beta2: float = 0.999) -> Callable:
-    """Return a hook that puts Adam's epsilon where Keras has it, before each step.
-
-    PyTorch adds it as Kingma & Ba 2015 do in algorithm 1, Keras as they do at the end of section
-    2; in PyTorch's place Keras's is 30 times as large in the first step, and many gradients of a
-    wide dense layer are smaller than that.
+    PyTorch's Adam adds its epsilon as Kingma & Ba 2015 do in algorithm 1, Keras's as they do at the
+    end of section 2; in PyTorch's place Keras's is 30 times as large in the first step, and many
+    gradients of a wide dense layer are smaller than that.
     """
-    steps = count(1)
+    optim, rate = load_torch().optim, settings.learning_rate
+    if settings.optimizer != "adam":
+        momentum = 0.9 if settings.optimizer == "momentum" else 0.0
+        return optim.SGD(model.parameters(), rate, momentum=momentum)
+    optimizer, steps = optim.Adam(model.parameters(), rate), count(1)
 
-    def set_epsilon(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
-        step = next(steps)
-        for group in optimizer.param_groups:
-            group["eps"] = epsilon / math.sqrt(1 - beta2**step)
+    def put_epsilon_where_keras_has_it(*_: object) -> None:
+        (group,) = optimizer.param_groups
+        group["eps"] = 1e-7 / math.sqrt(1 - 0.999 ** next(steps))
 
-    return set_epsilon
+    optimizer.register_step_pre_hook(put_epsilon_where_keras_has_it)
+    return optimizer
 
 
 def batches(
@@ -212,28 +205,18 @@ def fit_torch(
             outputs = model(images)
             loss = criterion(outputs, labels)
             loss.backward()
-            _pull(model, anchor, settings.proximal_mu)
+            if settings.proximal_mu:  # FedProx's gradient (Li et al. 2020, eq. 2) on top
+                for parameter, start in zip(model.parameters(), anchor, strict=True):
+                    parameter.grad += settings.proximal_mu * (parameter.detach() - start)
             optimizer.step()
             total += loss.item() * len(images)
     return total / len(data)
 
 
-def _pull(model: torch.nn.Module, anchor: list[torch.Tensor], mu: float) -> None:
-    """Add FedProx's gradient (Li et al. 2020, eq. 2) to the loss's."""
-    if mu:
-        for parameter, start in zip(model.parameters(), anchor, strict=True):
-            parameter.grad += mu * (parameter.detach() - start)
-
-
 class TorchTrainer:
     """A :class:`~fedtutor.compiled_training.Trainer` in PyTorch: one model for all hospitals.
 
-    Parameters
-    ----------
-    input_shape : (height, width, channels) of one image.
-    num_classes : of the model's outputs.
-    settings : see :class:`~fedtutor.training.TrainingSettings`.
-    multi_label : whether an image may have several findings.
+    Made for (height, width, channels) of an image, as many classes, and the settings.
     """
 
     def __init__(
@@ -263,10 +246,9 @@ class TorchTrainer:
         Images come in the order of :class:`~fedtutor.compiled_training.Trainer`.
         """
         self.start(weights)
-        settings = self.settings
-        if learning_rate is not None:
-            settings = replace(settings, learning_rate=learning_rate)
-        loss = fit_torch(self.model, data, epoch_order(len(data), epochs, seed=seed), settings)
+        rate = self.settings.learning_rate if learning_rate is None else learning_rate
+        order = epoch_order(len(data), epochs, seed=seed)
+        loss = fit_torch(self.model, data, order, replace(self.settings, learning_rate=rate))
         return get_weights(self.model, self._features), loss
 
     def start(self, weights: Weights) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import fixedclipping_mod
 from flwr.serverapp.strategy import (
@@ -23,7 +23,9 @@ from flwr.serverapp.strategy import (
 
 from fedtutor.aggregation import update_norm as length
 from fedtutor.errors import FederationError
-from fedtutor.federation import StreamingFedAvg
+from fedtutor.federation import StreamingFedAvg, make_strategy
+from fedtutor.federation.records import arrays_in
+from fedtutor.federation.strategies import Averaged
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
 from fedtutor.training import loss_function
@@ -116,10 +118,8 @@ def _check(
             f"and 1; got {noise}, {steps} and {delta}."
         )
     if not 0 < sampled <= population:
-        raise FederationError(
-            f"sampled must lie above 0 and be at most the population; got {sampled} of "
-            f"{population}."
-        )
+        what = "sampled must lie above 0 and be at most the population"
+        raise FederationError(f"{what}; got {sampled} of {population}.")
     if sampling == "fixed" and sampled != int(sampled):
         raise FederationError(f"a fixed sample is a whole number; got {sampled}.")
 
@@ -134,10 +134,7 @@ def clip(update: Weights, norm: float) -> Weights:
 
 def add_noise(update: Weights, deviation: float, rng: np.random.Generator) -> Weights:
     """Add independent normal noise of that deviation to every number of the update."""
-    return [
-        (array + deviation * rng.standard_normal(array.shape)).astype(array.dtype)
-        for array in update
-    ]
+    return [(a + deviation * rng.standard_normal(a.shape)).astype(a.dtype) for a in update]
 
 
 class EqualFedAvg(StreamingFedAvg):
@@ -148,9 +145,7 @@ class EqualFedAvg(StreamingFedAvg):
     the clipping norm, and ε would be too small.
     """
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Average the updates, each counted as one example."""
         arrays, metrics = super().aggregate_train(server_round, map(self._as_one, replies))
         # Flower adds the noise in place, so that arrays of our own read-only kind will not do.
@@ -170,15 +165,13 @@ class ServerSideClipping(DifferentialPrivacyServerSideFixedClipping):
     millionth here.
     """
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Clip, average and add noise, as Flower does."""
         return super().aggregate_train(server_round, map(self._nudged, replies))
 
     def _nudged(self, reply: Message) -> Message:
         if reply.has_content():
-            got = reply.content.array_records["arrays"].to_numpy_ndarrays()
+            got = arrays_in(reply).to_numpy_ndarrays()
             if all(map(np.array_equal, self.current_arrays.to_numpy_ndarrays(), got)):
                 got[0] = got[0].copy()
                 got[0].flat[0] += 1e-6 * (1 + abs(got[0].flat[0]))
@@ -207,19 +200,10 @@ def private_strategy(
         :func:`clipping_app`, and believes them.
     kwargs : passed to FedAvg, such as ``fraction_train``.
     """
-    wrappers = {
-        "server": ServerSideClipping,
-        "client": DifferentialPrivacyClientSideFixedClipping,
-    }
+    wrappers = {"server": ServerSideClipping, "client": DifferentialPrivacyClientSideFixedClipping}
     if where not in wrappers:
         raise FederationError(f"clipping is done at the server or client; got {where!r}.")
-    defaults = {
-        "fraction_evaluate": 0.0,
-        "min_evaluate_nodes": 0,
-        "min_train_nodes": num_hospitals,
-        "min_available_nodes": num_hospitals,
-    }
-    inner = EqualFedAvg(**defaults | kwargs)
+    inner = make_strategy("fedavg", num_hospitals, made_by=EqualFedAvg, **kwargs)
     return wrappers[where](inner, noise_multiplier, clipping_norm, num_hospitals)
 
 
@@ -299,12 +283,9 @@ class PrivateTrainer:
     def _compile_sum(self) -> Callable[..., list[tf.Tensor]]:
         import tensorflow as tf
 
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32),
-                tf.TensorSpec((None,), tf.int64),
-            ]
-        )
+        images_spec = tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32)
+
+        @tf.function(input_signature=[images_spec, tf.TensorSpec((None,), tf.int64)])
         def clipped_sum(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
             found = _per_example(self.model, self._variables, images, labels)
             squares = [tf.reduce_sum(g * g, axis=tuple(range(1, g.shape.rank))) for g in found]

@@ -116,13 +116,12 @@ def judge_attack(
             f"{len(members)} members and {len(others)} others; give at least one finite score each."
         )
     rng = np.random.default_rng(seed)
-    resampled = np.array(
-        [
-            _auc_and_tpr(rng.choice(members, len(members)), rng.choice(others, len(others)))
-            for _ in range(bootstrap)
-        ]
-    ).reshape(-1, 2)
-    return Attack(*_auc_and_tpr(members, others), *map(interval, resampled.T))
+    resampled = [
+        _auc_and_tpr(rng.choice(members, len(members)), rng.choice(others, len(others)))
+        for _ in range(bootstrap)
+    ]
+    intervals = map(interval, np.reshape(resampled, (-1, 2)).T)
+    return Attack(*_auc_and_tpr(members, others), *intervals)
 
 
 def _auc_and_tpr(members: np.ndarray, others: np.ndarray) -> tuple[float, float]:

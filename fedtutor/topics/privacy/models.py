@@ -19,16 +19,10 @@ def dense_model(
 
     From float32 (n, height, width, channels), standardised, to a softmax (n, num_classes).
     """
-    keras = load_keras()
-    first, second = _glorot(2)
-    return keras.Sequential(
-        [
-            keras.Input(input_shape),
-            keras.layers.Flatten(),
-            keras.layers.Dense(hidden, activation="relu", kernel_initializer=first),
-            keras.layers.Dense(num_classes, activation="softmax", kernel_initializer=second),
-        ]
-    )
+    layers = load_keras().layers
+    first, last = _glorot(2)
+    body = [layers.Flatten(), layers.Dense(hidden, activation="relu", kernel_initializer=first)]
+    return _classifier(input_shape, body, num_classes, last)
 
 
 def smooth_model(input_shape: tuple[int, int, int], num_classes: int) -> keras.Sequential:
@@ -37,22 +31,23 @@ def smooth_model(input_shape: tuple[int, int, int], num_classes: int) -> keras.S
     Three convolutions of stride 2, 2 and 1 with a smooth activation, then one dense layer; its
     gradient changes smoothly with the image, which a search for the image needs.
     """
-    keras = load_keras()
+    layers = load_keras().layers
     *kernels, last = _glorot(4)
     convolutions = [
-        keras.layers.Conv2D(
+        layers.Conv2D(
             16, 5, strides=stride, padding="same", activation="tanh", kernel_initializer=kernel
         )
         for stride, kernel in zip((2, 2, 1), kernels, strict=True)
     ]
-    return keras.Sequential(
-        [
-            keras.Input(input_shape),
-            *convolutions,
-            keras.layers.Flatten(),
-            keras.layers.Dense(num_classes, activation="softmax", kernel_initializer=last),
-        ]
-    )
+    return _classifier(input_shape, [*convolutions, layers.Flatten()], num_classes, last)
+
+
+def _classifier(
+    input_shape: tuple[int, int, int], body: list, num_classes: int, kernel: keras.Initializer
+) -> keras.Sequential:
+    keras = load_keras()
+    head = keras.layers.Dense(num_classes, activation="softmax", kernel_initializer=kernel)
+    return keras.Sequential([keras.Input(input_shape), *body, head])
 
 
 def _glorot(count: int) -> list[keras.Initializer]:

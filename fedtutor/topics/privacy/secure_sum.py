@@ -1,14 +1,9 @@
 """Secure aggregation by hand: the server learns the sum of the updates and none of them.
 
 Bonawitz et al. 2017, "Practical secure aggregation for privacy-preserving machine learning",
-figure 4, against a server that keeps to the protocol and is curious. Each party does four things:
-
-1. :meth:`Party.public_keys`: it publishes two X25519 keys;
-2. :meth:`Party.shares`: it gives every other party an encrypted share of two secrets of its own,
-   the seed of its self-mask and its masking key;
-3. :meth:`Party.masked`: it sends its update with all masks on;
-4. :meth:`Party.reveal`: it hands out, of every other party, its share of *one* of the two secrets:
-   the self-mask's seed of a party that has sent, the masking key of one that has not.
+figure 4, against a server that keeps to the protocol and is curious. Each :class:`Party` does four
+things, in order: ``public_keys``, ``shares`` (of two secrets, the seed of its self-mask and its
+masking key), ``masked``, and ``reveal``, which of every party opens only *one* of the two secrets.
 
 Left out are the signatures of the paper's rounds 0 and 3, by which parties make sure that all of
 them were told the same list of names: without these a server that lies can unmask an update.
@@ -18,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from os import urandom
 
 import numpy as np
@@ -84,7 +80,7 @@ def shared_seed(private: X25519PrivateKey, public: bytes, purpose: bytes) -> byt
 
 
 def pairwise_mask(
-    number: int, private: X25519PrivateKey, publics: Mapping[int, bytes], size: int
+    number: int, private: X25519PrivateKey, keys: Mapping[int, PublicKeys], size: int
 ) -> np.ndarray:
     """Sum up a party's masks with all others, uint64 (size,).
 
@@ -92,9 +88,9 @@ def pairwise_mask(
     off, so that over all parties nothing is left (Bonawitz et al. 2017, section 4).
     """
     total = np.zeros(size, np.uint64)
-    for other in sorted(publics):
+    for other in sorted(keys):
         if other != number:
-            common = mask(shared_seed(private, publics[other], b"mask"), size)
+            common = mask(shared_seed(private, keys[other].masking, b"mask"), size)
             total = total + common if number < other else total - common
     return total
 
@@ -134,10 +130,7 @@ def recover_secret(shares: Mapping[int, bytes]) -> bytes:
     """
     total = 0
     for x, share in shares.items():
-        weight = 1
-        for other in shares:
-            if other != x:
-                weight = weight * other * pow(other - x, -1, PRIME) % PRIME
+        weight = prod(k * pow(k - x, -1, PRIME) for k in shares if k != x)
         total = (total + int.from_bytes(share, "big") * weight) % PRIME
     if total >= 2 ** (8 * SECRET_BYTES):
         raise FederationError(
@@ -154,14 +147,6 @@ class PublicKeys:
     letters: bytes
 
 
-@dataclass(frozen=True)
-class Revealed:
-    """The shares that one party gave the server at the end."""
-
-    self_seeds: dict[int, bytes]
-    masking_keys: dict[int, bytes]
-
-
 class Party:
     """One hospital in one secure sum; its secrets are used once.
 
@@ -174,7 +159,7 @@ class Party:
     def __init__(self, number: int, threshold: int) -> None:
         self.number = number
         self._threshold = threshold
-        self._masking_key = urandom(SECRET_BYTES)
+        self._masking_key = X25519PrivateKey.from_private_bytes(urandom(SECRET_BYTES))
         self._letter_key = X25519PrivateKey.from_private_bytes(urandom(SECRET_BYTES))
         self._self_seed = urandom(SECRET_BYTES)
         self._keys: dict[int, PublicKeys] = {}
@@ -182,12 +167,9 @@ class Party:
         self._has_revealed = False
 
     def public_keys(self) -> PublicKeys:
-        """Return the two keys for everybody."""
-        masking = X25519PrivateKey.from_private_bytes(self._masking_key)
-        return PublicKeys(
-            masking.public_key().public_bytes_raw(),
-            self._letter_key.public_key().public_bytes_raw(),
-        )
+        """Return the two X25519 keys for everybody."""
+        pair = (self._masking_key, self._letter_key)
+        return PublicKeys(*(key.public_key().public_bytes_raw() for key in pair))
 
     def shares(self, keys: Mapping[int, PublicKeys]) -> dict[int, bytes]:
         """Write every party an encrypted letter with a share of each of the two secrets.
@@ -207,12 +189,11 @@ class Party:
         numbers = sorted(keys)
         seeds, masking_keys = (
             split_secret(secret, numbers, self._threshold)
-            for secret in (self._self_seed, self._masking_key)
+            for secret in (self._self_seed, self._masking_key.private_bytes_raw())
         )
-        nonce = _nonce(self.number)
         return {
-            other: self._cipher(other).encrypt(nonce, seeds[other] + masking_keys[other], None)
-            for other in numbers
+            k: self._cipher(k).encrypt(_nonce(self.number), seeds[k] + masking_keys[k], None)
+            for k in numbers
         }
 
     def receive(self, letters: Mapping[int, bytes]) -> None:
@@ -221,13 +202,11 @@ class Party:
 
     def masked(self, vector: np.ndarray) -> np.ndarray:
         """Put the self-mask and the masks with all others on the vector, uint64 (size,)."""
-        publics = {other: keys.masking for other, keys in self._keys.items()}
-        private = X25519PrivateKey.from_private_bytes(self._masking_key)
-        pairwise = pairwise_mask(self.number, private, publics, vector.size)
+        pairwise = pairwise_mask(self.number, self._masking_key, self._keys, vector.size)
         return vector + mask(self._self_seed, vector.size) + pairwise
 
-    def reveal(self, survivors: Collection[int]) -> Revealed:
-        """Hand out shares of the survivors' self-masks and of the missing parties' masking keys.
+    def reveal(self, survivors: Collection[int]) -> dict[int, bytes]:
+        """Hand out one share of every party: of a survivor's self-mask, else of its masking key.
 
         Raises
         ------
@@ -244,17 +223,17 @@ class Party:
             )
         self._has_revealed = True
         opened = {
-            other: self._cipher(other).decrypt(_nonce(other), letter, None)
-            for other, letter in self._letters.items()
+            k: self._cipher(k).decrypt(_nonce(k), letter, None)
+            for k, letter in self._letters.items()
         }
-        return Revealed(
-            {k: both[:FIELD_BYTES] for k, both in opened.items() if k in survivors},
-            {k: both[FIELD_BYTES:] for k, both in opened.items() if k not in survivors},
-        )
+        return {
+            k: both[:FIELD_BYTES] if k in survivors else both[FIELD_BYTES:]
+            for k, both in opened.items()
+        }
 
     def _cipher(self, other: int) -> ChaCha20Poly1305:
-        key = shared_seed(self._letter_key, self._keys[other].letters, b"letters")
-        return ChaCha20Poly1305(key)
+        public = self._keys[other].letters
+        return ChaCha20Poly1305(shared_seed(self._letter_key, public, b"letters"))
 
 
 def _nonce(sender: int) -> bytes:
@@ -265,12 +244,12 @@ def _nonce(sender: int) -> bytes:
 def unmask(
     masked: Mapping[int, np.ndarray],
     keys: Mapping[int, PublicKeys],
-    revealed: Mapping[int, Revealed],
+    revealed: Mapping[int, Mapping[int, bytes]],
 ) -> np.ndarray:
     """Open the sum over the parties in ``masked``, uint64 (size,), modulo 2**64: the last step.
 
     Takes off each survivor's self-mask, and of each missing party the masks it has in common with
-    the survivors, which had nothing to cancel with.
+    the survivors, which had nothing to cancel with. ``revealed`` is what each party handed out.
 
     Raises
     ------
@@ -278,22 +257,19 @@ def unmask(
         If the shares are too few to recover a secret.
     """
     total = sum(masked.values(), np.zeros(next(iter(masked.values())).size, np.uint64))
-    for number in masked:
-        seed = recover_secret({k: shown.self_seeds[number] for k, shown in revealed.items()})
-        total -= mask(seed, total.size)
-    publics = {number: keys[number].masking for number in masked}
-    for number in set(keys) - set(masked):
-        key = recover_secret({k: shown.masking_keys[number] for k, shown in revealed.items()})
-        private = X25519PrivateKey.from_private_bytes(key)
-        total += pairwise_mask(number, private, publics, total.size)
+    present = {number: keys[number] for number in masked}
+    for number in keys:
+        secret = recover_secret({k: shares[number] for k, shares in revealed.items()})
+        if number in masked:
+            total -= mask(secret, total.size)
+        else:
+            private = X25519PrivateKey.from_private_bytes(secret)
+            total += pairwise_mask(number, private, present, total.size)
     return total
 
 
 def secure_sum(
-    vectors: Mapping[int, np.ndarray],
-    *,
-    threshold: int,
-    missing: Collection[int] = (),
+    vectors: Mapping[int, np.ndarray], *, threshold: int, missing: Collection[int] = ()
 ) -> np.ndarray:
     """Take all four steps in one process: the sum over the parties who are not missing.
 
@@ -305,12 +281,7 @@ def secure_sum(
 
     Returns
     -------
-    uint64 (size,), exactly the plain sum modulo 2**64.
-
-    Raises
-    ------
-    FederationError
-        If fewer than ``threshold`` parties are left.
+    uint64 (size,), exactly the plain sum modulo 2**64; refused with fewer left than the threshold.
     """
     parties = open_round(list(vectors), threshold)
     masked = {k: p.masked(vectors[k]) for k, p in parties.items() if k not in missing}

@@ -16,7 +16,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from fedtutor.errors import DataError
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import arrays_in, config_in, to_record, to_weights
 from fedtutor.images import MedicalImages
 
 PATCH_SHARE = 0.16
@@ -122,7 +122,7 @@ def _where(applies: Callable[[Message, Context], bool], mod: Mod) -> Mod:
 
 def round_of(message: Message) -> int:
     """Return the round, from 1, that a message of training belongs to."""
-    return int(str(message.content.config_records["config"]["server-round"]))
+    return int(str(config_in(message)["server-round"]))
 
 
 def scale_update(factor: float) -> Mod:
@@ -135,9 +135,7 @@ def scale_update(factor: float) -> Mod:
     def scaled(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         reply = call_next(message, context)
         if reply.has_content():
-            sent = to_weights(message.content.array_records["arrays"])
-            trained = to_weights(reply.content.array_records["arrays"])
-            pairs = zip(sent, trained, strict=True)
+            pairs = zip(to_weights(arrays_in(message)), to_weights(arrays_in(reply)), strict=True)
             changed = [w + np.float32(factor) * (w_k - w) for w, w_k in pairs]
             reply.content["arrays"] = to_record(changed)
         return reply
@@ -166,7 +164,7 @@ def free_ride(num_examples: int, *, noise: float = 0.0, seed: int = 0) -> Mod:
         rng = np.random.default_rng([seed, round_of(message), number])
         weights = [
             w + np.float32(noise) * rng.standard_normal(w.shape, dtype=np.float32)
-            for w in to_weights(message.content.array_records["arrays"])
+            for w in to_weights(arrays_in(message))
         ]
         metrics = MetricRecord({"num-examples": num_examples, "loss": 0.5})
         content = RecordDict({"arrays": to_record(weights), "metrics": metrics})

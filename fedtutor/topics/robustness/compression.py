@@ -19,7 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedtutor.errors import DataError, UpdateError
 from fedtutor.federation.in_process import WrappedGrid
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import arrays_in, to_record, to_weights
 from fedtutor.model import Weights
 from fedtutor.topics.robustness.attacks import round_of
 
@@ -87,10 +87,8 @@ def _from_bytes(wire: Weights, like: Weights) -> Weights:
     _expect(len(wire) == len(like) + 1, f"{len(like)} arrays of codes and their scales", len(wire))
     *codes, scales = wire
     _expect(scales.shape == (len(like), 2), f"scales of shape ({len(like)}, 2)", scales.shape)
-    return [
-        low + step * array.astype(np.float32)
-        for array, (low, step) in zip(codes, scales, strict=True)
-    ]
+    pairs = zip(codes, scales, strict=True)
+    return [low + step * array.astype(np.float32) for array, (low, step) in pairs]
 
 
 EIGHT_BIT = Codec("8 bits", _to_bytes, _from_bytes)
@@ -156,15 +154,14 @@ def compress(codec: Codec) -> Mod:
     """
 
     def packed(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        arrays = to_weights(message.content.array_records["arrays"])
-        sent = _from_half(arrays, arrays)
+        sent = [a.astype(np.float32, copy=False) for a in to_weights(arrays_in(message))]
         # A content of its own: others may be sent the same one.
         message.content = RecordDict({**message.content, "arrays": to_record(sent)})
         reply = call_next(message, context)
         if reply.has_error():
             return reply
-        trained = to_weights(reply.content.array_records["arrays"])
-        update = [w_k - w for w_k, w in zip(trained, sent, strict=True)]
+        pairs = zip(to_weights(arrays_in(reply)), sent, strict=True)
+        update = [w_k - w for w_k, w in pairs]
         if codec.memory:
             kept = context.state.array_records.get("memory")
             memory = to_weights(kept) if kept else [np.zeros_like(array) for array in update]
@@ -205,7 +202,7 @@ class _UnpackingGrid(WrappedGrid):
 
     def _unpacked(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
         meter = self._meter[round_of(messages[0])] = Meter(num_hospitals=len(messages))
-        sent = to_weights(messages[0].content.array_records["arrays"])
+        sent = to_weights(arrays_in(messages[0]))
         if self._half_down:
             halves = FLOAT16.encode(sent)
             sent = FLOAT16.decode(halves, sent)
@@ -223,8 +220,7 @@ class _UnpackingGrid(WrappedGrid):
 
     def _unpack(self, reply: Message, message: Message, sent: Weights) -> Message:
         try:
-            wire = to_weights(reply.content.array_records["arrays"])
-            update = self._codec.decode(wire, sent)
+            update = self._codec.decode(to_weights(arrays_in(reply)), sent)
             weights = [w + u for w, u in zip(sent, update, strict=True)]
         except (UpdateError, KeyError, ValueError, TypeError) as error:
             reason = f"an update that cannot be unpacked ({self._codec.name}): {error}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Bulyan, Strategy
 from flwr.serverapp.strategy.multikrum import select_multikrum
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
@@ -18,7 +18,8 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 from fedtutor.aggregation import update_norm
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import arrays_in, to_record, to_weights
+from fedtutor.federation.strategies import Averaged
 from fedtutor.model import Weights
 
 
@@ -30,9 +31,7 @@ class ClippedFedAvg(StreamingFedAvg):
     round in memory.
     """
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Average the updates, the longer ones clipped."""
         good = [reply for reply in replies if reply.has_content()]
         usual = np.median([update_norm(self._update(reply)) for reply in good] or [0.0])
@@ -43,8 +42,8 @@ class ClippedFedAvg(StreamingFedAvg):
         return super().aggregate_train(server_round, good)
 
     def _update(self, reply: Message) -> Weights:
-        trained = to_weights(reply.content.array_records["arrays"])
-        return [w_k - w for w_k, w in zip(trained, self._like, strict=True)]
+        pairs = zip(to_weights(arrays_in(reply)), self._like, strict=True)
+        return [w_k - w for w_k, w in pairs]
 
 
 class QuickBulyan(Bulyan):
@@ -54,9 +53,7 @@ class QuickBulyan(Bulyan):
     ten times as long as everything else in a round of the course's small federations.
     """
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Choose by Multi-Krum and average around the median; (None, None) of too few updates."""
         contents = [reply.content for reply in replies if reply.has_content()]
         bad = self.num_malicious_nodes
@@ -93,15 +90,15 @@ def clip_to_norm(update: Weights, max_norm: float) -> Weights:
 
 
 DEFENCES = {
-    "plain average": "fedavg",
-    "clipping": "clipped",
-    "median": "fedmedian",
-    "trimmed mean": "fedtrimmedavg",
-    "Krum": "krum",
-    "Multi-Krum": "multikrum",
-    "Bulyan": "bulyan",
+    "plain average": ("fedavg", None),
+    "clipping": ("fedavg", ClippedFedAvg),
+    "median": ("fedmedian", None),
+    "trimmed mean": ("fedtrimmedavg", None),
+    "Krum": ("krum", None),
+    "Multi-Krum": ("multikrum", None),
+    "Bulyan": ("bulyan", QuickBulyan),
 }
-"""What people call them, and how :func:`make_defence` does."""
+"""What people call them, and what :func:`fedtutor.federation.make_strategy` makes them of."""
 
 
 def make_defence(name: str, num_hospitals: int, **kwargs: Any) -> Strategy:
@@ -112,18 +109,8 @@ def make_defence(name: str, num_hospitals: int, **kwargs: Any) -> Strategy:
     """
     if name not in DEFENCES:
         raise FederationError(f"unknown defence {name!r}; known: {', '.join(DEFENCES)}.")
-    defaults = {
-        "fraction_evaluate": 0.0,
-        "min_evaluate_nodes": 0,
-        "min_train_nodes": num_hospitals,
-        "min_available_nodes": num_hospitals,
-    }
-    if name == "clipping":
-        return ClippedFedAvg(**defaults | kwargs)
-    if name == "Bulyan":
-        defaults["num_malicious_nodes"] = max(0, (num_hospitals - 3) // 4)
-        return QuickBulyan(**defaults | kwargs)
-    return make_strategy(DEFENCES[name], num_hospitals, **kwargs)
+    strategy, made_by = DEFENCES[name]
+    return make_strategy(strategy, num_hospitals, made_by=made_by, **kwargs)
 
 
 class Chosen:

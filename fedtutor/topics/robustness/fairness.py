@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, Message
 from flwr.serverapp import strategy
 
 from fedtutor.errors import DataError
 from fedtutor.evaluation import BOOTSTRAP_SAMPLES, Evaluation, auc, bootstrap_aucs, interval
-from fedtutor.federation.records import to_weights
+from fedtutor.federation.records import arrays_in, to_weights
+from fedtutor.federation.strategies import Averaged
 
 Estimate = tuple[float, tuple[float, float]]
 """A value and its 95 % interval."""
@@ -36,14 +37,13 @@ class FairFedAvg(strategy.QFedAvg):
             client_learning_rate=client_learning_rate, q=q, train_loss_key="loss", **kwargs
         )
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
         """Average copies of the updates, each counted by its loss."""
         replies = list(replies)
-        for content in (reply.content for reply in replies if reply.has_content()):
-            arrays = map(np.array, to_weights(content.array_records["arrays"]))
-            content["arrays"] = ArrayRecord(list(arrays))
+        for reply in replies:
+            if reply.has_content():
+                arrays = map(np.array, to_weights(arrays_in(reply)))
+                reply.content["arrays"] = ArrayRecord(list(arrays))
         return super().aggregate_train(server_round, replies)
 
 

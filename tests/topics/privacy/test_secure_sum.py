@@ -82,9 +82,12 @@ def test_a_party_reveals_once_only():
 
 def test_of_each_party_only_one_of_the_two_secrets_is_revealed():
     parties = ss.open_round([1, 2, 3, 4], 3)
-    shown = parties[1].reveal({1, 2, 4})
-    assert set(shown.self_seeds) == {1, 2, 4}
-    assert set(shown.masking_keys) == {3}
+    shown = [party.reveal({1, 2, 4}) for party in parties.values()]
+    assert all(set(shares) == {1, 2, 3, 4} for shares in shown)
+    for number, party in parties.items():
+        opened = ss.recover_secret({k + 1: shares[number] for k, shares in enumerate(shown)})
+        key = party._masking_key.private_bytes_raw()
+        assert opened == (key if number == 3 else party._self_seed)
 
 
 @pytest.mark.parametrize("threshold", [0, 2, 5])
@@ -131,8 +134,8 @@ def test_an_update_that_comes_after_its_hospital_was_given_up_is_still_hidden():
     parties = ss.open_round(list(vectors), 3)
     masked = {k: p.masked(vectors[k]) for k, p in parties.items()}
     revealed = {k: parties[k].reveal({1, 2, 3, 4}) for k in (1, 2, 3, 4)}
-    key = ss.recover_secret({k: shown.masking_keys[5] for k, shown in revealed.items()})
-    publics = {k: p.public_keys().masking for k, p in parties.items()}
+    key = ss.recover_secret({k: shares[5] for k, shares in revealed.items()})
+    publics = {k: p.public_keys() for k, p in parties.items()}
     private = X25519PrivateKey.from_private_bytes(key)
     without_pairs = masked[5] - ss.pairwise_mask(5, private, publics, SIZE)
     assert not np.array_equal(without_pairs, vectors[5])
