@@ -183,11 +183,8 @@ def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) ->
 # Exercises
 
 
-@exercise(
-    "12.1",
-    "a corrected step",
-    more="return weights - learning_rate * (gradient - own + common)",
-)
+@exercise("""12.1, a corrected step
+    More: return weights - learning_rate * (gradient - own + common)""")
 def corrected_step(step: Answer) -> None:
     weights, gradient = np.array([1.0, -2.0]), np.array([0.5, 0.25])
     common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
@@ -214,11 +211,8 @@ def corrected_step(step: Answer) -> None:
             Hint: take the hospital's own direction away, and put the common one in its place.""")
 
 
-@exercise(
-    "12.2",
-    "the hospital's own direction",
-    more="own - common + (sent - trained) / (num_steps * learning_rate)",
-)
+@exercise("""12.2, the hospital's own direction
+    More: own - common + (sent - trained) / (num_steps * learning_rate)""")
 def own_direction(control: Answer) -> None:
     gradients = np.array([[3.0, 1.0], [1.0, 0.5], [0.5, -0.3]])
     common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
@@ -252,11 +246,8 @@ NAMES = (
 )  # fmt: skip
 
 
-@exercise(
-    "12.4",
-    "what stays at home",
-    more="[k for k, name in enumerate(names) if 'batchnorm' in name]",
-)
+@exercise("""12.4, what stays at home
+    More: [k for k, name in enumerate(names) if 'batchnorm' in name]""")
 def at_home(places: Answer) -> None:
     got = places(list(NAMES))
     if np.asarray(got).dtype.kind not in "iu":
@@ -287,11 +278,8 @@ def at_home(places: Answer) -> None:
             Hint: `names.index` finds only the first.""")
 
 
-@exercise(
-    "12.3",
-    "an interval from a few seeds",
-    more="half = T_95[n] * differences.std(ddof=1) / np.sqrt(n); mean - half, mean + half",
-)
+@exercise("""12.3, an interval from a few seeds
+    More: half = T_95[n] * differences.std(ddof=1) / np.sqrt(n); mean - half, mean + half""")
 def few_seeds(my_interval: Answer) -> None:
     values = np.array([0.01, 0.03, 0.08])
     got = np.asarray(my_interval(values), float)

@@ -253,12 +253,9 @@ def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
     return mod(message, context, hospital)
 
 
-@exercise(
-    "10.1",
-    "a metric of your own, in every engine",
-    more="reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() "
-    "for a, b in zip(new, sent)))), and then: return reply",
-)
+@exercise("""10.1, a metric of your own, in every engine
+    More: reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in
+    zip(new, sent)))), and then: return reply""")
 def moved(mod: Answer) -> None:
     try:
         reply = _answer(mod, "train")
@@ -321,7 +318,8 @@ STATEMENTS = {
 """Whether each is true, and what to look at if somebody thinks otherwise."""
 
 
-@exercise("10.2", "who can do what", more='{"A": True, "B": False, ...}')
+@exercise("""10.2, who can do what
+    More: {"A": True, "B": False, ...}""")
 def who_can(answers: object) -> None:
     if not isinstance(answers, dict) or set(answers) != set(STATEMENTS):
         raise Wrong("""The answer is a dict with the six letters as its keys.

@@ -191,11 +191,8 @@ def _shares(
 PATIENTS = np.array(list("bcabdbfcbdbdf"))
 
 
-@exercise(
-    "06.1",
-    "a bootstrap that draws patients",
-    more="np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])",
-)
+@exercise("""06.1, a bootstrap that draws patients
+    More: np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])""")
 def bootstrap_of_patients(draw: Answer) -> None:
     rng = np.random.default_rng(6)
     who, count = np.unique(PATIENTS, return_inverse=True)
@@ -252,11 +249,8 @@ def _rates(matrix: np.ndarray, k: int) -> tuple[float, float]:
     return found / ill, 1 - alarms / others
 
 
-@exercise(
-    "06.2",
-    "sensitivity and specificity",
-    more="found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum().",
-)
+@exercise("""06.2, sensitivity and specificity
+    More: found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum().""")
 def sensitivity_and_specificity(rates: Answer) -> None:
     got = rates(MATRIX.copy(), 1)
     if not isinstance(got, (tuple, list, np.ndarray)) or len(got) != 2:
@@ -296,7 +290,8 @@ def sensitivity_and_specificity(rates: Answer) -> None:
         raise Wrong(WRITTEN_OUT)
 
 
-@exercise("06.3", "the threshold for a specificity", more="np.quantile(scores[~ill], specificity)")
+@exercise("""06.3, the threshold for a specificity
+    More: np.quantile(scores[~ill], specificity)""")
 def threshold_for_specificity(choose: Answer) -> None:
     rng = np.random.default_rng(63)
     ill = np.arange(600) % 3 == 0

@@ -5,14 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedtutor.aggregation import weighted_average
-from fedtutor.course.exercises import (
-    WRITTEN_OUT,
-    Answer,
-    Wrong,
-    exercise,
-    one_number,
-    same_arrays,
-)
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number, same_arrays
 from fedtutor.model import Weights
 
 # Two hospitals, a model of two arrays; every wrong way to average gives another number.
@@ -20,11 +13,8 @@ SMALL = [np.array([[2.0, 4.0]]), np.array([10.0])]
 LARGE = [np.array([[6.0, 8.0]]), np.array([30.0])]
 
 
-@exercise(
-    "04.1",
-    "the average weighted by examples",
-    more="sum(n * array) over the hospitals, then divide by sum(num_examples).",
-)
+@exercise("""04.1, the average weighted by examples
+    More: sum(n * array) over the hospitals, then divide by sum(num_examples).""")
 def average_weighted_by_examples(average: Answer) -> None:
     got = average([SMALL, LARGE], [10, 30])
     if not isinstance(got, (list, tuple)) or len(got) != 2:
@@ -56,7 +46,8 @@ def average_weighted_by_examples(average: Answer) -> None:
         raise Wrong(WRITTEN_OUT)
 
 
-@exercise("04.2", "one round", more="my_average(updates, [len(images) for images in hospitals])")
+@exercise("""04.2, one round
+    More: my_average(updates, [len(images) for images in hospitals])""")
 def one_round(run: Answer) -> None:
     start = [np.array([1.0]), np.array([[2.0, 3.0]])]
     before = [array.copy() for array in start]
@@ -93,7 +84,8 @@ def one_round(run: Answer) -> None:
             Hint: only what the hospitals sent goes into the average, nothing else.""")
 
 
-@exercise("04.3", "what travels in a round", more="2 * num_hospitals * num_parameters * 4")
+@exercise("""04.3, what travels in a round
+    More: 2 * num_hospitals * num_parameters * 4""")
 def bytes_in_a_round(count: Answer) -> None:
     got, right = one_number(count(1000, 5)), 2 * 5 * 1000 * 4
     if got in (right / 4, right / 8):

@@ -149,7 +149,8 @@ def _ask(answer: Answer, images: np.ndarray) -> tuple[Message, Any]:
     return message, answer(message, context, images, _train_a_little)
 
 
-@exercise("05.1", "a hospital's reply", more="""{"num-examples": len(images)}""")
+@exercise("""05.1, a hospital's reply
+    More: {"num-examples": len(images)}""")
 def reply_of_a_hospital(my_train: Answer) -> None:
     images = np.full((30, 4, 4, 1), 2, np.uint8)
     message, got = _ask(my_train, images)
@@ -227,7 +228,8 @@ def _drawn(strategy: Strategy, num_hospitals: int, rounds: int) -> list[frozense
     return drawn
 
 
-@exercise("05.2", "half of the hospitals in a round", more="fraction_train=0.5")
+@exercise("""05.2, half of the hospitals in a round
+    More: fraction_train=0.5""")
 def half_of_the_hospitals(my_strategy: Answer) -> None:
     before = random.getstate()
     try:
@@ -317,7 +319,7 @@ def play() -> list[federation.LeftOut]:
     return grids[-1].left_out
 
 
-@exercise("05.3", "who is left out?")
+@exercise("05.3, who is left out?")
 def prediction_of_who_is_left_out(prediction: Any) -> None:
     is_list = isinstance(prediction, (set, frozenset, list, tuple))
     said = {str(name).strip().capitalize() for name in prediction} if is_list else {"?"}

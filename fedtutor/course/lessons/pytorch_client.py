@@ -14,11 +14,8 @@ from fedtutor.course.exercises import Answer, Wrong, exercise
 FEATURES, UNITS = (2, 3, 4), 5
 
 
-@exercise(
-    "A2.1",
-    "the dense layer after flatten",
-    more="kernel.reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)",
-)
+@exercise("""A2.1, the dense layer after flatten
+    More: kernel.reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)""")
 def dense_layout(dense_to_torch: Answer) -> None:
     kernel = np.arange(np.prod(FEATURES) * UNITS, dtype=float).reshape(-1, UNITS)
     got = np.asarray(dense_to_torch(kernel, FEATURES))
@@ -98,12 +95,9 @@ MISSING = {
 """What to say if one of the calls was not made."""
 
 
-@exercise(
-    "A2.2",
-    "one step of the loop",
-    more="optimizer.zero_grad(); loss = criterion(model(images), labels); loss.backward(); "
-    "optimizer.step(); return loss.item()",
-)
+@exercise("""A2.2, one step of the loop
+    More: optimizer.zero_grad(); loss = criterion(model(images), labels); loss.backward();
+    optimizer.step(); return loss.item()""")
 def one_step(train_step: Answer) -> None:
     world = _OneWeight()
     losses = [train_step(world.model, 1.0, 2.0, world.criterion, world) for _ in range(2)]

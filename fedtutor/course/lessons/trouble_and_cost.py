@@ -10,13 +10,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import (
-    WRITTEN_OUT,
-    Answer,
-    Wrong,
-    exercise,
-    one_number,
-)
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
 from fedtutor.course.image_rows import row_of_images
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_weights
@@ -173,11 +167,8 @@ def side_by_side(left: np.ndarray, right: np.ndarray, one: str, other: str) -> P
 EIGHT = np.array([1.0, 2.0, 900.0, 3.0, -700.0, 4.0, 5.0, 6.0])
 
 
-@exercise(
-    "09.1",
-    "a trimmed mean",
-    more="np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)",
-)
+@exercise("""09.1, a trimmed mean
+    More: np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)""")
 def trimmed(mean: Answer) -> None:
     got = np.asarray(mean([np.array([value, value]) for value in EIGHT], 1), dtype=float)
     if got.shape != (2,):
@@ -226,11 +217,8 @@ LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 CALLED = np.array([2, 2, 0, 1, 2, 1, 0, 2, 2, 1])
 
 
-@exercise(
-    "09.2",
-    "how often the patch is obeyed",
-    more="(probabilities[labels != target].argmax(axis=1) == target).mean()",
-)
+@exercise("""09.2, how often the patch is obeyed
+    More: (probabilities[labels != target].argmax(axis=1) == target).mean()""")
 def obeyed(success: Answer) -> None:
     probabilities = np.full((10, 3), 0.2)
     probabilities[np.arange(10), CALLED] = 0.6
@@ -263,12 +251,9 @@ UPDATE = np.array([0.9, -3.0, 0.1, 2.0, -0.4, 0.3])
 MEMORY = np.array([1.5, 0.2, 0.0, -1.8, -0.3, 0.4])
 
 
-@exercise(
-    "09.3",
-    "the largest numbers, with a memory",
-    more="wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]; "
-    "sent[places] = wanted[places]; memory = wanted - sent",
-)
+@exercise("""09.3, the largest numbers, with a memory
+    More: wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]; sent[places] =
+    wanted[places]; memory = wanted - sent""")
 def largest(send: Answer) -> None:
     update, memory, wanted = UPDATE.copy(), MEMORY.copy(), UPDATE + MEMORY
     got = send(update, memory, 2)
