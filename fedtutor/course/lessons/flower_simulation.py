@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from flwr.app import (
-    ArrayRecord,
-    ConfigRecord,
-    Context,
-    Message,
-    MessageType,
-    MetricRecord,
-    RecordDict,
-)
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
@@ -98,16 +90,13 @@ class ClockedGrid(WrappedGrid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send what is answered in time; a time-out counts for training only."""
-        nodes = sorted(self._grid.get_node_ids())
-        takes = dict(zip(nodes, self._seconds, strict=True))
-        in_time = [
-            message
-            for message in messages
-            if message.metadata.message_type != MessageType.TRAIN
-            or timeout is None
-            or takes[message.metadata.dst_node_id] <= timeout
-        ]
-        return self._grid.send_and_receive(in_time, timeout=None)
+
+        def in_time(message: Message) -> bool:
+            seconds = self._seconds[message.metadata.dst_node_id - FIRST_NODE_ID]
+            training = message.metadata.message_type == "train"
+            return not training or timeout is None or seconds <= timeout
+
+        return self._grid.send_and_receive(filter(in_time, messages), timeout=None)
 
 
 def on_a_clock(server_app: ServerApp, seconds: Sequence[float]) -> ServerApp:
@@ -132,28 +121,29 @@ def _train_a_little(weights: Weights, images: np.ndarray) -> Weights:
     return [array + np.float32(images.mean()) for array in weights]
 
 
-def _ask(answer: Answer, images: np.ndarray) -> tuple[Message, Any]:
-    """Return a train message as Flower would deliver it, and what the answer replies."""
-    federation.InProcessGrid(ClientApp(), ["a hospital"])  # tells Flower who is speaking
+def ask(
+    hospital: Callable[[Message, Context], Any], kind: str, content: RecordDict
+) -> tuple[Message, Any]:
+    """Return a message of a kind as Flower would deliver it, and what the hospital replies."""
+    grid = federation.InProcessGrid(ClientApp(), ["a hospital"])
+    message = grid.create_message(content, kind, FIRST_NODE_ID, group_id="1")
+    grid.push_messages([message])  # as Flower answers only what was sent
+    config = {"partition-id": 0, "num-partitions": 1, "name": "a hospital"}
+    return message, hospital(message, Context(1, FIRST_NODE_ID, config, RecordDict(), {}))
+
+
+def _ask_to_train(answer: Answer, images: np.ndarray) -> tuple[Message, Any]:
+    """Return a train message and what an answer to 05.1 replies for these images."""
     config = ConfigRecord({"server-round": 1, "batch-size": 8})
     content = RecordDict({"arrays": to_record(START), "config": config})
-    message = Message(content, dst_node_id=FIRST_NODE_ID, message_type=MessageType.TRAIN)
-    message.metadata.__dict__["_message_id"] = "1"
-    context = Context(
-        run_id=1,
-        node_id=FIRST_NODE_ID,
-        node_config={"partition-id": 0, "num-partitions": 1, "name": "a hospital"},
-        state=RecordDict(),
-        run_config={},
-    )
-    return message, answer(message, context, images, _train_a_little)
+    return ask(lambda *asked: answer(*asked, images, _train_a_little), "train", content)
 
 
 @exercise("""05.1, a hospital's reply
     More: {"num-examples": len(images)}""")
 def reply_of_a_hospital(my_train: Answer) -> None:
     images = np.full((30, 4, 4, 1), 2, np.uint8)
-    message, got = _ask(my_train, images)
+    message, got = _ask_to_train(my_train, images)
     if not isinstance(got, Message):
         raise Wrong(f"""A hospital answers a message with a message; yours is a
             {type(got).__name__}.
@@ -173,7 +163,7 @@ def reply_of_a_hospital(my_train: Answer) -> None:
             examples.""")
     _check_weights(arrays["arrays"].to_numpy_ndarrays())
     _check_count(dict(metrics["metrics"]), images)
-    _, second = _ask(my_train, images[:7])
+    _, second = _ask_to_train(my_train, images[:7])
     if second.content["metrics"]["num-examples"] != 7:
         raise Wrong("""A second hospital, with 7 images, claims as many examples as the first.
             Hint: is a number written out in your code?""")
