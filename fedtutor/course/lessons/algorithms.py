@@ -18,8 +18,6 @@ from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture,
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import Partition
 
-# Hospitals of phantoms that differ in one way only
-
 PHANTOMS = {
     "chest-phantoms": (chest_phantoms, (0.4, 0.3, 0.3)),
     "oct-phantoms": (oct_phantoms, (0.25, 0.25, 0.25, 0.25)),
@@ -61,8 +59,6 @@ def other_machines(data: MedicalImages, parts: Partition) -> MedicalImages:
         images[own] = np.round(255 * brightness).astype(np.uint8)
     return replace(data, images=images)
 
-
-# Figures
 
 VIEW = np.linspace(-1.7, 1.5, 60), np.linspace(-1.4, 1.0, 50)
 HOSPITALS = ((GREEN, "s"), (PURPLE, "^"))
@@ -178,9 +174,6 @@ def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) ->
     figure.legend(*grid[0].get_legend_handles_labels(), loc="upper center", ncols=2, frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 0.92), h_pad=0.3)
     return Picture(figure, f"{x}, with 95 % intervals over the seeds. {'; '.join(said)}.", 0.01)
-
-
-# Exercises
 
 
 @exercise("""12.1, a corrected step

@@ -192,7 +192,8 @@ PATIENTS = np.array(list("bcabdbfcbdbdf"))
 
 
 @exercise("""06.1, a bootstrap that draws patients
-    More: np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])""")
+    More: who = np.unique(patients); drawn = rng.choice(who, size=len(who)), with the `rng` that is
+    given; np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])""")
 def bootstrap_of_patients(draw: Answer) -> None:
     rng = np.random.default_rng(6)
     who, count = np.unique(PATIENTS, return_inverse=True)
@@ -206,23 +207,19 @@ def bootstrap_of_patients(draw: Answer) -> None:
     if (of_patient == 1).all():
         raise Wrong("""Every patient is drawn exactly once each time, so every resample is the test
             set.
-            Hint: a bootstrap draws with replacement.
-            More: rng.choice(np.unique(patients), size=...) draws with replacement.""")
+            Hint: a bootstrap draws with replacement.""")
     if of_patient.max() == 1:
         raise Wrong("""No patient is ever in a resample twice.
             Hint: who is drawn twice must count twice: `np.isin` only knows in or out.""")
     if (of_patient.sum(axis=1) != len(who)).any():
         raise Wrong(f"""There are {len(who)} patients, and you drew {of_patient[0].sum()}.
-            Hint: a resample has as many patients as the test set, not as many as it has images.
-            More: the size is len(np.unique(patients)).""")
+            Hint: a resample has as many patients as the test set, not as many as it has images.""")
     if (of_patient == of_patient[0]).all():
         raise Wrong("""All resamples are the same.
-            Hint: a generator made inside the function begins anew at each call.
-            More: use the `rng` that the function is given.""")
+            Hint: a generator made inside the function begins anew at each call.""")
     if np.abs(of_patient.mean(axis=0) - 1).max() > 0.4:
         raise Wrong("""A patient with many images is drawn more often than one with a single image.
-            Hint: `patients` names a patient once for each image.
-            More: draw from np.unique(patients), where each patient is once.""")
+            Hint: `patients` names a patient once for each image.""")
 
 
 def _positions(answer: object) -> np.ndarray:
@@ -250,7 +247,8 @@ def _rates(matrix: np.ndarray, k: int) -> tuple[float, float]:
 
 
 @exercise("""06.2, sensitivity and specificity
-    More: found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum().""")
+    More: found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum(), and
+    false alarms those called without those found.""")
 def sensitivity_and_specificity(rates: Answer) -> None:
     got = rates(MATRIX.copy(), 1)
     if not isinstance(got, (tuple, list, np.ndarray)) or len(got) != 2:
@@ -276,16 +274,14 @@ def sensitivity_and_specificity(rates: Answer) -> None:
     if np.isclose(got[1], diagonal):
         raise Wrong("""You count somebody well as a mistake if the model takes one *other* class for
             another.
-            Hint: for class k against the rest it only matters whether class k was called.
-            More: of all outside row k, those outside column k are rightly cleared.""")
+            Hint: for class k against the rest it only matters whether class k was called.""")
     if np.isclose(got[1], 1 - specificity):
         raise Wrong("""Your second number is the share of false alarms.
             Hint: specificity is the share *without* a false alarm.""")
     if not np.isclose(got[1], specificity):
         raise Wrong(f"""Of {MATRIX.sum() - MATRIX[1].sum()} who are not of class 1, 69 are not
             called so, a specificity of {specificity:.2f}; you have {got[1]:.2f}.
-            Hint: take the whole matrix without row k; of that, leave out column k.
-            More: false alarms are matrix[:, k].sum() - matrix[k, k].""")
+            Hint: take the whole matrix without row k; of that, leave out column k.""")
     if not np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)):
         raise Wrong(WRITTEN_OUT)
 
@@ -318,8 +314,7 @@ def _why_another_specificity(
     if _cleared(scores[~ill], threshold, 1 - wanted):
         return f"""With your threshold {100 * specificity:.0f} % of the others are cleared, not
             {100 * wanted:.0f} %.
-            Hint: do 90 % of the others lie below the threshold, or above it?
-            More: np.quantile(well, specificity), not 1 - specificity."""
+            Hint: do 90 % of the others lie below the threshold, or above it?"""
     if _cleared(scores, threshold, wanted):
         return """You took all patients together, the ill ones too.
             Hint: specificity is about those who do not have the disease, only."""

@@ -116,8 +116,7 @@ START = [np.zeros((2, 3), np.float32), np.ones(3, np.float32)]
 def _train_a_little(weights: Weights, images: np.ndarray) -> Weights:
     if isinstance(weights, ArrayRecord):
         raise Wrong("""`train` was given an ArrayRecord; it works on a list of NumPy arrays.
-            Hint: a record can turn itself into such a list.
-            More: message.content['arrays'].to_numpy_ndarrays()""")
+            Hint: a record can turn itself into such a list.""")
     return [array + np.float32(images.mean()) for array in weights]
 
 
@@ -128,7 +127,8 @@ def ask(
     grid = federation.InProcessGrid(ClientApp(), ["a hospital"])
     message = grid.create_message(content, kind, FIRST_NODE_ID, group_id="1")
     grid.push_messages([message])  # as Flower answers only what was sent
-    config = {"partition-id": 0, "num-partitions": 1, "name": "a hospital"}
+    config: dict[str, bool | float | int | str] = {"partition-id": 0, "num-partitions": 1}
+    config["name"] = "a hospital"
     return message, hospital(message, Context(1, FIRST_NODE_ID, config, RecordDict(), {}))
 
 
@@ -140,27 +140,26 @@ def _ask_to_train(answer: Answer, images: np.ndarray) -> tuple[Message, Any]:
 
 
 @exercise("""05.1, a hospital's reply
-    More: {"num-examples": len(images)}""")
+    More: arrays = ArrayRecord(train(weights, images)), where the weights are
+    message.content['arrays'].to_numpy_ndarrays(); metrics = MetricRecord({"num-examples":
+    len(images)}); return Message(RecordDict({"arrays": arrays, "metrics": metrics}),
+    reply_to=message)""")
 def reply_of_a_hospital(my_train: Answer) -> None:
     images = np.full((30, 4, 4, 1), 2, np.uint8)
     message, got = _ask_to_train(my_train, images)
     if not isinstance(got, Message):
         raise Wrong(f"""A hospital answers a message with a message; yours is a
             {type(got).__name__}.
-            Hint: put the records into a RecordDict, and the RecordDict into a Message.
-            More: return Message(content, reply_to=message)""")
+            Hint: put the records into a RecordDict, and the RecordDict into a Message.""")
     if got.metadata.reply_to_message_id != message.metadata.message_id:
         raise Wrong("""That is a message, but not a reply: the server could not tell what it
             answers.
-            Hint: a Message can be told which other message it answers.
-            More: Message(content, reply_to=message)""")
+            Hint: a Message can be told which other message it answers.""")
     arrays, metrics = got.content.array_records, got.content.metric_records
     if set(arrays) != {"arrays"} or set(metrics) != {"metrics"}:
         raise Wrong(f"""Flower's strategies look for two records, "arrays" and "metrics"; yours
             holds: {", ".join(sorted(got.content)) or "nothing"}.
-            Hint: RecordDict({{"arrays": ..., "metrics": ...}})
-            More: an ArrayRecord with the weights and a MetricRecord with the number of
-            examples.""")
+            Hint: RecordDict({{"arrays": ..., "metrics": ...}})""")
     _check_weights(arrays["arrays"].to_numpy_ndarrays())
     _check_count(dict(metrics["metrics"]), images)
     _, second = _ask_to_train(my_train, images[:7])
@@ -172,12 +171,10 @@ def reply_of_a_hospital(my_train: Answer) -> None:
 def _check_weights(got: Weights) -> None:
     if same_arrays(got, START):
         raise Wrong("""The weights that come back are those that were sent.
-            Hint: what does `train` give back?
-            More: weights = train(weights, images), and that goes into the ArrayRecord.""")
+            Hint: what does `train` give back?""")
     if not same_arrays(got, [array + 2 for array in START]):
         raise Wrong("""The weights that come back are not those that `train` gave.
-            Hint: train once, and send all arrays, in their order.
-            More: ArrayRecord(train(weights, images))""")
+            Hint: train once, and send all arrays, in their order.""")
 
 
 def _check_count(metrics: dict[str, Any], images: np.ndarray) -> None:
@@ -202,8 +199,7 @@ class _CallingGrid(federation.InProcessGrid):
             raise Wrong("""Your strategy waits for more hospitals than there are, and would wait for
                 ever.
                 Hint: a fraction lies between 0 and 1, and a minimum must not exceed the number of
-                hospitals.
-                More: fraction_train=0.5, with the other numbers left as they are.""")
+                hospitals.""")
         return super().get_node_ids()
 
 
@@ -219,7 +215,7 @@ def _drawn(strategy: Strategy, num_hospitals: int, rounds: int) -> list[frozense
 
 
 @exercise("""05.2, half of the hospitals in a round
-    More: fraction_train=0.5""")
+    More: return FedAvg(fraction_train=0.5), with the other numbers left as they are.""")
 def half_of_the_hospitals(my_strategy: Answer) -> None:
     before = random.getstate()
     try:
@@ -244,8 +240,7 @@ def _check_half(my_strategy: Answer) -> None:
             Hint: a fraction of 1.0 means all, and 0 turns training off.""")
     if len(set(rounds)) == 1:
         raise Wrong("""It is always the same half; the other hospitals' patients never count.
-            Hint: Flower's own strategies draw anew in each round: let them.
-            More: return FedAvg(fraction_train=0.5), without a class of your own.""")
+            Hint: Flower's own strategies draw anew in each round: let them.""")
     sizes = {len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)}
     if sizes != {6}:
         raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals {_either(sizes)} train.
@@ -309,7 +304,8 @@ def play() -> list[federation.LeftOut]:
     return grids[-1].left_out
 
 
-@exercise("05.3, who is left out?")
+@exercise("""05.3, who is left out?
+    More: three are: one is late, one sends what is no number, one has trained on nothing.""")
 def prediction_of_who_is_left_out(prediction: Any) -> None:
     is_list = isinstance(prediction, (set, frozenset, list, tuple))
     said = {str(name).strip().capitalize() for name in prediction} if is_list else {"?"}
@@ -320,8 +316,7 @@ def prediction_of_who_is_left_out(prediction: Any) -> None:
     truth = {out.hospital for out in play()}
     if said == set(STORY) - truth:
         raise Wrong(f"""Those are the hospitals that stay in.
-            Hint: the others, please.
-            More: {len(truth)} of the {len(STORY)} are left out.""")
+            Hint: the others, please.""")
     for name, text in MISJUDGED.items():
         if name in said ^ truth:
             raise Wrong(text)
@@ -329,26 +324,20 @@ def prediction_of_who_is_left_out(prediction: Any) -> None:
 
 MISJUDGED = {
     "Alder": """Alder has done nothing wrong.
-        Hint: in time, finite weights, a count above zero: that is all the guard asks for.
-        More: Alder stays.""",
+        Hint: in time, finite weights, a count above zero: that is all the guard asks for.""",
     "Cedar": """Cedar learns badly, but its reply is sound, and the guard does not judge a loss.
-        Hint: a high loss may simply mean difficult patients.
-        More: Cedar stays.""",
+        Hint: a high loss may simply mean difficult patients.""",
     "Elm": """Elm is slow and small, but it is in time, and one image is more than none.
-        Hint: compare 59 with the time-out; FedAvg gives one image the weight of one image.
-        More: Elm stays.""",
+        Hint: compare 59 with the time-out; FedAvg gives one image the weight of one image.""",
     "Ginkgo": """Ginkgo lies, and yet it stays: nobody but Ginkgo can count its images.
         Hint: the guard finds what is broken, not what is untrue.
         More: Ginkgo stays, and with a million examples its model is nearly the whole average;
         notebook 09 is about such neighbours.""",
     "Birch": """Somebody comes too late.
-        Hint: compare the seconds with the time-out.
-        More: 75 is more than 60.""",
+        Hint: compare the seconds with the time-out.""",
     "Dogwood": """One of those you keep would turn the global model into NaN.
-        Hint: what is any number plus NaN?
-        More: a single NaN is enough, so Dogwood is left out.""",
+        Hint: what is any number plus NaN?""",
     "Fir": """One of those you keep claims to have trained on nothing.
-        Hint: what weight would it have?
-        More: 0 examples are refused, so Fir is left out.""",
+        Hint: what weight would it have?""",
 }
 """What to say about each hospital that is wrongly left out, or wrongly kept."""

@@ -128,9 +128,6 @@ def update_and_noise(update: np.ndarray, masked: np.ndarray, *, side: int = 64) 
     )
 
 
-# Exercise 08.1
-
-
 def _outer(
     seed: int, dead: Sequence[int], units: int = 9, inputs: int = 30
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -177,9 +174,6 @@ def from_gradient(reconstruct: Answer) -> None:
             Hint: without its sign, which error is the largest?""")
 
 
-# Exercise 08.2
-
-
 @exercise("""08.2, clip an update
     More: length = math.sqrt(sum((array ** 2).sum() for array in update)); [array * norm /
     max(length, norm) for array in update]""")
@@ -216,9 +210,6 @@ def clipping(my_clip: Answer) -> None:
             Hint: its length is 0; what happens to norm / length?""")
 
 
-# Exercise 08.3
-
-
 def most_rounds(noise: float, budget: float, delta: float) -> int:
     """Return the largest number of rounds whose ε is at most the budget."""
     rounds = 0
@@ -251,9 +242,6 @@ def affordable(my_rounds: Answer) -> None:
     if my_rounds(0.1, 1.0, 1e-5) != 0:
         raise Wrong("""With so little noise not even one round is within the budget.
             Hint: the answer can be 0.""")
-
-
-# Exercise 08.4
 
 
 @exercise("""08.4, masks that cancel
