@@ -14,6 +14,7 @@ from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise
 from fedtutor.datasets import load
 from fedtutor.datasets.phantoms import chest_phantoms, oct_phantoms
 from fedtutor.evaluation import interval
+from fedtutor.figures.charts import name_rows
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, tidy
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import Partition
@@ -162,8 +163,7 @@ def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) ->
         seeds = np.repeat(places, each.shape[1])
         axes.plot(each.ravel(), seeds, "D", color=ORANGE, markersize=4, label="each seed")
         axes.set_title(setting, fontsize=10)
-        axes.set_yticks(places, names)
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        name_rows(axes, names)
         tidy(axes, grid="both")
         rows_said = [
             f"{name} {mean[k]:+.2f} ({low[k]:+.2f} to {high[k]:+.2f})"
@@ -232,11 +232,8 @@ def own_direction(control: Answer) -> None:
         raise Wrong(WRITTEN_OUT)
 
 
-KINDS_OF_ARRAY = ("gamma", "beta", "moving_mean", "moving_variance")
-NAMES = (
-    "conv/kernel", "conv/bias", *(f"batchnorm/{kind}" for kind in KINDS_OF_ARRAY), "dense/kernel",
-    "dense/bias",
-)  # fmt: skip
+OF_BATCH_NORM = [f"batchnorm/{k}" for k in ("gamma", "beta", "moving_mean", "moving_variance")]
+NAMES = ["conv/kernel", "conv/bias", *OF_BATCH_NORM, "dense/kernel", "dense/bias"]
 
 
 @exercise("""12.4, what stays at home

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,12 +18,11 @@ from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import partition
 
-MOST_IMAGES = 2000
 HEALTHY = ("normal", "no finding")
 
 
 def hospital_images(
-    dataset: str | Path, *, size: int = 32, most: int = MOST_IMAGES, seed: int = 0
+    dataset: str | Path, *, size: int = 32, most: int = 2000, seed: int = 0
 ) -> MedicalImages:
     """At most ``most`` small images, each with a hospital and one class.
 
@@ -102,16 +102,15 @@ def intervals(
     tidy(axes, "x")
     if len(series) > 1:
         legend_above(axes, len(series), middle=0.4)
+
+    def estimate(value: float, bounds: tuple[float, float]) -> str:
+        return f"{value:.2f} (95 % interval {bounds[0]:.2f} to {bounds[1]:.2f})"
+
     said = [
-        f"{row}: " + ", ".join(f"{name} {_estimate(rows[k])}" for name, rows in series.items())
+        f"{row}: " + ", ".join(f"{name} {estimate(*rows[k])}" for name, rows in series.items())
         for k, row in enumerate(names)
     ]
     return Picture(figure, f"{x}. {'; '.join(said)}.", step)
-
-
-def _estimate(estimate: tuple[float, tuple[float, float]]) -> str:
-    value, (low, high) = estimate
-    return f"{value:.2f} (95 % interval {low:.2f} to {high:.2f})"
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Picture:
@@ -296,7 +295,7 @@ def threshold_for_specificity(choose: Answer) -> None:
         answer = choose(scores.copy(), ill.copy(), wanted)
         got = one_number(answer, "np.quantile of one list and one share is one number.")
         if not _cleared(scores[~ill], got, wanted):
-            raise Wrong(_why_another_specificity(scores, ill, got, wanted))
+            _say_why(scores, ill, got, wanted)
 
 
 def _cleared(scores: np.ndarray, threshold: float, share: float) -> bool:
@@ -304,22 +303,21 @@ def _cleared(scores: np.ndarray, threshold: float, share: float) -> bool:
     return bool(abs((scores < threshold).mean() - share) <= 2 / len(scores))
 
 
-def _why_another_specificity(
-    scores: np.ndarray, ill: np.ndarray, threshold: float, wanted: float
-) -> str:
+def _say_why(scores: np.ndarray, ill: np.ndarray, threshold: float, wanted: float) -> NoReturn:
+    """Say what a threshold that gives another specificity than the wanted one is."""
     if np.isclose(threshold, wanted):
-        return """A specificity is a share of patients, a threshold is a probability.
-            Hint: look at the scores of the patients who do not have it."""
+        raise Wrong("""A specificity is a share of patients, a threshold is a probability.
+            Hint: look at the scores of the patients who do not have it.""")
     specificity = (scores[~ill] < threshold).mean()
     if _cleared(scores[~ill], threshold, 1 - wanted):
-        return f"""With your threshold {100 * specificity:.0f} % of the others are cleared, not
+        raise Wrong(f"""With your threshold {100 * specificity:.0f} % of the others are cleared, not
             {100 * wanted:.0f} %.
-            Hint: do 90 % of the others lie below the threshold, or above it?"""
+            Hint: do 90 % of the others lie below the threshold, or above it?""")
     if _cleared(scores, threshold, wanted):
-        return """You took all patients together, the ill ones too.
-            Hint: specificity is about those who do not have the disease, only."""
+        raise Wrong("""You took all patients together, the ill ones too.
+            Hint: specificity is about those who do not have the disease, only.""")
     if any(_cleared(scores[ill], threshold, share) for share in (wanted, 1 - wanted)):
-        return """You looked at the ill patients, which fixes the sensitivity.
-            Hint: specificity is about those who do not have the disease."""
-    return f"""Wanted is a specificity of {wanted:.2f}; your threshold gives {specificity:.2f}.
-        Hint: sort the scores of those who do not have it: where do 90 % of them lie below?"""
+        raise Wrong("""You looked at the ill patients, which fixes the sensitivity.
+            Hint: specificity is about those who do not have the disease.""")
+    raise Wrong(f"""Wanted is a specificity of {wanted:.2f}; your threshold gives {specificity:.2f}.
+        Hint: sort the scores of those who do not have it: where do 90 % of them lie below?""")

@@ -315,7 +315,7 @@ def prediction_of_who_is_left_out(prediction: Any) -> None:
             More: quotation marks around each name, commas between them, braces around all.""")
     truth = {out.hospital for out in play()}
     if said == set(STORY) - truth:
-        raise Wrong(f"""Those are the hospitals that stay in.
+        raise Wrong("""Those are the hospitals that stay in.
             Hint: the others, please.""")
     for name, text in MISJUDGED.items():
         if name in said ^ truth:

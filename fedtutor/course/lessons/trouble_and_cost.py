@@ -14,6 +14,7 @@ from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_
 from fedtutor.course.image_rows import row_of_images
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_weights
+from fedtutor.figures.charts import legend_above, name_rows
 from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.partition import partition
@@ -58,9 +59,7 @@ class Onlooker:
         reply = call_next(message, context)
         if message.content.config_records["config"]["server-round"] == 1:
             sent, trained = (
-                np.concatenate(
-                    [array.ravel() for array in to_weights(m.content.array_records["arrays"])]
-                )
+                np.concatenate([np.ravel(a) for a in to_weights(m.content.array_records["arrays"])])
                 for m in (message, reply)
             )
             self.updates[int(context.node_config["partition-id"])] = trained - sent
@@ -127,7 +126,7 @@ def game(
     right.set_ylim(-1.15, 1.15)
     right.set_xlabel("length of the update (round 1)")
     right.set_ylabel("cosine with the median")
-    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    legend_above(right, 2)
     tidy(right, grid="both")
     figure.subplots_adjust(wspace=0.35)
     said = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
@@ -141,15 +140,13 @@ def game(
 
 def _scores(axes: Axes, scores: dict[str, float]) -> None:
     marks = ((GREY, "s"), (RED, "X"), (BLUE, "o"))
-    for row, ((name, value), (colour, marker)) in enumerate(
-        zip(scores.items(), marks, strict=False)
-    ):
+    for row, (name, value) in enumerate(scores.items()):
+        colour, marker = marks[row]
         axes.plot([value], [row], marker, color=colour, markersize=10, label=name)
         side, ha = (-0.05, "right") if value > 0.6 else (0.05, "left")
         axes.text(value + side, row, f"{value:.2f}", ha=ha, va="center")
     axes.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
-    axes.set_yticks(range(len(scores)), list(scores))
-    axes.set_ylim(len(scores) - 0.5, -0.5)
+    name_rows(axes, list(scores))
     axes.set_xlim(0, 1)
     axes.set_xlabel("AUC on the test set (dotted: guessing)")
     tidy(axes, grid="both")
