@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wrong import wrong, wrong_value
 
-from fedtutor.course.lessons.algorithms import KINDS_OF_ARRAY
+from fedtutor.course.lessons.algorithms import OF_BATCH_NORM
 
 
 @wrong("12.1")
@@ -100,7 +100,7 @@ wrong_value("12.4", "mean_only", lambda names: _where(names, "moving_mean"))
 wrong_value(
     "12.4",
     "the_first_of_each",
-    lambda names: [names.index(f"batchnorm/{kind}") for kind in KINDS_OF_ARRAY],
+    lambda names: [names.index(name) for name in OF_BATCH_NORM],
 )
 
 
