@@ -230,20 +230,21 @@ def _check_half(my_strategy: Answer) -> None:
         raise Wrong(f"""A Flower strategy is asked for; yours is a {type(strategy).__name__}.
             Hint: return FedAvg(...), with some number changed.""")
     rounds = _drawn(strategy, 8, rounds=10)
-    sizes = {len(nodes) for nodes in rounds}
-    if sizes == {8}:
+    sizes = sorted({len(nodes) for nodes in rounds})
+    if sizes == [8]:
         raise Wrong(f"""All 8 hospitals train in every round.
             Hint: {_why_all(strategy)}""")
-    if sizes != {4}:
+    if sizes != [4]:
         raise Wrong(f"""Of 8 hospitals 4 should train in a round; with yours it is
-            {_either(sizes)}.
+            {" or ".join(map(str, sizes))}.
             Hint: a fraction of 1.0 means all, and 0 turns training off.""")
     if len(set(rounds)) == 1:
         raise Wrong("""It is always the same half; the other hospitals' patients never count.
             Hint: Flower's own strategies draw anew in each round: let them.""")
-    sizes = {len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)}
-    if sizes != {6}:
-        raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals {_either(sizes)} train.
+    sizes = sorted({len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)})
+    if sizes != [6]:
+        raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals
+            {" or ".join(map(str, sizes))} train.
             Hint: use a fraction, or the argument num_hospitals, and no fixed number.""")
 
 
@@ -254,10 +255,6 @@ def _why_all(strategy: Strategy) -> str:
     if getattr(strategy, "fraction_evaluate", 1) < 1:
         return "your fraction counts for the evaluation; training has one of its own."
     return "which of FedAvg's arguments says how many of them train?"
-
-
-def _either(sizes: set[int]) -> str:
-    return " or ".join(map(str, sorted(sizes)))
 
 
 TIMEOUT = 60.0
