@@ -18,7 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 BUDGET = 900.0
 NOTES = {
     "09_trouble_and_cost": "its first picture is a table of 35 federations, and they are trained "
-    "before it",
+    "before it"
 }
 
 

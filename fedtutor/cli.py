@@ -13,14 +13,7 @@ from fedtutor import __version__
 from fedtutor.datasets import commands as datasets
 from fedtutor.deployment import commands as deployment
 from fedtutor.errors import FederationError, FedtutorError
-from fedtutor.options import (
-    BAD_INPUT,
-    INTERRUPTED,
-    STOPPED,
-    add_out,
-    add_settings,
-    settings_from,
-)
+from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
 from fedtutor.output import LAST_GOOD, check_writable, save_model
 from fedtutor.settings import RunSettings, TrainingSettings
 

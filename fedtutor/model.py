@@ -105,11 +105,7 @@ def standardise(images: np.ndarray) -> np.ndarray:
 
 
 def predict(
-    model: keras.Model,
-    images: Images,
-    *,
-    batch_size: int = 256,
-    forward: Callable | None = None,
+    model: keras.Model, images: Images, *, batch_size: int = 256, forward: Callable | None = None
 ) -> np.ndarray:
     """Return class probabilities, float32 (n, num_classes), of uint8 images (n, h, w, 1).
 

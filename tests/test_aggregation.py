@@ -8,12 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedtutor.aggregation import (
-    RunningAverage,
-    fedavg_formula,
-    plain_mean,
-    weighted_average,
-)
+from fedtutor.aggregation import RunningAverage, fedavg_formula, plain_mean, weighted_average
 from fedtutor.errors import UpdateError
 
 VALUES = st.integers(-(2**24), 2**24).map(lambda k: k / 2**18)

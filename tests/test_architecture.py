@@ -49,11 +49,7 @@ LAYERS = (
 )
 AROUND_THE_CORE = {"datasets", "figures", "topics", "deployment", "course"}
 # What only these layers (and the room itself) may import, however high they stand.
-ONLY_FOR = {
-    "topics": {"course"},
-    "deployment": {"cli", "course"},
-    "course": set(),
-}
+ONLY_FOR = {"topics": {"course"}, "deployment": {"cli", "course"}, "course": set()}
 # What these rooms may import besides themselves, though more lies below them.
 ONLY_FROM = {
     "datasets": {"errors", "rows", "images"},

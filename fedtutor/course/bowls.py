@@ -45,10 +45,7 @@ BOWLS = (
 
 def lowest(bowls: Sequence[Bowl]) -> np.ndarray:
     """Return where the mean loss is lowest, (d,): ``sum_k H_k (w - b_k) = 0`` solved for w."""
-    return np.linalg.solve(
-        sum(bowl.curvature for bowl in bowls),
-        sum(bowl.curvature @ bowl.best for bowl in bowls),
-    )
+    return fedavg_limit(bowls, steps=1, rate=1.0)
 
 
 def fedavg_limit(bowls: Sequence[Bowl], steps: int, rate: float) -> np.ndarray:

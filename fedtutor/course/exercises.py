@@ -3,7 +3,8 @@
 An exercise is a plain function that tries the learner's answer and raises :class:`Wrong` where it
 breaks a property; those of notebook 04 live in ``fedtutor/course/lessons/fedavg_by_hand.py``:
 
-    @exercise("04.1", "the average weighted by examples", more="divide by sum(num_examples).")
+    @exercise('''04.1, the average weighted by examples
+        More: divide by sum(num_examples).''')
     def weighted_average(average: Answer) -> None:
         got = average([...], [10, 30])
         if ...:
@@ -34,6 +35,11 @@ REGISTRY: dict[str, Exercise] = {}
 _failures: Counter[str] = Counter()
 
 
+def _parts(text: str) -> list[str]:
+    """Split a text at its lines "Hint: ..." and "More: ...", and put each part on one line."""
+    return [" ".join(part.split()) for part in re.split(r"\n\s*(?:Hint|More): ", text)]
+
+
 class Wrong(Exception):
     """The answer breaks a property.
 
@@ -42,13 +48,11 @@ class Wrong(Exception):
     text : what is wrong, kindly and in one sentence; on a line of its own ``Hint:`` and where to
         look; on another ``More:`` and nearly the answer, said from the second failure on. Without
         it that of the exercise is said. Line breaks and indentation count for nothing.
-    hint, more : the same, where ``text`` is the sentence only.
     """
 
-    def __init__(self, text: str, *, hint: str = "", more: str = "") -> None:
-        parts = [" ".join(part.split()) for part in re.split(r"\n\s*(?:Hint|More): ", text)]
-        super().__init__(parts[0])
-        self.sentence, self.hint, self.more = [*parts, hint, more][:3]
+    def __init__(self, text: str) -> None:
+        self.sentence, self.hint, self.more = [*_parts(text), ""][:3]
+        super().__init__(self.sentence)
 
 
 class NotDone(Exception):
@@ -62,20 +66,20 @@ class Exercise:
     number: str
     title: str
     try_out: Callable[[Any], None]
-    more: str = ""
+    more: str
 
 
-def exercise(
-    number: str, title: str, *, more: str = ""
-) -> Callable[[Callable[[Any], None]], Exercise]:
+def exercise(text: str) -> Callable[[Callable[[Any], None]], Exercise]:
     """Register the decorated check.
 
     Parameters
     ----------
-    number : "NN.k" for exercise k of notebook NN, or "A1.k".
-    title : what is asked for.
-    more : nearly the answer, for the mistakes that have no stronger hint of their own.
+    text : number and title: "04.2, one round" for exercise 2 of notebook 04, "A1.1, ..." in an
+        appendix; on a line of its own ``More:`` and nearly the answer, for the mistakes that have
+        no stronger hint of their own.
     """
+    head, more = [*_parts(text), ""][:2]
+    number, _, title = head.partition(", ")
     if not re.fullmatch(r"[A\d]\d\.\d", number):
         raise ValueError(f'an exercise is numbered like "04.1" or "A1.1"; got {number!r}.')
     if number in REGISTRY:
@@ -145,11 +149,9 @@ def _with_hint(found: Exercise, wrong: Wrong) -> str:
 
 def _stopped(error: Exception) -> Wrong:
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return Wrong(
-        f"Your code stopped with {type(error).__name__}: {error}",
-        hint="call the function yourself in a new cell with small lists and look at each step.",
-        more=f"it stopped in line {last.lineno} of {last.name}.",
-    )
+    return Wrong(f"""Your code stopped with {type(error).__name__}: {error}
+        Hint: call the function yourself in a new cell with small lists and look at each step.
+        More: it stopped in line {last.lineno} of {last.name}.""")
 
 
 def _watched(answer: object) -> object:

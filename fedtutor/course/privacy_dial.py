@@ -92,9 +92,7 @@ class Dial:
             predict(self._model, np.asarray(d.images)) for d in (self._own, self._others)
         )
         found = judge_attack(
-            loss_score(own, self._own.labels),
-            loss_score(others, self._others.labels),
-            bootstrap=0,
+            loss_score(own, self._own.labels), loss_score(others, self._others.labels), bootstrap=0
         )
         return evaluate(others, self._others.labels).auc, found.auc
 

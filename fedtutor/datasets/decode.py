@@ -104,11 +104,7 @@ def version() -> str:
 
 
 def read_images(
-    files: Iterable[Path],
-    *,
-    size: int,
-    strict: bool = False,
-    progress: Report | None = None,
+    files: Iterable[Path], *, size: int, strict: bool = False, progress: Report | None = None
 ) -> Decoded:
     """Decode image files on all cores, each as :func:`read_image` does.
 
@@ -234,8 +230,7 @@ def _decode(path: Path, size: int) -> np.ndarray:
     with open(path, "rb") as stream, _open(path, stream) as image:
         if image.width * image.height > MAX_PIXELS:
             raise BadImageError(
-                path,
-                f"has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read",
+                path, f"has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read"
             )
         image.draft("L", (size, size))  # lets a JPEG be decoded at a fraction of its size
         return resize(_to_grey(path, image), size)

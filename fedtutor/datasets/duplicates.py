@@ -97,10 +97,7 @@ def remove_across(
         ``test`` (positions in the sets given), ``distance``, ``correlation`` and ``exact``.
     """
     pairs = _pairs(
-        _Fingerprints.of(train.images),
-        _Fingerprints.of(test.images),
-        max_distance,
-        within=False,
+        _Fingerprints.of(train.images), _Fingerprints.of(test.images), max_distance, within=False
     )
     removed = (
         pairs.sort_values(["first", "exact", "correlation"], ascending=[True, False, False])
@@ -193,11 +190,7 @@ def _propose(
 
 
 def _confirm(
-    a: _Fingerprints,
-    b: _Fingerprints,
-    first: np.ndarray,
-    second: np.ndarray,
-    distance: np.ndarray,
+    a: _Fingerprints, b: _Fingerprints, first: np.ndarray, second: np.ndarray, distance: np.ndarray
 ) -> pd.DataFrame:
     """Return a table of those of the proposed pairs that a second look confirms."""
     exact = a.digests[first] == b.digests[second]

@@ -112,10 +112,7 @@ def main(grid: Grid, context: Context) -> None:
             NetworkGuard,
             max_ratio=server.max_update_ratio,
             roll=Roll(
-                count,
-                minimum=settings.min_hospitals,
-                patience=server.patience,
-                tell=journal.tell,
+                count, minimum=settings.min_hospitals, patience=server.patience, tell=journal.tell
             ),
         ),
     )

@@ -44,9 +44,7 @@ def add_commands(commands: Any) -> None:
     add_settings(deploy, (ServerSettings,), DEFAULTS, only=("round_timeout", "patience"))
     add_out(deploy, "folder for results, logs and keys")
     deploy.add_argument(
-        "--kill-one",
-        action="store_true",
-        help="kill a hospital while it trains; the others go on",
+        "--kill-one", action="store_true", help="kill a hospital while it trains; the others go on"
     )
     deploy.set_defaults(run=_deploy)
 

@@ -4,12 +4,7 @@ from fedtutor.federation.client import make_client_app
 from fedtutor.federation.guard import GuardedGrid, LeftOut, Traffic
 from fedtutor.federation.in_process import InProcessGrid, run_in_process
 from fedtutor.federation.server import RoundLog, make_server_app, run_train_config, train_config
-from fedtutor.federation.strategies import (
-    STRATEGIES,
-    StreamingFedAvg,
-    make_strategy,
-    strategy_for,
-)
+from fedtutor.federation.strategies import STRATEGIES, StreamingFedAvg, make_strategy, strategy_for
 
 __all__ = [
     "STRATEGIES",

@@ -12,13 +12,7 @@ from flwr.serverapp import Grid
 from fedtutor.aggregation import check_num_examples, check_update
 from fedtutor.errors import FederationError, UpdateError
 from fedtutor.federation.in_process import WrappedGrid
-from fedtutor.federation.records import (
-    arrays_in,
-    config_in,
-    num_bytes,
-    to_record,
-    to_weights,
-)
+from fedtutor.federation.records import arrays_in, config_in, num_bytes, to_record, to_weights
 from fedtutor.model import Weights
 
 

@@ -69,10 +69,7 @@ def _believed(num_hospitals: int) -> dict[str, int]:
 STRATEGIES: dict[str, tuple[type[strategy.Strategy], Callable[[int], dict[str, Any]]]] = {
     "fedavg": (StreamingFedAvg, lambda n: {}),
     "fedprox": (strategy.FedProx, lambda n: {"proximal_mu": FEDPROX_MU}),
-    "fedavgm": (
-        strategy.FedAvgM,
-        lambda n: {"server_learning_rate": 1.0, "server_momentum": 0.5},
-    ),
+    "fedavgm": (strategy.FedAvgM, lambda n: {"server_learning_rate": 1.0, "server_momentum": 0.5}),
     "fedadam": (strategy.FedAdam, lambda n: {"eta": 3e-3, "tau": 1e-3}),
     "fedyogi": (strategy.FedYogi, lambda n: {"eta": 3e-3, "tau": 1e-3}),
     "fedadagrad": (strategy.FedAdagrad, lambda n: {"eta": 1e-2, "tau": 1e-3}),

@@ -1,13 +1,6 @@
 """Figures: pictures that say in words what they show, in one style, for reports and lessons."""
 
-from fedtutor.figures.charts import (
-    lines,
-    looks,
-    roc_and_images,
-    rows,
-    train_and_test,
-    who_comes,
-)
+from fedtutor.figures.charts import lines, looks, roc_and_images, rows, train_and_test, who_comes
 from fedtutor.figures.picture import Picture
 from fedtutor.figures.results import (
     examples,

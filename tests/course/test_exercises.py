@@ -32,7 +32,8 @@ def nobody_has_failed():
 def toy(monkeypatch):
     monkeypatch.setattr(exercises, "REGISTRY", {})
 
-    @exercise("99.1", "double it", more="return x + x")
+    @exercise("""99.1, double it
+        More: return x + x""")
     def doubled(double):
         if one_number(double(3)) == 9:
             raise Wrong("""That is the square, where
@@ -149,10 +150,11 @@ def test_code_that_stops_is_answered_kindly_with_its_line(toy):
 def test_an_exercise_may_ask_for_a_value(monkeypatch):
     monkeypatch.setattr(exercises, "REGISTRY", {})
 
-    @exercise("99.2", "the answer")
+    @exercise("99.2, the answer")
     def the_answer(value):
         if value != 42:
-            raise Wrong("That is not it.", hint="larger.", more="forty-two.")
+            raise Wrong("""That is not it.
+                Hint: larger.""")
 
     assert judge(the_answer, 42).startswith("right")
     assert "larger" in judge(the_answer, 1)
@@ -161,12 +163,12 @@ def test_an_exercise_may_ask_for_a_value(monkeypatch):
 @pytest.mark.parametrize("number", ["4.1", "04.11", "intro"])
 def test_a_misnumbered_exercise_is_refused(number):
     with pytest.raises(ValueError, match="numbered like"):
-        exercise(number, "title")
+        exercise(f"{number}, title")
 
 
 def test_two_exercises_of_one_number_are_refused(toy):
     with pytest.raises(ValueError, match=r"two exercises 99\.1"):
-        exercise("99.1", "again")(lambda answer: None)
+        exercise("99.1, again")(lambda answer: None)
 
 
 @pytest.mark.parametrize("number", ["04.9", "98.1", "nonsense"])

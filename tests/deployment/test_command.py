@@ -70,7 +70,7 @@ def test_deploy_leaves_nothing_running_and_nothing_outside_its_folder(deployed):
     assert sorted(path.name for path in folder.iterdir()) == ["home", "out"]
     assert list((folder / "home").rglob("*")) == []
     assert {path.name for path in (folder / "out").iterdir()} == {
-        *(*LEFT, "progress.jsonl", "federation"),
+        *(*LEFT, "progress.jsonl", "federation")
     }
 
 

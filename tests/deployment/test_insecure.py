@@ -13,11 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 def test_without_tls_all_can_be_read_and_what_a_hang_and_a_server_s_restart_do(tmp_path):
     with LocalFederation(
-        {"North": None},
-        tls=False,
-        listen=True,
-        folder=tmp_path,
-        options=("--database", "state.db"),
+        {"North": None}, tls=False, listen=True, folder=tmp_path, options=("--database", "state.db")
     ) as federation:
         running = start(federation, {"North 1": "hangs"}, expected=1)
         federation.wait_until_training("North", 1)

@@ -16,12 +16,7 @@ import psutil
 import pytest
 from cryptography import x509
 
-from fedtutor.deployment import (
-    LocalFederation,
-    RecordingProxy,
-    write_key_pair,
-    write_tls_files,
-)
+from fedtutor.deployment import LocalFederation, RecordingProxy, write_key_pair, write_tls_files
 from fedtutor.deployment.processes import Program, free_port, processes_in
 from fedtutor.errors import FederationError
 

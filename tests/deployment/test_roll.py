@@ -142,10 +142,7 @@ def test_one_who_left_for_good_is_named_and_the_others_go_on(strategy):
         (r, "South", "is not connected") for r in (2, 3, 4)
     ]
     assert [grid.traffic[r].hospitals for r in (1, 4)] == [NAMES, ["North", "West"]]
-    assert said == [
-        "waiting for hospitals: 2 of 3 are connected",
-        "going on with 2 of 3 hospitals",
-    ]
+    assert said == ["waiting for hospitals: 2 of 3 are connected", "going on with 2 of 3 hospitals"]
 
 
 def test_one_who_comes_back_trains_again():

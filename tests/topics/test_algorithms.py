@@ -44,11 +44,7 @@ PLACE = (-1.4, -1.2)
 
 
 def all_of(count):
-    return {
-        "fraction_evaluate": 0.0,
-        "min_train_nodes": count,
-        "min_available_nodes": count,
-    }
+    return {"fraction_evaluate": 0.0, "min_train_nodes": count, "min_available_nodes": count}
 
 
 def remembering(local, kept):
@@ -94,10 +90,7 @@ def test_the_walk_on_paper_is_the_walk_in_flower(corrected):
     np.testing.assert_allclose(walk(BOWLS, **how).models, walk_in_flower(BOWLS, **how), atol=1e-6)
 
 
-LINES = (
-    Bowl(np.array([1.0]), np.array([[2.0]])),
-    Bowl(np.array([-3.0]), np.array([[1.0]])),
-)
+LINES = (Bowl(np.array([1.0]), np.array([[2.0]])), Bowl(np.array([-3.0]), np.array([[1.0]])))
 
 
 def test_two_rounds_of_two_steps_by_hand():

@@ -14,11 +14,10 @@ from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise
 from fedtutor.datasets import load
 from fedtutor.datasets.phantoms import chest_phantoms, oct_phantoms
 from fedtutor.evaluation import interval
+from fedtutor.figures.charts import name_rows
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, tidy
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import Partition
-
-# Hospitals of phantoms that differ in one way only
 
 PHANTOMS = {
     "chest-phantoms": (chest_phantoms, (0.4, 0.3, 0.3)),
@@ -61,8 +60,6 @@ def other_machines(data: MedicalImages, parts: Partition) -> MedicalImages:
         images[own] = np.round(255 * brightness).astype(np.uint8)
     return replace(data, images=images)
 
-
-# Figures
 
 VIEW = np.linspace(-1.7, 1.5, 60), np.linspace(-1.4, 1.0, 50)
 HOSPITALS = ((GREEN, "s"), (PURPLE, "^"))
@@ -166,8 +163,7 @@ def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) ->
         seeds = np.repeat(places, each.shape[1])
         axes.plot(each.ravel(), seeds, "D", color=ORANGE, markersize=4, label="each seed")
         axes.set_title(setting, fontsize=10)
-        axes.set_yticks(places, names)
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        name_rows(axes, names)
         tidy(axes, grid="both")
         rows_said = [
             f"{name} {mean[k]:+.2f} ({low[k]:+.2f} to {high[k]:+.2f})"
@@ -180,14 +176,8 @@ def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) ->
     return Picture(figure, f"{x}, with 95 % intervals over the seeds. {'; '.join(said)}.", 0.01)
 
 
-# Exercises
-
-
-@exercise(
-    "12.1",
-    "a corrected step",
-    more="return weights - learning_rate * (gradient - own + common)",
-)
+@exercise("""12.1, a corrected step
+    More: return weights - learning_rate * (gradient - own + common)""")
 def corrected_step(step: Answer) -> None:
     weights, gradient = np.array([1.0, -2.0]), np.array([0.5, 0.25])
     common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
@@ -214,11 +204,8 @@ def corrected_step(step: Answer) -> None:
             Hint: take the hospital's own direction away, and put the common one in its place.""")
 
 
-@exercise(
-    "12.2",
-    "the hospital's own direction",
-    more="own - common + (sent - trained) / (num_steps * learning_rate)",
-)
+@exercise("""12.2, the hospital's own direction
+    More: own - common + (sent - trained) / (num_steps * learning_rate)""")
 def own_direction(control: Answer) -> None:
     gradients = np.array([[3.0, 1.0], [1.0, 0.5], [0.5, -0.3]])
     common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
@@ -245,18 +232,12 @@ def own_direction(control: Answer) -> None:
         raise Wrong(WRITTEN_OUT)
 
 
-KINDS_OF_ARRAY = ("gamma", "beta", "moving_mean", "moving_variance")
-NAMES = (
-    "conv/kernel", "conv/bias", *(f"batchnorm/{kind}" for kind in KINDS_OF_ARRAY), "dense/kernel",
-    "dense/bias",
-)  # fmt: skip
+OF_BATCH_NORM = [f"batchnorm/{k}" for k in ("gamma", "beta", "moving_mean", "moving_variance")]
+NAMES = ["conv/kernel", "conv/bias", *OF_BATCH_NORM, "dense/kernel", "dense/bias"]
 
 
-@exercise(
-    "12.4",
-    "what stays at home",
-    more="[k for k, name in enumerate(names) if 'batchnorm' in name]",
-)
+@exercise("""12.4, what stays at home
+    More: [k for k, name in enumerate(names) if 'batchnorm' in name]""")
 def at_home(places: Answer) -> None:
     got = places(list(NAMES))
     if np.asarray(got).dtype.kind not in "iu":
@@ -287,11 +268,8 @@ def at_home(places: Answer) -> None:
             Hint: `names.index` finds only the first.""")
 
 
-@exercise(
-    "12.3",
-    "an interval from a few seeds",
-    more="half = T_95[n] * differences.std(ddof=1) / np.sqrt(n); mean - half, mean + half",
-)
+@exercise("""12.3, an interval from a few seeds
+    More: half = T_95[n] * differences.std(ddof=1) / np.sqrt(n); mean - half, mean + half""")
 def few_seeds(my_interval: Answer) -> None:
     values = np.array([0.01, 0.03, 0.08])
     got = np.asarray(my_interval(values), float)

@@ -22,15 +22,12 @@ from matplotlib.patches import Rectangle
 from fedtutor import federation
 from fedtutor.course import small_federation
 from fedtutor.course.exercises import Answer, Wrong, exercise
-from fedtutor.course.lessons.flower_simulation import attendance
+from fedtutor.course.lessons.flower_simulation import ask, attendance
 from fedtutor.deployment import LocalFederation, LocalSimulation, Running, write_app
 from fedtutor.deployment.processes import free_port
-from fedtutor.federation.in_process import FIRST_NODE_ID, InProcessGrid
+from fedtutor.federation.in_process import InProcessGrid
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture
-
-Place = tuple[float, float, float, float]
-"""Left, bottom, width and height of a box."""
 
 
 def who_talks(hospitals: Sequence[str]) -> Picture:
@@ -45,17 +42,17 @@ def who_talks(hospitals: Sequence[str]) -> Picture:
     axes.set_xlim(0, 18)
     axes.set_ylim(0, 9.2)
     axes.axis("off")
-    desk, server = (0.3, 3.2, 3.6, 2.6), (6.0, 2.4, 4.2, 4.2)
-    _machine(axes, desk, "the desk", ["flwr run\n(sends the app)"], GREY)
-    _machine(axes, server, "the server", ["SuperLink\n(stays on)", "ServerApp\n(one run)"], BLUE)
-    _arrow(axes, (3.9, 4.5), (6.0, 4.5))
-    axes.text(4.95, 4.7, "TLS", ha="center", va="bottom", fontsize=9)
-    tops = np.linspace(8.9, 3.1, len(hospitals)) if len(hospitals) > 1 else [6.0]
-    for name, top in zip(hospitals, tops, strict=True):
-        parts = ["SuperNode\n(stays on)", "ClientApp\n(one message)", "images, key"]
-        _machine(axes, (12.1, top - 2.6, 5.6, 2.5), name, parts, ORANGE, columns=3)
-        _arrow(axes, (12.1, top - 1.4), (10.2, 4.5 + 0.25 * (top - 6.0)))
-    axes.text(10.9, 8.2, "TLS,\nand a key", ha="center", fontsize=9)
+    _machine(axes, (0.2, 3.3), "the desk", ["flwr run\n(sends the app)"], GREY)
+    parts = ["SuperLink\n(stays on)", "ServerApp\n(one run)"]
+    _machine(axes, (4.4, 3.3), "the server", parts, BLUE)
+    _arrow(axes, (2.4, 4.55), (4.4, 4.55))
+    axes.text(3.4, 4.7, "TLS", ha="center", va="bottom", fontsize=9)
+    parts = ["SuperNode\n(stays on)", "ClientApp\n(one message)", "images, key"]
+    for k, name in enumerate(hospitals):
+        bottom = 3.3 + 2.9 * ((len(hospitals) - 1) / 2 - k)
+        _machine(axes, (11.2, bottom), name, parts, ORANGE)
+        _arrow(axes, (11.2, bottom + 1.25), (8.8, 4.55 + 0.25 * (bottom - 3.3)))
+    axes.text(10, 7.6, "TLS,\nand a key", ha="center", fontsize=9)
     return Picture(
         figure,
         "Boxes are machines, arrows say who calls whom. The desk calls the server with flwr run. "
@@ -67,25 +64,17 @@ def who_talks(hospitals: Sequence[str]) -> Picture:
 
 
 def _machine(
-    axes: Axes, place: Place, title: str, parts: Sequence[str], colour: str, *, columns: int = 1
+    axes: Axes, corner: tuple[float, float], title: str, parts: Sequence[str], colour: str
 ) -> None:
-    """Draw a machine and the programs on it, in so many columns."""
-    x, y, width, height = place
-    axes.add_patch(Rectangle((x, y), width, height, facecolor=(colour, 0.12), edgecolor=colour))
+    """Draw a machine from its lower left corner, and the programs on it side by side."""
+    (x, y), width, height = corner, 2.2 * len(parts), 2.5
+    axes.add_patch(Rectangle(corner, width, height, facecolor=(colour, 0.12), edgecolor=colour))
     axes.text(x + width / 2, y + height - 0.15, title, ha="center", va="top", weight="bold")
-    rows = len(parts) // columns
     for k, text in enumerate(parts):
-        row, column = divmod(k, columns)
         paint = GREEN if "images" in text else colour
-        axes.text(
-            x + (column + 0.5) * width / columns,
-            y + (rows - row - 0.5) * (height - 0.8) / rows,
-            text,
-            ha="center",
-            va="center",
-            fontsize=8,
-            bbox={"boxstyle": "round", "facecolor": (paint, 0.25), "edgecolor": paint},
-        )
+        box = {"boxstyle": "round", "facecolor": (paint, 0.25), "edgecolor": paint}
+        place = (x + 2.2 * k + 1.1, y + 0.9)
+        axes.text(*place, text, ha="center", va="center", fontsize=8, bbox=box)
 
 
 def _arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float]) -> None:
@@ -234,9 +223,6 @@ def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
     if kind == "train":
         config = ConfigRecord({"server-round": 1})
         content = RecordDict({"arrays": to_record(SENT), "config": config})
-    grid = InProcessGrid(ClientApp(), ["a hospital"])
-    message = grid.create_message(content, kind, FIRST_NODE_ID, group_id="1")
-    grid.push_messages([message])  # as Flower answers only what was sent
 
     def hospital(message: Message, context: Context) -> Message:
         reply = RecordDict({"hospital": ConfigRecord({"name": "a hospital"})})
@@ -247,18 +233,12 @@ def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
             reply = RecordDict({"arrays": to_record(arrays), "metrics": metrics})
         return Message(reply, reply_to=message)
 
-    context = Context(
-        run_id=1, node_id=FIRST_NODE_ID, node_config={}, state=RecordDict(), run_config={}
-    )
-    return mod(message, context, hospital)
+    return ask(lambda *asked: mod(*asked, hospital), kind, content)[1]
 
 
-@exercise(
-    "10.1",
-    "a metric of your own, in every engine",
-    more="reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() "
-    "for a, b in zip(new, sent)))), and then: return reply",
-)
+@exercise("""10.1, a metric of your own, in every engine
+    More: reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in
+    zip(new, sent)))), and then: return reply""")
 def moved(mod: Answer) -> None:
     try:
         reply = _answer(mod, "train")
@@ -321,7 +301,8 @@ STATEMENTS = {
 """Whether each is true, and what to look at if somebody thinks otherwise."""
 
 
-@exercise("10.2", "who can do what", more='{"A": True, "B": False, ...}')
+@exercise("""10.2, who can do what
+    More: {"A": True, "B": False, ...}""")
 def who_can(answers: object) -> None:
     if not isinstance(answers, dict) or set(answers) != set(STATEMENTS):
         raise Wrong("""The answer is a dict with the six letters as its keys.

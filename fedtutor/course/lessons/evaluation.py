@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,12 +18,11 @@ from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.partition import partition
 
-MOST_IMAGES = 2000
 HEALTHY = ("normal", "no finding")
 
 
 def hospital_images(
-    dataset: str | Path, *, size: int = 32, most: int = MOST_IMAGES, seed: int = 0
+    dataset: str | Path, *, size: int = 32, most: int = 2000, seed: int = 0
 ) -> MedicalImages:
     """At most ``most`` small images, each with a hospital and one class.
 
@@ -102,16 +102,15 @@ def intervals(
     tidy(axes, "x")
     if len(series) > 1:
         legend_above(axes, len(series), middle=0.4)
+
+    def estimate(value: float, bounds: tuple[float, float]) -> str:
+        return f"{value:.2f} (95 % interval {bounds[0]:.2f} to {bounds[1]:.2f})"
+
     said = [
-        f"{row}: " + ", ".join(f"{name} {_estimate(rows[k])}" for name, rows in series.items())
+        f"{row}: " + ", ".join(f"{name} {estimate(*rows[k])}" for name, rows in series.items())
         for k, row in enumerate(names)
     ]
     return Picture(figure, f"{x}. {'; '.join(said)}.", step)
-
-
-def _estimate(estimate: tuple[float, tuple[float, float]]) -> str:
-    value, (low, high) = estimate
-    return f"{value:.2f} (95 % interval {low:.2f} to {high:.2f})"
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Picture:
@@ -191,11 +190,9 @@ def _shares(
 PATIENTS = np.array(list("bcabdbfcbdbdf"))
 
 
-@exercise(
-    "06.1",
-    "a bootstrap that draws patients",
-    more="np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])",
-)
+@exercise("""06.1, a bootstrap that draws patients
+    More: who = np.unique(patients); drawn = rng.choice(who, size=len(who)), with the `rng` that is
+    given; np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])""")
 def bootstrap_of_patients(draw: Answer) -> None:
     rng = np.random.default_rng(6)
     who, count = np.unique(PATIENTS, return_inverse=True)
@@ -209,23 +206,19 @@ def bootstrap_of_patients(draw: Answer) -> None:
     if (of_patient == 1).all():
         raise Wrong("""Every patient is drawn exactly once each time, so every resample is the test
             set.
-            Hint: a bootstrap draws with replacement.
-            More: rng.choice(np.unique(patients), size=...) draws with replacement.""")
+            Hint: a bootstrap draws with replacement.""")
     if of_patient.max() == 1:
         raise Wrong("""No patient is ever in a resample twice.
             Hint: who is drawn twice must count twice: `np.isin` only knows in or out.""")
     if (of_patient.sum(axis=1) != len(who)).any():
         raise Wrong(f"""There are {len(who)} patients, and you drew {of_patient[0].sum()}.
-            Hint: a resample has as many patients as the test set, not as many as it has images.
-            More: the size is len(np.unique(patients)).""")
+            Hint: a resample has as many patients as the test set, not as many as it has images.""")
     if (of_patient == of_patient[0]).all():
         raise Wrong("""All resamples are the same.
-            Hint: a generator made inside the function begins anew at each call.
-            More: use the `rng` that the function is given.""")
+            Hint: a generator made inside the function begins anew at each call.""")
     if np.abs(of_patient.mean(axis=0) - 1).max() > 0.4:
         raise Wrong("""A patient with many images is drawn more often than one with a single image.
-            Hint: `patients` names a patient once for each image.
-            More: draw from np.unique(patients), where each patient is once.""")
+            Hint: `patients` names a patient once for each image.""")
 
 
 def _positions(answer: object) -> np.ndarray:
@@ -252,11 +245,9 @@ def _rates(matrix: np.ndarray, k: int) -> tuple[float, float]:
     return found / ill, 1 - alarms / others
 
 
-@exercise(
-    "06.2",
-    "sensitivity and specificity",
-    more="found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum().",
-)
+@exercise("""06.2, sensitivity and specificity
+    More: found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum(), and
+    false alarms those called without those found.""")
 def sensitivity_and_specificity(rates: Answer) -> None:
     got = rates(MATRIX.copy(), 1)
     if not isinstance(got, (tuple, list, np.ndarray)) or len(got) != 2:
@@ -282,21 +273,20 @@ def sensitivity_and_specificity(rates: Answer) -> None:
     if np.isclose(got[1], diagonal):
         raise Wrong("""You count somebody well as a mistake if the model takes one *other* class for
             another.
-            Hint: for class k against the rest it only matters whether class k was called.
-            More: of all outside row k, those outside column k are rightly cleared.""")
+            Hint: for class k against the rest it only matters whether class k was called.""")
     if np.isclose(got[1], 1 - specificity):
         raise Wrong("""Your second number is the share of false alarms.
             Hint: specificity is the share *without* a false alarm.""")
     if not np.isclose(got[1], specificity):
         raise Wrong(f"""Of {MATRIX.sum() - MATRIX[1].sum()} who are not of class 1, 69 are not
             called so, a specificity of {specificity:.2f}; you have {got[1]:.2f}.
-            Hint: take the whole matrix without row k; of that, leave out column k.
-            More: false alarms are matrix[:, k].sum() - matrix[k, k].""")
+            Hint: take the whole matrix without row k; of that, leave out column k.""")
     if not np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)):
         raise Wrong(WRITTEN_OUT)
 
 
-@exercise("06.3", "the threshold for a specificity", more="np.quantile(scores[~ill], specificity)")
+@exercise("""06.3, the threshold for a specificity
+    More: np.quantile(scores[~ill], specificity)""")
 def threshold_for_specificity(choose: Answer) -> None:
     rng = np.random.default_rng(63)
     ill = np.arange(600) % 3 == 0
@@ -305,7 +295,7 @@ def threshold_for_specificity(choose: Answer) -> None:
         answer = choose(scores.copy(), ill.copy(), wanted)
         got = one_number(answer, "np.quantile of one list and one share is one number.")
         if not _cleared(scores[~ill], got, wanted):
-            raise Wrong(_why_another_specificity(scores, ill, got, wanted))
+            _say_why(scores, ill, got, wanted)
 
 
 def _cleared(scores: np.ndarray, threshold: float, share: float) -> bool:
@@ -313,23 +303,21 @@ def _cleared(scores: np.ndarray, threshold: float, share: float) -> bool:
     return bool(abs((scores < threshold).mean() - share) <= 2 / len(scores))
 
 
-def _why_another_specificity(
-    scores: np.ndarray, ill: np.ndarray, threshold: float, wanted: float
-) -> str:
+def _say_why(scores: np.ndarray, ill: np.ndarray, threshold: float, wanted: float) -> NoReturn:
+    """Say what a threshold that gives another specificity than the wanted one is."""
     if np.isclose(threshold, wanted):
-        return """A specificity is a share of patients, a threshold is a probability.
-            Hint: look at the scores of the patients who do not have it."""
+        raise Wrong("""A specificity is a share of patients, a threshold is a probability.
+            Hint: look at the scores of the patients who do not have it.""")
     specificity = (scores[~ill] < threshold).mean()
     if _cleared(scores[~ill], threshold, 1 - wanted):
-        return f"""With your threshold {100 * specificity:.0f} % of the others are cleared, not
+        raise Wrong(f"""With your threshold {100 * specificity:.0f} % of the others are cleared, not
             {100 * wanted:.0f} %.
-            Hint: do 90 % of the others lie below the threshold, or above it?
-            More: np.quantile(well, specificity), not 1 - specificity."""
+            Hint: do 90 % of the others lie below the threshold, or above it?""")
     if _cleared(scores, threshold, wanted):
-        return """You took all patients together, the ill ones too.
-            Hint: specificity is about those who do not have the disease, only."""
+        raise Wrong("""You took all patients together, the ill ones too.
+            Hint: specificity is about those who do not have the disease, only.""")
     if any(_cleared(scores[ill], threshold, share) for share in (wanted, 1 - wanted)):
-        return """You looked at the ill patients, which fixes the sensitivity.
-            Hint: specificity is about those who do not have the disease."""
-    return f"""Wanted is a specificity of {wanted:.2f}; your threshold gives {specificity:.2f}.
-        Hint: sort the scores of those who do not have it: where do 90 % of them lie below?"""
+        raise Wrong("""You looked at the ill patients, which fixes the sensitivity.
+            Hint: specificity is about those who do not have the disease.""")
+    raise Wrong(f"""Wanted is a specificity of {wanted:.2f}; your threshold gives {specificity:.2f}.
+        Hint: sort the scores of those who do not have it: where do 90 % of them lie below?""")

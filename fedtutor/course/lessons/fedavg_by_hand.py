@@ -5,14 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedtutor.aggregation import weighted_average
-from fedtutor.course.exercises import (
-    WRITTEN_OUT,
-    Answer,
-    Wrong,
-    exercise,
-    one_number,
-    same_arrays,
-)
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number, same_arrays
 from fedtutor.model import Weights
 
 # Two hospitals, a model of two arrays; every wrong way to average gives another number.
@@ -20,19 +13,15 @@ SMALL = [np.array([[2.0, 4.0]]), np.array([10.0])]
 LARGE = [np.array([[6.0, 8.0]]), np.array([30.0])]
 
 
-@exercise(
-    "04.1",
-    "the average weighted by examples",
-    more="sum(n * array) over the hospitals, then divide by sum(num_examples).",
-)
+@exercise("""04.1, the average weighted by examples
+    More: for each `arrays in zip(*weights)`, the hospitals' first arrays, then their second ones:
+    sum(n * array) over the hospitals, divided by sum(num_examples).""")
 def average_weighted_by_examples(average: Answer) -> None:
     got = average([SMALL, LARGE], [10, 30])
     if not isinstance(got, (list, tuple)) or len(got) != 2:
         raise Wrong(f"""A model is a list of arrays, and so is the average of several models; yours
             is a {type(got).__name__}.
-            Hint: go through the arrays one by one, and average each over the hospitals.
-            More: `for arrays in zip(*weights)` gives you the first arrays of all hospitals, then
-            the second ones, and so on.""")
+            Hint: go through the arrays one by one, and average each over the hospitals.""")
     got = [np.asarray(array) for array in got]
     if any(a.shape != b.shape for a, b in zip(got, SMALL, strict=True)):
         raise Wrong("""The average of arrays of one shape has that shape; yours has another.
@@ -50,13 +39,14 @@ def average_weighted_by_examples(average: Answer) -> None:
     if not same_arrays(got, right):
         raise Wrong(f"""Of 2 from 10 examples and 6 from 30 the average is 5; yours is
             {float(got[0].flat[0]):g}.
-            Hint: which number belongs to which hospital?
-            More: (10 * 2 + 30 * 6) / (10 + 30) = 5.""")
+            Hint: which number belongs to which hospital?""")
     if not same_arrays(average([LARGE], [7]), LARGE):
         raise Wrong(WRITTEN_OUT)
 
 
-@exercise("04.2", "one round", more="my_average(updates, [len(images) for images in hospitals])")
+@exercise("""04.2, one round
+    More: updates = [train(global_weights, images) for images in hospitals]; return
+    my_average(updates, [len(images) for images in hospitals])""")
 def one_round(run: Answer) -> None:
     start = [np.array([1.0]), np.array([[2.0, 3.0]])]
     before = [array.copy() for array in start]
@@ -71,20 +61,16 @@ def one_round(run: Answer) -> None:
     if len(starts) != len(hospitals):
         raise Wrong(f"""There are {len(hospitals)} hospitals, and `train` was called {len(starts)}
             times.
-            Hint: each hospital trains once a round.
-            More: updates = [train(global_weights, images) for images in hospitals]""")
+            Hint: each hospital trains once a round.""")
     if not same_arrays(start, before):
         raise Wrong("""The global model you were given has changed under your hands.
-            Hint: `a += b` on an array changes the array itself; `a = a + b` makes a new one.
-            More: collect the updates in a list, and average the list at the end.""")
+            Hint: `a += b` on an array changes the array itself; `a = a + b` makes a new one.""")
     if not same_arrays(starts[1], before):
         raise Wrong("""The second hospital began with the model that the first one had trained.
-            Hint: in a round all hospitals start from the same global model.
-            More: give `train` the `global_weights` every time, and keep the results in a list.""")
+            Hint: in a round all hospitals start from the same global model.""")
     if same_arrays(got, before):
         raise Wrong("""The hospitals have trained, but the new global model is the old one.
-            Hint: what comes back from `train`?
-            More: return the average of what `train` gave back.""")
+            Hint: what comes back from `train`?""")
     if same_arrays(got, [array + 15.0 for array in before]):
         raise Wrong("""The hospital with 2 images counts as much as the one with 6.
             Hint: len(images) is a hospital's number of examples.""")
@@ -93,7 +79,8 @@ def one_round(run: Answer) -> None:
             Hint: only what the hospitals sent goes into the average, nothing else.""")
 
 
-@exercise("04.3", "what travels in a round", more="2 * num_hospitals * num_parameters * 4")
+@exercise("""04.3, what travels in a round
+    More: 2 * num_hospitals * num_parameters * 4""")
 def bytes_in_a_round(count: Answer) -> None:
     got, right = one_number(count(1000, 5)), 2 * 5 * 1000 * 4
     if got in (right / 4, right / 8):

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from flwr.app import (
-    ArrayRecord,
-    ConfigRecord,
-    Context,
-    Message,
-    MessageType,
-    MetricRecord,
-    RecordDict,
-)
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
@@ -98,16 +90,13 @@ class ClockedGrid(WrappedGrid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send what is answered in time; a time-out counts for training only."""
-        nodes = sorted(self._grid.get_node_ids())
-        takes = dict(zip(nodes, self._seconds, strict=True))
-        in_time = [
-            message
-            for message in messages
-            if message.metadata.message_type != MessageType.TRAIN
-            or timeout is None
-            or takes[message.metadata.dst_node_id] <= timeout
-        ]
-        return self._grid.send_and_receive(in_time, timeout=None)
+
+        def in_time(message: Message) -> bool:
+            seconds = self._seconds[message.metadata.dst_node_id - FIRST_NODE_ID]
+            training = message.metadata.message_type == "train"
+            return not training or timeout is None or seconds <= timeout
+
+        return self._grid.send_and_receive(filter(in_time, messages), timeout=None)
 
 
 def on_a_clock(server_app: ServerApp, seconds: Sequence[float]) -> ServerApp:
@@ -127,52 +116,53 @@ START = [np.zeros((2, 3), np.float32), np.ones(3, np.float32)]
 def _train_a_little(weights: Weights, images: np.ndarray) -> Weights:
     if isinstance(weights, ArrayRecord):
         raise Wrong("""`train` was given an ArrayRecord; it works on a list of NumPy arrays.
-            Hint: a record can turn itself into such a list.
-            More: message.content['arrays'].to_numpy_ndarrays()""")
+            Hint: a record can turn itself into such a list.""")
     return [array + np.float32(images.mean()) for array in weights]
 
 
-def _ask(answer: Answer, images: np.ndarray) -> tuple[Message, Any]:
-    """Return a train message as Flower would deliver it, and what the answer replies."""
-    federation.InProcessGrid(ClientApp(), ["a hospital"])  # tells Flower who is speaking
+def ask(
+    hospital: Callable[[Message, Context], Any], kind: str, content: RecordDict
+) -> tuple[Message, Any]:
+    """Return a message of a kind as Flower would deliver it, and what the hospital replies."""
+    grid = federation.InProcessGrid(ClientApp(), ["a hospital"])
+    message = grid.create_message(content, kind, FIRST_NODE_ID, group_id="1")
+    grid.push_messages([message])  # as Flower answers only what was sent
+    config: dict[str, bool | float | int | str] = {"partition-id": 0, "num-partitions": 1}
+    config["name"] = "a hospital"
+    return message, hospital(message, Context(1, FIRST_NODE_ID, config, RecordDict(), {}))
+
+
+def _ask_to_train(answer: Answer, images: np.ndarray) -> tuple[Message, Any]:
+    """Return a train message and what an answer to 05.1 replies for these images."""
     config = ConfigRecord({"server-round": 1, "batch-size": 8})
     content = RecordDict({"arrays": to_record(START), "config": config})
-    message = Message(content, dst_node_id=FIRST_NODE_ID, message_type=MessageType.TRAIN)
-    message.metadata.__dict__["_message_id"] = "1"
-    context = Context(
-        run_id=1,
-        node_id=FIRST_NODE_ID,
-        node_config={"partition-id": 0, "num-partitions": 1, "name": "a hospital"},
-        state=RecordDict(),
-        run_config={},
-    )
-    return message, answer(message, context, images, _train_a_little)
+    return ask(lambda *asked: answer(*asked, images, _train_a_little), "train", content)
 
 
-@exercise("05.1", "a hospital's reply", more="""{"num-examples": len(images)}""")
+@exercise("""05.1, a hospital's reply
+    More: arrays = ArrayRecord(train(weights, images)), where the weights are
+    message.content['arrays'].to_numpy_ndarrays(); metrics = MetricRecord({"num-examples":
+    len(images)}); return Message(RecordDict({"arrays": arrays, "metrics": metrics}),
+    reply_to=message)""")
 def reply_of_a_hospital(my_train: Answer) -> None:
     images = np.full((30, 4, 4, 1), 2, np.uint8)
-    message, got = _ask(my_train, images)
+    message, got = _ask_to_train(my_train, images)
     if not isinstance(got, Message):
         raise Wrong(f"""A hospital answers a message with a message; yours is a
             {type(got).__name__}.
-            Hint: put the records into a RecordDict, and the RecordDict into a Message.
-            More: return Message(content, reply_to=message)""")
+            Hint: put the records into a RecordDict, and the RecordDict into a Message.""")
     if got.metadata.reply_to_message_id != message.metadata.message_id:
         raise Wrong("""That is a message, but not a reply: the server could not tell what it
             answers.
-            Hint: a Message can be told which other message it answers.
-            More: Message(content, reply_to=message)""")
+            Hint: a Message can be told which other message it answers.""")
     arrays, metrics = got.content.array_records, got.content.metric_records
     if set(arrays) != {"arrays"} or set(metrics) != {"metrics"}:
         raise Wrong(f"""Flower's strategies look for two records, "arrays" and "metrics"; yours
             holds: {", ".join(sorted(got.content)) or "nothing"}.
-            Hint: RecordDict({{"arrays": ..., "metrics": ...}})
-            More: an ArrayRecord with the weights and a MetricRecord with the number of
-            examples.""")
+            Hint: RecordDict({{"arrays": ..., "metrics": ...}})""")
     _check_weights(arrays["arrays"].to_numpy_ndarrays())
     _check_count(dict(metrics["metrics"]), images)
-    _, second = _ask(my_train, images[:7])
+    _, second = _ask_to_train(my_train, images[:7])
     if second.content["metrics"]["num-examples"] != 7:
         raise Wrong("""A second hospital, with 7 images, claims as many examples as the first.
             Hint: is a number written out in your code?""")
@@ -181,12 +171,10 @@ def reply_of_a_hospital(my_train: Answer) -> None:
 def _check_weights(got: Weights) -> None:
     if same_arrays(got, START):
         raise Wrong("""The weights that come back are those that were sent.
-            Hint: what does `train` give back?
-            More: weights = train(weights, images), and that goes into the ArrayRecord.""")
+            Hint: what does `train` give back?""")
     if not same_arrays(got, [array + 2 for array in START]):
         raise Wrong("""The weights that come back are not those that `train` gave.
-            Hint: train once, and send all arrays, in their order.
-            More: ArrayRecord(train(weights, images))""")
+            Hint: train once, and send all arrays, in their order.""")
 
 
 def _check_count(metrics: dict[str, Any], images: np.ndarray) -> None:
@@ -211,8 +199,7 @@ class _CallingGrid(federation.InProcessGrid):
             raise Wrong("""Your strategy waits for more hospitals than there are, and would wait for
                 ever.
                 Hint: a fraction lies between 0 and 1, and a minimum must not exceed the number of
-                hospitals.
-                More: fraction_train=0.5, with the other numbers left as they are.""")
+                hospitals.""")
         return super().get_node_ids()
 
 
@@ -227,7 +214,8 @@ def _drawn(strategy: Strategy, num_hospitals: int, rounds: int) -> list[frozense
     return drawn
 
 
-@exercise("05.2", "half of the hospitals in a round", more="fraction_train=0.5")
+@exercise("""05.2, half of the hospitals in a round
+    More: return FedAvg(fraction_train=0.5), with the other numbers left as they are.""")
 def half_of_the_hospitals(my_strategy: Answer) -> None:
     before = random.getstate()
     try:
@@ -242,21 +230,21 @@ def _check_half(my_strategy: Answer) -> None:
         raise Wrong(f"""A Flower strategy is asked for; yours is a {type(strategy).__name__}.
             Hint: return FedAvg(...), with some number changed.""")
     rounds = _drawn(strategy, 8, rounds=10)
-    sizes = {len(nodes) for nodes in rounds}
-    if sizes == {8}:
+    sizes = sorted({len(nodes) for nodes in rounds})
+    if sizes == [8]:
         raise Wrong(f"""All 8 hospitals train in every round.
             Hint: {_why_all(strategy)}""")
-    if sizes != {4}:
+    if sizes != [4]:
         raise Wrong(f"""Of 8 hospitals 4 should train in a round; with yours it is
-            {_either(sizes)}.
+            {" or ".join(map(str, sizes))}.
             Hint: a fraction of 1.0 means all, and 0 turns training off.""")
     if len(set(rounds)) == 1:
         raise Wrong("""It is always the same half; the other hospitals' patients never count.
-            Hint: Flower's own strategies draw anew in each round: let them.
-            More: return FedAvg(fraction_train=0.5), without a class of your own.""")
-    sizes = {len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)}
-    if sizes != {6}:
-        raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals {_either(sizes)} train.
+            Hint: Flower's own strategies draw anew in each round: let them.""")
+    sizes = sorted({len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)})
+    if sizes != [6]:
+        raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals
+            {" or ".join(map(str, sizes))} train.
             Hint: use a fraction, or the argument num_hospitals, and no fixed number.""")
 
 
@@ -267,10 +255,6 @@ def _why_all(strategy: Strategy) -> str:
     if getattr(strategy, "fraction_evaluate", 1) < 1:
         return "your fraction counts for the evaluation; training has one of its own."
     return "which of FedAvg's arguments says how many of them train?"
-
-
-def _either(sizes: set[int]) -> str:
-    return " or ".join(map(str, sorted(sizes)))
 
 
 TIMEOUT = 60.0
@@ -317,7 +301,8 @@ def play() -> list[federation.LeftOut]:
     return grids[-1].left_out
 
 
-@exercise("05.3", "who is left out?")
+@exercise("""05.3, who is left out?
+    More: three are: one is late, one sends what is no number, one has trained on nothing.""")
 def prediction_of_who_is_left_out(prediction: Any) -> None:
     is_list = isinstance(prediction, (set, frozenset, list, tuple))
     said = {str(name).strip().capitalize() for name in prediction} if is_list else {"?"}
@@ -327,9 +312,8 @@ def prediction_of_who_is_left_out(prediction: Any) -> None:
             More: quotation marks around each name, commas between them, braces around all.""")
     truth = {out.hospital for out in play()}
     if said == set(STORY) - truth:
-        raise Wrong(f"""Those are the hospitals that stay in.
-            Hint: the others, please.
-            More: {len(truth)} of the {len(STORY)} are left out.""")
+        raise Wrong("""Those are the hospitals that stay in.
+            Hint: the others, please.""")
     for name, text in MISJUDGED.items():
         if name in said ^ truth:
             raise Wrong(text)
@@ -337,26 +321,20 @@ def prediction_of_who_is_left_out(prediction: Any) -> None:
 
 MISJUDGED = {
     "Alder": """Alder has done nothing wrong.
-        Hint: in time, finite weights, a count above zero: that is all the guard asks for.
-        More: Alder stays.""",
+        Hint: in time, finite weights, a count above zero: that is all the guard asks for.""",
     "Cedar": """Cedar learns badly, but its reply is sound, and the guard does not judge a loss.
-        Hint: a high loss may simply mean difficult patients.
-        More: Cedar stays.""",
+        Hint: a high loss may simply mean difficult patients.""",
     "Elm": """Elm is slow and small, but it is in time, and one image is more than none.
-        Hint: compare 59 with the time-out; FedAvg gives one image the weight of one image.
-        More: Elm stays.""",
+        Hint: compare 59 with the time-out; FedAvg gives one image the weight of one image.""",
     "Ginkgo": """Ginkgo lies, and yet it stays: nobody but Ginkgo can count its images.
         Hint: the guard finds what is broken, not what is untrue.
         More: Ginkgo stays, and with a million examples its model is nearly the whole average;
         notebook 09 is about such neighbours.""",
     "Birch": """Somebody comes too late.
-        Hint: compare the seconds with the time-out.
-        More: 75 is more than 60.""",
+        Hint: compare the seconds with the time-out.""",
     "Dogwood": """One of those you keep would turn the global model into NaN.
-        Hint: what is any number plus NaN?
-        More: a single NaN is enough, so Dogwood is left out.""",
+        Hint: what is any number plus NaN?""",
     "Fir": """One of those you keep claims to have trained on nothing.
-        Hint: what weight would it have?
-        More: 0 examples are refused, so Fir is left out.""",
+        Hint: what weight would it have?""",
 }
 """What to say about each hospital that is wrongly left out, or wrongly kept."""

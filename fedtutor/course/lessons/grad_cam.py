@@ -91,11 +91,8 @@ def hirescam(maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     return np.maximum((maps * gradients).sum(axis=-1), 0)
 
 
-@exercise(
-    "07.1",
-    "HiResCAM from maps and gradients",
-    more="np.maximum((maps * gradients).sum(axis=-1), 0)",
-)
+@exercise("""07.1, HiResCAM from maps and gradients
+    More: np.maximum((maps * gradients).sum(axis=-1), 0)""")
 def hirescam_by_hand(heat_map: Answer) -> None:
     got = np.asarray(heat_map(MAPS.copy(), GRADIENTS.copy()), float)
     right = hirescam(MAPS, GRADIENTS)
@@ -135,11 +132,8 @@ def _game() -> tuple[np.ndarray, np.ndarray]:
     return maps, masks
 
 
-@exercise(
-    "07.2",
-    "the pointing game",
-    more="for heat, mask in zip(maps, masks): mask.flat[heat.argmax()] and heat.max() > 0",
-)
+@exercise("""07.2, the pointing game
+    More: for heat, mask in zip(maps, masks): mask.flat[heat.argmax()] and heat.max() > 0""")
 def pointing(play: Answer) -> None:
     maps, masks = _game()
     got = one_number(play(maps.copy(), masks.copy()), "what is the share of hits?")
@@ -173,11 +167,8 @@ def _suspects(upper_right: bool) -> dict[str, np.ndarray]:
     return {"Honest": honest, "Loud": loud, "Marked": marked}
 
 
-@exercise(
-    "07.3",
-    "the hospital with the shortcut",
-    more="in_corners(maps) counts both corners as a share; max(shares, key=shares.get)",
-)
+@exercise("""07.3, the hospital with the shortcut
+    More: in_corners(maps) counts both corners as a share; max(shares, key=shares.get)""")
 def suspect(find: Answer) -> None:
     got = [find(_suspects(upper_right)) for upper_right in (True, False)]
     if got == ["Loud", "Marked"]:

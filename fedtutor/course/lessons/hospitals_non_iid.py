@@ -28,11 +28,8 @@ def _counts(hospital_of: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return counts
 
 
-@exercise(
-    "03.1",
-    "a Dirichlet partition by patient",
-    more="shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.",
-)
+@exercise("""03.1, a Dirichlet partition by patient
+    More: shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.""")
 def dirichlet_partition(deal: Answer) -> None:
     patients, labels = _people()
 
@@ -99,11 +96,8 @@ COUNTS = np.array([[60, 20, 0], [4, 4, 2], [6, 1, 3]])
 RIGHT = label_divergence(COUNTS)
 
 
-@exercise(
-    "03.2",
-    "the divergence of the hospitals' mixtures",
-    more="np.average(0.5 * np.abs(mixtures - common).sum(axis=1), weights=sizes)",
-)
+@exercise("""03.2, the divergence of the hospitals' mixtures
+    More: np.average(0.5 * np.abs(mixtures - common).sum(axis=1), weights=sizes)""")
 def divergence_of_mixtures(divergence: Answer) -> None:
     hint = "first a number for each hospital, then their average."
     got = one_number(divergence(COUNTS.copy()), hint)
@@ -154,7 +148,8 @@ def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
     return np.diff(ends, prepend=0, axis=2).transpose(0, 2, 1)
 
 
-@exercise("03.3", "an alpha for your study", more="my_alpha = 0.3 is a good place to begin.")
+@exercise("""03.3, an alpha for your study
+    More: my_alpha = 0.3 is a good place to begin.""")
 def choice_of_alpha(answer: object) -> None:
     alpha = one_number(answer, "write a number such as 0.3 in place of the dots.")
     if not (alpha > 0 and np.isfinite(alpha)):

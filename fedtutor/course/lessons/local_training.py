@@ -6,14 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fedtutor.course.exercises import (
-    WRITTEN_OUT,
-    Answer,
-    Wrong,
-    exercise,
-    one_number,
-    same_arrays,
-)
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number, same_arrays
 from fedtutor.model import Weights, load_keras
 
 NAMES = ("North", "South", "East", "West")
@@ -30,7 +23,8 @@ AUCS = np.array(
 RATE = 0.5
 
 
-@exercise("02.1", "the parameters of a dense layer", more="inputs * units + units")
+@exercise("""02.1, the parameters of a dense layer
+    More: inputs * units + units""")
 def parameters_of_dense_layer(count: Answer) -> None:
     got = one_number(count(4, 3))
     if got == 12:
@@ -49,7 +43,8 @@ def parameters_of_dense_layer(count: Answer) -> None:
         raise Wrong(WRITTEN_OUT)
 
 
-@exercise("02.2", "one training step", more="tf.reduce_mean(criterion(labels, outputs))")
+@exercise("""02.2, one training step
+    More: tf.reduce_mean(criterion(labels, outputs))""")
 def training_step(step: Answer) -> None:
     model, optimizer, criterion = _tiny()
     images, labels = _batch(6)
@@ -128,11 +123,8 @@ def _by_hand(
     return float(loss), [images.T @ error, error.sum(axis=0)]
 
 
-@exercise(
-    "02.3",
-    "whose model travels worst",
-    more="per row (aucs.sum(axis=1) - aucs.diagonal()) / (n - 1), then np.argmin.",
-)
+@exercise("""02.3, whose model travels worst
+    More: per row (aucs.sum(axis=1) - aucs.diagonal()) / (n - 1), then np.argmin.""")
 def travels_worst(worst: Answer) -> None:
     got = worst(AUCS.copy(), NAMES)
     if not isinstance(got, str) or got not in NAMES:

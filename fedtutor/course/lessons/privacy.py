@@ -10,13 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from fedtutor.course.exercises import (
-    Answer,
-    Wrong,
-    exercise,
-    one_number,
-    same_arrays,
-)
+from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, same_arrays
 from fedtutor.course.image_rows import draw_images, row_of_images
 from fedtutor.figures.charts import lines
 from fedtutor.figures.picture import GREY, Picture
@@ -87,10 +81,7 @@ def curves_of_attacks(attacks: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> P
 
 
 def three_on_one_axis(
-    noise: Sequence[float],
-    budgets: Sequence[float],
-    auc: Sequence[float],
-    attack: Sequence[float],
+    noise: Sequence[float], budgets: Sequence[float], auc: Sequence[float], attack: Sequence[float]
 ) -> Picture:
     """Draw utility and attack against ε, from no privacy at the left to much at the right.
 
@@ -137,9 +128,6 @@ def update_and_noise(update: np.ndarray, masked: np.ndarray, *, side: int = 64) 
     )
 
 
-# Exercise 08.1
-
-
 def _outer(
     seed: int, dead: Sequence[int], units: int = 9, inputs: int = 30
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,11 +138,8 @@ def _outer(
     return image, np.outer(image, errors), errors
 
 
-@exercise(
-    "08.1",
-    "an image from a gradient",
-    more="kernel[:, j] / bias[j] with j = the unit of the largest abs(bias).",
-)
+@exercise("""08.1, an image from a gradient
+    More: kernel[:, j] / bias[j] with j = the unit of the largest abs(bias).""")
 def from_gradient(reconstruct: Answer) -> None:
     def tried(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -189,15 +174,9 @@ def from_gradient(reconstruct: Answer) -> None:
             Hint: without its sign, which error is the largest?""")
 
 
-# Exercise 08.2
-
-
-@exercise(
-    "08.2",
-    "clip an update",
-    more="length = math.sqrt(sum((array ** 2).sum() for array in update)); "
-    "[array * norm / max(length, norm) for array in update]",
-)
+@exercise("""08.2, clip an update
+    More: length = math.sqrt(sum((array ** 2).sum() for array in update)); [array * norm /
+    max(length, norm) for array in update]""")
 def clipping(my_clip: Answer) -> None:
     long = [np.array([[2.0, -2.0], [0.0, 1.0]]), np.array([4.0])]
     before = [array.copy() for array in long]
@@ -231,9 +210,6 @@ def clipping(my_clip: Answer) -> None:
             Hint: its length is 0; what happens to norm / length?""")
 
 
-# Exercise 08.3
-
-
 def most_rounds(noise: float, budget: float, delta: float) -> int:
     """Return the largest number of rounds whose ε is at most the budget."""
     rounds = 0
@@ -242,11 +218,8 @@ def most_rounds(noise: float, budget: float, delta: float) -> int:
     return rounds
 
 
-@exercise(
-    "08.3",
-    "rounds that a budget pays for",
-    more="rounds = 0; while epsilon(noise, rounds + 1, delta=delta) <= budget: rounds += 1",
-)
+@exercise("""08.3, rounds that a budget pays for
+    More: rounds = 0; while epsilon(noise, rounds + 1, delta=delta) <= budget: rounds += 1""")
 def affordable(my_rounds: Answer) -> None:
     noise, budget, delta = 4.0, 4.0, 1e-5
     truth, one = most_rounds(noise, budget, delta), epsilon(noise, 1, delta=delta)
@@ -271,15 +244,9 @@ def affordable(my_rounds: Answer) -> None:
             Hint: the answer can be 0.""")
 
 
-# Exercise 08.4
-
-
-@exercise(
-    "08.4",
-    "masks that cancel",
-    more="total = vector.copy(); for other, seed in seeds.items(): add mask(seed, len(vector)) if "
-    "number < other, else subtract it",
-)
+@exercise("""08.4, masks that cancel
+    More: total = vector.copy(); for other, seed in seeds.items(): add mask(seed, len(vector)) if
+    number < other, else subtract it""")
 def masks(my_masked: Answer) -> None:
     numbers, rng = (2, 5, 7, 11), np.random.default_rng(0)
     seeds = {  # one for each pair of parties, the same for both

@@ -191,7 +191,8 @@ def split_scores(scores: dict[str, dict[str, list[float]]], guessing: dict[str, 
     return Picture(figure, f"Share of right answers. {'; '.join(said)}.", 0.1)
 
 
-@exercise("01.1", "patients on both sides", more="len(set(train_patients) & set(test_patients))")
+@exercise("""01.1, patients on both sides
+    More: len(set(train_patients) & set(test_patients))""")
 def shared_patients(count: Answer) -> None:
     train = np.array(["A", "A", "A", "C", "E", "B", "C"])
     test = np.array(["B", "B", "C", "D", "B", "C", "F"])
@@ -213,7 +214,8 @@ def shared_patients(count: Answer) -> None:
         raise Wrong(WRITTEN_OUT)
 
 
-@exercise("01.2", "a split by patient", more="return np.isin(patients, drawn)")
+@exercise("""01.2, a split by patient
+    More: return np.isin(patients, drawn)""")
 def split_by_patient(split: Answer) -> None:
     names = np.array([f"P{k:03d}" for k in range(40)])
     patients = np.random.default_rng(12).permutation(np.repeat(names, [1, 2, 3, 4] * 10))

@@ -5,8 +5,6 @@ Neither check needs PyTorch: the step is tried on a model of one weight that kee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from fedtutor.course.exercises import Answer, Wrong, exercise
@@ -14,11 +12,8 @@ from fedtutor.course.exercises import Answer, Wrong, exercise
 FEATURES, UNITS = (2, 3, 4), 5
 
 
-@exercise(
-    "A2.1",
-    "the dense layer after flatten",
-    more="kernel.reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)",
-)
+@exercise("""A2.1, the dense layer after flatten
+    More: kernel.reshape(*features, units).transpose(3, 2, 0, 1).reshape(units, -1)""")
 def dense_layout(dense_to_torch: Answer) -> None:
     kernel = np.arange(np.prod(FEATURES) * UNITS, dtype=float).reshape(-1, UNITS)
     got = np.asarray(dense_to_torch(kernel, FEATURES))
@@ -48,10 +43,10 @@ class _Output(float):
 
 
 class _OneWeight:
-    """A model ``w * x``, its squared error and its optimiser, as PyTorch would have them."""
+    """A model ``w * x``, its squared error, which is the loss, and its optimiser, in one."""
 
     def __init__(self) -> None:
-        self.w = self.gradient = 0.0
+        self.w = self.gradient = self.error = 0.0
         self.log: list[str] = []
         self.swapped = False
 
@@ -59,27 +54,22 @@ class _OneWeight:
         self.log.append("forward")
         return _Output(self.w * images)
 
-    def criterion(self, outputs: float, labels: float) -> _Loss:
+    def criterion(self, outputs: float, labels: float) -> _OneWeight:
         self.swapped = not isinstance(outputs, _Output)
-        return _Loss(self, outputs - labels)
+        self.error = outputs - labels
+        return self
 
     def zero_grad(self) -> None:
         self.log.append("zero_grad")
         self.gradient = 0.0
 
+    def backward(self) -> None:
+        self.log.append("backward")
+        self.gradient += 2 * self.error
+
     def step(self) -> None:
         self.log.append("step")
         self.w -= 0.25 * self.gradient
-
-
-@dataclass(frozen=True)
-class _Loss:
-    world: _OneWeight
-    error: float
-
-    def backward(self) -> None:
-        self.world.log.append("backward")
-        self.world.gradient += 2 * self.error
 
     def item(self) -> float:
         return self.error**2
@@ -98,12 +88,9 @@ MISSING = {
 """What to say if one of the calls was not made."""
 
 
-@exercise(
-    "A2.2",
-    "one step of the loop",
-    more="optimizer.zero_grad(); loss = criterion(model(images), labels); loss.backward(); "
-    "optimizer.step(); return loss.item()",
-)
+@exercise("""A2.2, one step of the loop
+    More: optimizer.zero_grad(); loss = criterion(model(images), labels); loss.backward();
+    optimizer.step(); return loss.item()""")
 def one_step(train_step: Answer) -> None:
     world = _OneWeight()
     losses = [train_step(world.model, 1.0, 2.0, world.criterion, world) for _ in range(2)]

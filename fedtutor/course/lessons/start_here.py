@@ -71,7 +71,8 @@ def _four(data: MedicalImages) -> list[int]:
     return chosen
 
 
-@exercise("00.1", "how many images travel", more="look at the last column of the table above.")
+@exercise("""00.1, how many images travel
+    More: look at the last column of the table above.""")
 def images_that_travel(answer: object) -> None:
     got = one_number(answer)
     if got == 5:
@@ -84,11 +85,8 @@ def images_that_travel(answer: object) -> None:
             More: in federated learning the model travels, and the images stay. All of them.""")
 
 
-@exercise(
-    "00.2",
-    "the share of the gap that federation closes",
-    more="(federated - alone) / (pooled - alone)",
-)
+@exercise("""00.2, the share of the gap that federation closes
+    More: (federated - alone) / (pooled - alone)""")
 def share_of_the_gap(share: Answer) -> None:
     got = one_number(share(0.60, 0.90, 1.00))
     if np.isclose(got, 0.30):

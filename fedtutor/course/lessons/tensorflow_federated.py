@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedtutor.course.exercises import (
-    WRITTEN_OUT,
-    Answer,
-    Wrong,
-    exercise,
-    one_number,
-    same_arrays,
-)
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number, same_arrays
 
 # Two hospitals; every wrong way to step gives another number.
 GLOBAL = [np.array([[10.0, 10.0]]), np.array([0.0])]
@@ -19,11 +12,8 @@ SMALL = [np.array([[14.0, 6.0]]), np.array([4.0])]
 LARGE = [np.array([[18.0, 2.0]]), np.array([12.0])]
 
 
-@exercise(
-    "A1.1",
-    "the server's step",
-    more="g + learning_rate * sum(n * (array - g) for ...) / sum(num_examples)",
-)
+@exercise("""A1.1, the server's step
+    More: g + learning_rate * sum(n * (array - g) for ...) / sum(num_examples)""")
 def server_step(step: Answer) -> None:
     def got(rate: float) -> list[np.ndarray]:
         return [np.asarray(array) for array in step(GLOBAL, [SMALL, LARGE], [10, 30], rate)]
@@ -51,11 +41,8 @@ def server_step(step: Answer) -> None:
             Hint: multiply the mean of the changes by the rate, and nothing else.""")
 
 
-@exercise(
-    "A1.2",
-    "how many examples are in the batches?",
-    more="sum(len(labels) for images, labels in batches)",
-)
+@exercise("""A1.2, how many examples are in the batches?
+    More: sum(len(labels) for images, labels in batches)""")
 def examples(count: Answer) -> None:
     batches = [(np.zeros((8, 2, 2, 1)), np.zeros(8))] * 3 + [(np.zeros((5, 2, 2, 1)), np.zeros(5))]
     got = one_number(count(batches))

@@ -10,16 +10,11 @@ from flwr.clientapp.typing import ClientAppCallable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import (
-    WRITTEN_OUT,
-    Answer,
-    Wrong,
-    exercise,
-    one_number,
-)
+from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
 from fedtutor.course.image_rows import row_of_images
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_weights
+from fedtutor.figures.charts import legend_above, name_rows
 from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.partition import partition
@@ -64,9 +59,7 @@ class Onlooker:
         reply = call_next(message, context)
         if message.content.config_records["config"]["server-round"] == 1:
             sent, trained = (
-                np.concatenate(
-                    [array.ravel() for array in to_weights(m.content.array_records["arrays"])]
-                )
+                np.concatenate([np.ravel(a) for a in to_weights(m.content.array_records["arrays"])])
                 for m in (message, reply)
             )
             self.updates[int(context.node_config["partition-id"])] = trained - sent
@@ -133,7 +126,7 @@ def game(
     right.set_ylim(-1.15, 1.15)
     right.set_xlabel("length of the update (round 1)")
     right.set_ylabel("cosine with the median")
-    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    legend_above(right, 2)
     tidy(right, grid="both")
     figure.subplots_adjust(wspace=0.35)
     said = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
@@ -147,15 +140,13 @@ def game(
 
 def _scores(axes: Axes, scores: dict[str, float]) -> None:
     marks = ((GREY, "s"), (RED, "X"), (BLUE, "o"))
-    for row, ((name, value), (colour, marker)) in enumerate(
-        zip(scores.items(), marks, strict=False)
-    ):
+    for row, (name, value) in enumerate(scores.items()):
+        colour, marker = marks[row]
         axes.plot([value], [row], marker, color=colour, markersize=10, label=name)
         side, ha = (-0.05, "right") if value > 0.6 else (0.05, "left")
         axes.text(value + side, row, f"{value:.2f}", ha=ha, va="center")
     axes.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
-    axes.set_yticks(range(len(scores)), list(scores))
-    axes.set_ylim(len(scores) - 0.5, -0.5)
+    name_rows(axes, list(scores))
     axes.set_xlim(0, 1)
     axes.set_xlabel("AUC on the test set (dotted: guessing)")
     tidy(axes, grid="both")
@@ -173,11 +164,8 @@ def side_by_side(left: np.ndarray, right: np.ndarray, one: str, other: str) -> P
 EIGHT = np.array([1.0, 2.0, 900.0, 3.0, -700.0, 4.0, 5.0, 6.0])
 
 
-@exercise(
-    "09.1",
-    "a trimmed mean",
-    more="np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)",
-)
+@exercise("""09.1, a trimmed mean
+    More: np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)""")
 def trimmed(mean: Answer) -> None:
     got = np.asarray(mean([np.array([value, value]) for value in EIGHT], 1), dtype=float)
     if got.shape != (2,):
@@ -226,11 +214,8 @@ LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 CALLED = np.array([2, 2, 0, 1, 2, 1, 0, 2, 2, 1])
 
 
-@exercise(
-    "09.2",
-    "how often the patch is obeyed",
-    more="(probabilities[labels != target].argmax(axis=1) == target).mean()",
-)
+@exercise("""09.2, how often the patch is obeyed
+    More: (probabilities[labels != target].argmax(axis=1) == target).mean()""")
 def obeyed(success: Answer) -> None:
     probabilities = np.full((10, 3), 0.2)
     probabilities[np.arange(10), CALLED] = 0.6
@@ -263,12 +248,9 @@ UPDATE = np.array([0.9, -3.0, 0.1, 2.0, -0.4, 0.3])
 MEMORY = np.array([1.5, 0.2, 0.0, -1.8, -0.3, 0.4])
 
 
-@exercise(
-    "09.3",
-    "the largest numbers, with a memory",
-    more="wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]; "
-    "sent[places] = wanted[places]; memory = wanted - sent",
-)
+@exercise("""09.3, the largest numbers, with a memory
+    More: wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]; sent[places] =
+    wanted[places]; memory = wanted - sent""")
 def largest(send: Answer) -> None:
     update, memory, wanted = UPDATE.copy(), MEMORY.copy(), UPDATE + MEMORY
     got = send(update, memory, 2)

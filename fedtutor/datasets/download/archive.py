@@ -87,10 +87,7 @@ def unpack(archive: Path, folder: Path, *, progress: Report | None = None) -> in
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-        with (
-            open(archive, "rb") as raw,
-            reporting(progress, archive.name, in_bytes=True) as report,
-        ):
+        with open(archive, "rb") as raw, reporting(progress, archive.name, in_bytes=True) as report:
             staging.mkdir()
             num_files = _write_all(raw, staging, report)
             _move(staging, folder)

@@ -18,11 +18,7 @@ from fedtutor.errors import DataError
 
 
 def fetch(
-    name: str,
-    *,
-    parts: Sequence[str] = (),
-    folder: Path | None = None,
-    keep_archives: bool = False,
+    name: str, *, parts: Sequence[str] = (), folder: Path | None = None, keep_archives: bool = False
 ) -> Path:
     """Fetch a data set, or parts of it, to where :func:`fedtutor.datasets.load` finds it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wrong import wrong, wrong_value
 
-from fedtutor.course.lessons.algorithms import KINDS_OF_ARRAY
+from fedtutor.course.lessons.algorithms import OF_BATCH_NORM
 
 
 @wrong("12.1")
@@ -98,9 +98,7 @@ wrong_value("12.4", "names_not_places", lambda names: [n for n in names if "norm
 wrong_value("12.4", "fixed_places", lambda names: [2, 3, 4, 5])
 wrong_value("12.4", "mean_only", lambda names: _where(names, "moving_mean"))
 wrong_value(
-    "12.4",
-    "the_first_of_each",
-    lambda names: [names.index(f"batchnorm/{kind}") for kind in KINDS_OF_ARRAY],
+    "12.4", "the_first_of_each", lambda names: [names.index(name) for name in OF_BATCH_NORM]
 )
 
 
