@@ -1,9 +1,11 @@
-"""``fedtutor check`` and ``deploy``: their options, and what they say."""
+"""``fedtutor check``, ``deploy`` and ``simulate``: their options, and what they say."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +21,7 @@ DEFAULTS = {"hospitals": 3, "rounds": 3, "size": 32, "round_timeout": 180.0, "pa
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``check`` and ``deploy`` to the command line."""
+    """Add the three to the command line."""
     check = commands.add_parser(
         "check",
         help="tell whether this machine can run the course",
@@ -47,24 +49,41 @@ def add_commands(commands: Any) -> None:
         "--kill-one", action="store_true", help="kill a hospital while it trains; the others go on"
     )
     deploy.set_defaults(run=_deploy)
+    simulate = commands.add_parser(
+        "simulate",
+        help="run the same app in Flower's Ray simulation, and end all that it started",
+        description="Run the course's app on Flower's own engine, Ray, a node for each hospital,\n"
+        "as 'flwr run' does, and leave nothing running. Writes summary.json and\n"
+        "global-model.keras. Needs Ray: pip install 'flwr[simulation]'.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_settings(simulate, (RunSettings, TrainingSettings), DEFAULTS)
+    add_out(simulate, "folder for the results")
+    simulate.set_defaults(run=_simulate)
 
 
 def _deploy(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.deployment.job import deploy
+
+    further = {name: getattr(arguments, name) for name in ("kill_one", "round_timeout", "patience")}
+    return _run(partial(deploy, **further), arguments, console)
+
+
+def _simulate(arguments: argparse.Namespace, console: Console) -> int:
+    from fedtutor.deployment.job import simulate
+
+    return _run(simulate, arguments, console)
+
+
+def _run(job: Callable[..., dict], arguments: argparse.Namespace, console: Console) -> int:
+    """Run a job, tell what happens, and return the exit code."""
 
     def tell(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     kept = arguments.out / LAST_GOOD
     try:
-        summary = deploy(
-            settings_from(arguments),
-            arguments.out,
-            kill_one=arguments.kill_one,
-            tell=tell,
-            round_timeout=arguments.round_timeout,
-            patience=arguments.patience,
-        )
+        summary = job(settings_from(arguments), arguments.out, tell=tell)
     except (FederationError, KeyboardInterrupt) as error:
         stopped = isinstance(error, KeyboardInterrupt)
         print(f"fedtutor: {'stopped.' if stopped else error}", file=sys.stderr)
