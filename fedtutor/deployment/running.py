@@ -18,7 +18,8 @@ class Running:
     ----------
     program : the running command; it ends when the run does.
     journal : the server's ``progress.jsonl``; None if the app keeps none.
-    start_again : called when the command has ended; gives a new one if it is worth another try.
+    start_again : called when the command has ended; gives a new one, with a journal that begins
+        anew, if it is worth another try.
     """
 
     def __init__(

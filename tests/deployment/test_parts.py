@@ -78,6 +78,7 @@ def test_one_that_never_is_ready_is_not_waited_for_without_end(tmp_path):
 def test_a_command_that_is_worth_another_try_is_watched_from_its_start_again(tmp_path):
     def tries():
         for event in ("start", "end"):
+            (tmp_path / "journal").unlink(missing_ok=True)
             text = f'{{"event": "{event}"}}\n'
             yield program(f"open('journal', 'w').write({text!r})", tmp_path)
 
