@@ -18,10 +18,17 @@ class Running:
     ----------
     program : the running command; it ends when the run does.
     journal : the server's ``progress.jsonl``; None if the app keeps none.
+    start_again : called when the command has ended; gives a new one, with a journal that begins
+        anew, if it is worth another try.
     """
 
-    def __init__(self, program: Program, journal: Path | None) -> None:
-        self.program, self._journal = program, journal
+    def __init__(
+        self,
+        program: Program,
+        journal: Path | None,
+        start_again: Callable[[], Program | None] = lambda: None,
+    ) -> None:
+        self.program, self._journal, self._start_again = program, journal, start_again
 
     def events(self) -> list[dict]:
         """Return all that has been noted so far, whole lines only."""
@@ -38,9 +45,14 @@ class Running:
             events = self.events()
             yield from events[told:]
             told = len(events)
-            if not running or time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 return
-            time.sleep(0.1)
+            if running:
+                time.sleep(0.1)
+            elif again := self._start_again():
+                self.program, told = again, 0
+            else:
+                return
 
     def wait_for(self, wanted: Callable[[dict], bool], what: str, seconds: float = 3600.0) -> dict:
         """Return the first event that is wanted.

@@ -19,6 +19,9 @@ from fedtutor.deployment.running import Running
 START_SECONDS = 300.0
 """How long a program may take to be ready, on a machine that is busy."""
 
+RAY_TOO_SLOW = "The current node timed out during startup"
+"""Ray's words if it has not started within 30 s, which cannot be changed."""
+
 CONNECTION = "hospitals"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
@@ -196,8 +199,22 @@ class LocalSimulation(SuperLink):
         """Return the environment, with a folder that is short enough for Ray."""
         # Ray makes sockets below this folder, and their whole path may have 107 letters.
         short = str(self.folder) if len(str(self.folder)) < 32 else "/tmp"
-        return super().environment(folder) | {"RAY_TMPDIR": short, "TMPDIR": short}
+        return super().environment(folder) | {
+            "RAY_TMPDIR": short,
+            "TMPDIR": short,
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
-        """Run an app as :class:`SuperLink` does, with as many nodes as there are hospitals."""
-        return super().run(app, journal, ("--federation-config", self._nodes, *options))
+        """Run an app as :class:`SuperLink` does; once more whenever Ray is too slow to start."""
+        options = ("--federation-config", self._nodes, *options)
+        program = super().run(app, journal, options).program
+
+        def start_again() -> Program | None:
+            if RAY_TOO_SLOW not in program.said():
+                return None
+            for old in filter(None, (program.log, journal)):
+                old.unlink(missing_ok=True)
+            return super(LocalSimulation, self).run(app, journal, options).program
+
+        return Running(program, journal, start_again)

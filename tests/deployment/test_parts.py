@@ -16,7 +16,13 @@ import psutil
 import pytest
 from cryptography import x509
 
-from fedtutor.deployment import LocalFederation, RecordingProxy, write_key_pair, write_tls_files
+from fedtutor.deployment import (
+    LocalFederation,
+    RecordingProxy,
+    Running,
+    write_key_pair,
+    write_tls_files,
+)
 from fedtutor.deployment.processes import Program, free_port, processes_in
 from fedtutor.errors import FederationError
 
@@ -69,6 +75,18 @@ def test_one_that_never_is_ready_is_not_waited_for_without_end(tmp_path):
         slow.wait_until(lambda: False, 0.2, "an answer")
     slow.kill()
     assert not slow.running
+
+
+def test_a_command_that_is_worth_another_try_is_watched_from_its_start_again(tmp_path):
+    def tries():
+        for event in ("start", "end"):
+            (tmp_path / "journal").unlink(missing_ok=True)
+            text = f'{{"event": "{event}"}}\n'
+            yield program(f"open('journal', 'w').write({text!r})", tmp_path)
+
+    again = tries()
+    running = Running(next(again), tmp_path / "journal", lambda: next(again, None))
+    assert running.wait() == {"event": "end"}
 
 
 FAMILY = """

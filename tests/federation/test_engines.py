@@ -1,8 +1,6 @@
-"""One app on two engines: the in-process grid and Flower's own Ray simulation."""
+"""The app in one process, beside a round by hand and plain Keras; Ray is with the deployment."""
 
 from __future__ import annotations
-
-import warnings
 
 import numpy as np
 import pytest
@@ -16,10 +14,10 @@ from fedtutor.model import create_model, predict
 from fedtutor.settings import TrainingSettings
 from fedtutor.training import epoch_order, fit_keras
 
-pytestmark = pytest.mark.slow
-
 SETTINGS = TrainingSettings("sgd", 0.05, 8)
 SHAPE = (12, 12, 1)
+
+pytestmark = pytest.mark.slow
 
 
 def initial():
@@ -81,25 +79,3 @@ def test_a_hospital_can_judge_the_global_model_on_its_own_images(make_images):
     expected = (predict(model, images.images).argmax(axis=1) == images.labels).mean()
     assert reply.content["metrics"]["accuracy"] == pytest.approx(expected)
     assert reply.content["metrics"]["num-examples"] == 30
-
-
-@pytest.mark.process
-@pytest.mark.filterwarnings("ignore")
-def test_ray_and_the_in_process_grid_give_the_same_weights(make_images):
-    from flwr.simulation import run_simulation
-
-    hospitals = [make_images(16 + 8 * k, size=12, seed=k) for k in range(2)]
-    here, there = [], []
-    federation.run_in_process(*apps(hospitals, here), ["a", "b"])
-    server_app, client_app = apps(hospitals, there)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        run_simulation(
-            server_app,
-            client_app,
-            num_supernodes=2,
-            backend_config={"client_resources": {"num_cpus": 1}},
-        )
-    assert len(here) == len(there) == 3
-    for ours, rays in zip(here[-1], there[-1], strict=True):
-        np.testing.assert_allclose(ours, rays, atol=1e-6)
