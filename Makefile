@@ -55,8 +55,7 @@ TFF_NOTEBOOK := notebooks/appendix/tensorflow_federated.ipynb
 TFF_DATA := notebooks/appendix/for_tff.npz
 
 tff: $(TFF)/.ready $(TFF_DATA) ## the appendix on TensorFlow Federated, in .venv-tff (Python 3.11)
-	$(TFF)/bin/python tools/compare.py $(TFF_NOTEBOOK); result=$$?; \
-	  pkill -f "$(CURDIR)/$(TFF)/.*[w]orker_binary"; exit $$result  # it outlives a failed notebook
+	$(VENV)/bin/python tools/run_and_end.py $(TFF)/bin/python tools/compare.py $(TFF_NOTEBOOK)
 
 # JupyterLab then has it in its list of kernels, too.
 $(TFF)/.ready: requirements-tff.txt | $(READY)

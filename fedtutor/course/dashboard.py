@@ -6,14 +6,14 @@ import html
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 import ipywidgets
+from IPython import get_ipython
 from matplotlib.figure import Figure
 
 from fedtutor.course.panels import Panel
-from fedtutor.figures.charts import STYLES
+from fedtutor.figures.charts import draw_lines
 from fedtutor.figures.picture import BLUE, GREY, Picture, tidy
 from fedtutor.model import Weights
 
@@ -50,12 +50,14 @@ class Dashboard(Panel):
         )
         super().__init__(self._show_round, round=slider)
         self._train, self._names, self._score, self._rounds = train, list(names), score, rounds
-        self._thread, self._stop = threading.Thread(), threading.Event()
+        self._thread = threading.Thread()
+        self._stop = threading.Event()
         self._bar = ipywidgets.IntProgress(max=rounds * len(names), layout={"width": "16em"})
         self._status = ipywidgets.HTML()
         self._forget()
         self.weights: Weights | None = None
-        _before_each_cell(self._wait)
+        if (shell := get_ipython()) is not None:  # a cell run meanwhile waits for the training
+            shell.events.register("pre_run_cell", self._wait)
 
     def run(self) -> None:
         """Train, and show every reply and every round as it comes; returns at the end or at Stop.
@@ -67,20 +69,18 @@ class Dashboard(Panel):
 
     @property
     def picture(self) -> Picture:
-        """The picture that is seen now."""
+        """What is seen now."""
         return self.show(**self.values)[0]
 
     @cached_property
     def widget(self) -> ipywidgets.VBox:
         """Buttons and progress above the panel's own slider, sentence and picture."""
-        shell = super().widget
-        *_, self._words, self._screen = shell.children
         start = ipywidgets.Button(description="Start", icon="play", tooltip="Train from the start")
         stop = ipywidgets.Button(description="Stop", icon="stop", tooltip="Keep the last round")
         start.on_click(lambda _button: self._run_in_background())
         stop.on_click(lambda _button: self._stop.set())
         head = ipywidgets.HBox([start, stop, self._bar, self._status])
-        return ipywidgets.VBox([head, *shell.children])
+        return ipywidgets.VBox([head, *super().widget.children])
 
     def _run(self) -> None:
         self._forget()
@@ -132,16 +132,13 @@ class Dashboard(Panel):
         self._left_out = list(grid.left_out)
         self.weights = weights
         self._seen.clear()
-        self._controls["round"].max = self._controls["round"].value = server_round
-        self._redraw()  # for the slider that stays where it is
+        control = self._controls["round"]
+        control.max = control.value = server_round
+        self._redraw()
 
     def _say(self, text: str) -> None:
         self._bar.value = len(self._loss)
         self._status.value = f'<span role="status">{html.escape(text)}</span>'
-
-    def _redraw(self) -> None:
-        if "widget" in self.__dict__:  # it is on a screen
-            self._screen.value, self._words.value = self._render()
 
     def _show_round(self, round: int) -> tuple[Picture, str]:
         return self._picture(round), self._sentence(round)
@@ -167,12 +164,8 @@ class Dashboard(Panel):
         if self._auc:
             left.plot(list(self._auc), list(self._auc.values()), "o-", color=BLUE)
             left.plot([round], [self._auc[round]], "o", color=BLUE, markersize=13, fillstyle="none")
-        for name, (colour, marker, dash) in zip(self._names, cycle(STYLES), strict=False):
-            own = {r: loss for (r, n), loss in self._loss.items() if n == name and r in self._auc}
-            if own:
-                x, y = list(own), list(own.values())
-                right.plot(x, y, dash, marker=marker, color=colour, label=name)
-        if right.lines:
+        if max(self._auc, default=0) > 0:
+            draw_lines(right, {name: self._losses(name) for name in self._names})
             right.axvline(round, color=GREY, linewidth=1, linestyle=":")
             right.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         left.set_ylabel("AUC of the global model")
@@ -182,8 +175,8 @@ class Dashboard(Panel):
         for axes in (left, right):
             axes.set_xlabel("round")
             axes.set_xlim(-0.3, self._rounds + 0.3)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            tidy(axes, grid="both")
+            axes.locator_params(axis="x", integer=True)
+            tidy(axes, "both")
         figure.tight_layout()
         curve = ", ".join(f"{r}: {auc:.2f}" for r, auc in self._auc.items()) or "none yet"
         return Picture(
@@ -193,11 +186,7 @@ class Dashboard(Panel):
             0.1,
         )
 
-
-def _before_each_cell(wait: Callable) -> None:
-    """Have a cell that is run meanwhile wait for the training behind the Start button."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    if shell is not None:
-        shell.events.register("pre_run_cell", wait)
+    def _losses(self, name: str) -> tuple[list[int], list[float]]:
+        """Return the whole rounds in which a hospital replied, and its loss in each."""
+        own = {r: loss for (r, n), loss in self._loss.items() if n == name and r in self._auc}
+        return list(own), list(own.values())

@@ -73,6 +73,7 @@ class Panel:
             is_row = isinstance(control, ipywidgets.ToggleButtons)
             control.layout.width = "100%" if is_row else f"{label + 20:.1f}em"
         self._seen: dict[tuple, tuple[str, str]] = {}
+        self._words, self._screen = ipywidgets.HTML(), ipywidgets.HTML()
 
     @property
     def values(self) -> dict[str, object]:
@@ -110,15 +111,13 @@ class Panel:
     @cached_property
     def widget(self) -> ipywidgets.VBox:
         """The ipywidgets shell, made when the panel is first displayed."""
-        screen, words = ipywidgets.HTML(), ipywidgets.HTML()
-
-        def redraw(_change: Mapping | None = None) -> None:
-            screen.value, words.value = self._render()
-
         for control in self._controls.values():
-            control.observe(redraw, names="value")
-        redraw()
-        return ipywidgets.VBox([*self._controls.values(), words, screen])
+            control.observe(self._redraw, names="value")
+        self._redraw()
+        return ipywidgets.VBox([*self._controls.values(), self._words, self._screen])
+
+    def _redraw(self, _change: Mapping | None = None) -> None:
+        self._screen.value, self._words.value = self._render()
 
     def _render(self) -> tuple[str, str]:
         """Return the two pieces of HTML for the present setting."""

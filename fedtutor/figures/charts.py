@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from fedtutor.figures.picture import (
     RED,
     Picture,
     join_some,
+    show,
     tidy,
 )
 from fedtutor.images import MedicalImages
@@ -61,8 +63,7 @@ def lines(
     """
     figure = Figure(figsize=size)
     axes = figure.add_subplot()
-    for (name, (xs, ys)), (colour, marker, dash) in zip(curves.items(), STYLES, strict=False):
-        axes.plot(xs, ys, dash, marker=marker, color=colour, label=name, zorder=3)
+    draw_lines(axes, curves)
     dots = dots or {}
     for (name, (xs, ys)), (colour, marker, _) in zip(
         dots.items(), STYLES[len(curves) :], strict=False
@@ -84,6 +85,13 @@ def lines(
     return Picture(figure, f"{y} against {x}: {'; '.join(said)}.", step)
 
 
+def draw_lines(axes: Axes, curves: Mapping[str, Series]) -> None:
+    """Draw each curve in a style of its own."""
+    styles = cycle(STYLES)
+    for (name, (xs, ys)), (colour, marker, dash) in zip(curves.items(), styles, strict=False):
+        axes.plot(xs, ys, dash, marker=marker, color=colour, label=name, zorder=3)
+
+
 def rows(
     names: Sequence[str],
     series: Mapping[str, Sequence[float]],
@@ -103,18 +111,24 @@ def rows(
     """
     figure = Figure(figsize=size or (8, 1.1 + 0.38 * len(names)))
     axes = figure.add_subplot()
-    for (name, values), (colour, marker, _) in zip(series.items(), STYLES, strict=False):
-        axes.plot(values, range(len(names)), marker, color=colour, label=name, markersize=8)
-    name_rows(axes, names)
+    draw_rows(axes, names, series)
     axes.set_xlabel(x)
     if limits:
         axes.set_xlim(limits)
-    _finish(axes, len(series) if len(series) > 1 else 0)
     said = [
         f"{row} {', '.join(f'{name} {_say(v[k], step)}' for name, v in series.items())}"
         for k, row in enumerate(names)
     ]
     return Picture(figure, f"{x}: {'; '.join(said)}.", step)
+
+
+def draw_rows(axes: Axes, names: Sequence[str], series: Mapping[str, Sequence[float]]) -> None:
+    """Draw the rows of :func:`rows` in given axes."""
+    styles = cycle(STYLES)
+    for (name, values), (colour, marker, _) in zip(series.items(), styles, strict=False):
+        axes.plot(values, range(len(names)), marker, color=colour, label=name, markersize=8)
+    name_rows(axes, names)
+    _finish(axes, len(series) if len(series) > 1 else 0)
 
 
 def name_rows(axes: Axes, names: Sequence[str], **style: Any) -> None:
@@ -129,9 +143,10 @@ def _finish(axes: Axes, entries: int) -> None:
         legend_above(axes, min(entries, 4))
 
 
-def legend_above(axes: Axes, columns: int, *, middle: float = 0.5) -> None:
+def legend_above(axes: Axes, columns: int, *, middle: float = 0.5, **style: Any) -> None:
     """Write the legend above the axes, where it hides nothing."""
-    axes.legend(loc="lower center", bbox_to_anchor=(middle, 1.0), ncols=columns, frameon=False)
+    place = (middle, 1.0)
+    axes.legend(loc="lower center", bbox_to_anchor=place, ncols=columns, frameon=False, **style)
 
 
 def _say(value: float, step: float | None) -> str:
@@ -144,31 +159,16 @@ def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01
     ``aucs`` is float (hospitals, hospitals), NaN where there is none; ``step`` is what the digest
     rounds to. The diagonal, a hospital's own model on its own test patients, is framed.
     """
-    import seaborn  # here, as it takes a second to import
-
-    wrapped = [textwrap.fill(name, 14) for name in names]
     figure = Figure(figsize=(2.6 + 1.15 * len(names), 1.4 + 0.62 * len(names)))
     axes = figure.add_subplot()
-    seaborn.heatmap(
-        aucs,
-        annot=True,
-        fmt=".2f",
-        cmap="Blues",
-        vmin=0.5,
-        vmax=1,
-        cbar_kws={"label": "AUC"},
-        xticklabels=wrapped,
-        yticklabels=wrapped,
-        linewidths=1,
-        ax=axes,
-    )
+    bar = {"label": "AUC"}
+    draw_table(axes, aucs, names, annot=True, fmt=".2f", vmin=0.5, cbar_kws=bar, linewidths=1)
     for k in range(len(names)):
         axes.add_patch(
             Rectangle((k + 0.04, k + 0.04), 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5)
         )
     for text, value in zip(axes.texts, np.ravel(aucs), strict=False):
         text.set_color("white" if value > 0.85 else "black")  # to be read on its blue
-    axes.tick_params(rotation=0, labelsize=9)
     axes.set_xlabel("tested on patients of")
     axes.set_ylabel("trained at")
     said = [
@@ -180,6 +180,16 @@ def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01
         f"AUC on the test patients of {', '.join(names)}, in this order; {join_some(said)}.",
         step,
     )
+
+
+def draw_table(axes: Axes, values: np.ndarray, names: Sequence[str], **style: Any) -> None:
+    """Draw a square table, float (n, n), darker where nearer to 1; ``style`` is seaborn's."""
+    import seaborn  # here, as it takes a second to import
+
+    wrapped = [textwrap.fill(name, 14) for name in names]
+    style |= {"xticklabels": wrapped, "yticklabels": wrapped}
+    seaborn.heatmap(values, cmap="Blues", vmax=1, ax=axes, **style)
+    axes.tick_params(rotation=0, labelsize=9)
 
 
 def roc_and_images(
@@ -296,9 +306,8 @@ def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
         top.subplots(1, len(names), squeeze=False)[0], names, hospitals, strict=True
     ):
         index = int((own.strata == stratum).argmax())
-        axes.imshow(own.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
+        show(axes, own.images[index])
         axes.set_title(textwrap.fill(name, 16), fontsize=8)
-        axes.set_axis_off()
     raw, evened = bottom.subplots(1, 2, gridspec_kw={"top": 0.76})
     middles = {}
     for k, (name, own) in enumerate(zip(names, hospitals, strict=True)):

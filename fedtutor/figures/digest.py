@@ -89,11 +89,7 @@ def _points(x: Any, y: Any, rounded: Rounding) -> str:
 
 
 def _bars(container: BarContainer, rounded: Rounding) -> str:
-    lengths = [
-        bar.get_width() if container.orientation == "horizontal" else bar.get_height()
-        for bar in container
-    ]
-    return f"{len(lengths)}, {_values(np.asarray(lengths), rounded)}"
+    return f"{len(container)}, {_values(np.asarray(container.datavalues), rounded)}"
 
 
 def _array(array: Any, rounded: Rounding) -> str:
@@ -119,11 +115,9 @@ def _whole(value: float) -> str:
 def _tick_names(axis: Axis) -> list[str]:
     """Return the ticks' labels if somebody wrote them; matplotlib's own say nothing new."""
     formatter = axis.get_major_formatter()
-    if isinstance(formatter, StrCategoryFormatter):
-        return [str(name) for name in axis.units._mapping]
-    if isinstance(formatter, (FixedFormatter, FuncFormatter)):
-        return [text for text in formatter.format_ticks(list(axis.get_majorticklocs())) if text]
-    return []
+    if not isinstance(formatter, (FixedFormatter, FuncFormatter, StrCategoryFormatter)):
+        return []
+    return [text for text in formatter.format_ticks(list(axis.get_majorticklocs())) if text]
 
 
 def _label(artist: Any) -> str:

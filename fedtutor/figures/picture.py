@@ -8,22 +8,17 @@ from __future__ import annotations
 import base64
 import html
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedtutor.figures.digest import digest
 
-BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#777777",
-)
+BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+RED, PURPLE, GREY = "#D55E00", "#CC79A7", "#777777"
 CLASS_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, "#56B4E9", "#F0E442", GREY)
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 
@@ -48,10 +43,6 @@ class Picture:
         data = base64.b64encode(self.to_png(dpi)).decode("ascii")
         return f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt)}">'
 
-    def rounded(self, step: float) -> Picture:
-        """Return the same picture with its digest rounded to ``step``."""
-        return replace(self, step=step)
-
     def __repr__(self) -> str:
         return digest(self.figure, step=self.step)
 
@@ -72,6 +63,12 @@ def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
     if grid:
         axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
         axes.set_axisbelow(True)
+
+
+def show(axes: Axes, image: np.ndarray) -> None:
+    """Show one grey image, uint8 (h, w, 1), without axes."""
+    axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
+    axes.set_axis_off()
 
 
 def join_some(rows: list[str], most: int = 12) -> str:

@@ -7,12 +7,14 @@ same data as the figure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedtutor.evaluation import Calibration, calibration, confusion
+from fedtutor.figures.charts import draw_rows, draw_table, legend_above, lines, name_rows
 from fedtutor.figures.picture import (
     BLUE,
     CLASS_COLOURS,
@@ -21,6 +23,7 @@ from fedtutor.figures.picture import (
     ORANGE,
     Picture,
     join_some,
+    show,
     tidy,
 )
 from fedtutor.images import NO_FINDING, MedicalImages
@@ -35,6 +38,19 @@ def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str
     counts = np.asarray(counts)
     figure = Figure(figsize=(8, 0.9 + 0.42 * min(len(names), 40)))
     axes = figure.add_subplot()
+    draw_counts(axes, names, counts, class_names)
+    legend_above(axes, 4)
+    rows = [
+        f"{name} has {', '.join(f'{n} {c}' for n, c in zip(row, class_names, strict=True))}"
+        for name, row in zip(names, counts, strict=True)
+    ]
+    return Picture(figure, f"Stacked bars of training images by class. {join_some(rows)}.")
+
+
+def draw_counts(
+    axes: Axes, names: Sequence[str], counts: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """Draw the bars of :func:`who_has_what` in given axes, without a legend."""
     left = np.zeros(len(names))
     for k, label in enumerate(class_names):
         axes.barh(
@@ -51,74 +67,68 @@ def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str
     axes.invert_yaxis()
     axes.set_xlabel("training images")
     tidy(axes)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
-    rows = [
-        f"{name} has {', '.join(f'{n} {c}' for n, c in zip(row, class_names, strict=True))}"
-        for name, row in zip(names, counts, strict=True)
-    ]
-    return Picture(figure, f"Stacked bars of training images by class. {join_some(rows)}.")
 
 
 def headline(summary: dict) -> Picture:
     """Draw the answer: AUC of each hospital alone, federated and pooled."""
-    auc, bounds = summary["auc"], summary["auc_interval"]
-    bars = (
-        ("one hospital alone\n(mean)", "local_mean", ORANGE),
-        ("the best hospital\nalone", "local_best", ORANGE),
-        (f"federated\n({summary['strategy']})", "federated", BLUE),
-        ("pooled\n(reference)", "pooled", GREY),
+    ways = (
+        ("one hospital alone\n(mean)", "local_mean", ORANGE, "D"),
+        ("the best hospital\nalone", "local_best", ORANGE, "D"),
+        (f"federated\n({summary['strategy']})", "federated", BLUE, "o"),
+        ("pooled\n(reference)", "pooled", GREY, "s"),
     )
     figure = Figure(figsize=(8, 3.6))
     axes = figure.add_subplot()
-    for y, (_, key, colour) in enumerate(bars):
-        low, high = (auc[key] if b is None else b for b in bounds[key])
-        axes.plot([low, high], [y, y], color=colour, linewidth=3, solid_capstyle="round")
-        axes.plot(auc[key], y, "o", color=colour, markersize=9)
-        axes.annotate(
-            f"{auc[key]:.3f}", (auc[key], y), (0, 9), textcoords="offset points", ha="center"
-        )
+    draw_aucs(axes, summary, ways)
     alone = [row["auc_local"] for row in summary["hospitals"]]
-    axes.plot(alone, np.full(len(alone), 0.0), "|", color="black", markersize=12, alpha=0.6)
-    axes.set_yticks(range(len(bars)), [label for label, _, _ in bars])
-    axes.set_ylim(len(bars) - 0.5, -0.6)
+    axes.plot(alone, np.zeros(len(alone)), "|", color="black", markersize=12, alpha=0.6)
     axes.set_xlabel("AUC on patients that no hospital trained on (line: 95 % interval)")
-    tidy(axes, grid="x")
     said = [
-        f"{label.replace(chr(10), ' ')} {auc[key]:.3f}{_bounds(bounds[key])}"
-        for label, key, _ in bars
+        f"{label} {summary['auc'][key]:.3f}{_bounds(summary['auc_interval'][key])}"
+        for label, key, *_ in ways
     ]
     return Picture(
         figure,
         f"AUC on the central test set: {'; '.join(said)}. Ticks in the first row are the "
-        f"{len(alone)} hospitals, from {min(alone):.3f} to {max(alone):.3f}.",
+        f"{len(alone)} hospitals, from {min(alone):.3f} to {max(alone):.3f}.".replace("\n", " "),
     )
+
+
+Way = tuple[str, str, str, str]
+
+
+def draw_aucs(axes: Axes, summary: dict, ways: Sequence[Way], *, decimals: int = 3) -> None:
+    """Draw the AUC of each way to train over its 95 % interval, a row each.
+
+    ``ways`` are (label, key in the summary, colour, marker), from top to bottom.
+    """
+    for y, (_, key, colour, marker) in enumerate(ways):
+        auc = summary["auc"][key]
+        ends = [auc if bound is None else bound for bound in summary["auc_interval"][key]]
+        axes.plot(ends, [y, y], color=colour, linewidth=3)
+        axes.plot(auc, y, marker, color=colour, markersize=10)
+        words, above = f"{auc:.{decimals}f}", (0, 10)
+        axes.annotate(words, (auc, y), above, textcoords="offset points", ha="center")
+    name_rows(axes, [label for label, *_ in ways], fontsize=9)
+    tidy(axes, "x")
 
 
 def rounds(summary: dict) -> Picture:
     """Draw the global AUC after each round, between the hospital alone and the pooled model."""
-    rows = summary["rounds"]
-    x, y = [row["round"] for row in rows], [row["auc"] for row in rows]
-    figure = Figure(figsize=(8, 3.4))
-    axes = figure.add_subplot()
-    axes.plot(x, y, "o-", color=BLUE)
-    for key, colour, label, style in (
-        ("pooled", GREY, "pooled", "--"),
-        ("local_mean", ORANGE, "one hospital alone, mean", ":"),
-    ):
-        axes.axhline(summary["auc"][key], color=colour, linestyle=style, linewidth=2)
-        axes.annotate(
-            label, (x[-1], summary["auc"][key]), (0, 4), textcoords="offset points", ha="right"
-        )
-    axes.set_xlabel("round")
-    axes.set_ylabel("AUC of the global model")
-    axes.locator_params(axis="x", integer=True)
-    tidy(axes, grid="y")
+    auc = summary["auc"]
+    x, y = zip(*((row["round"], row["auc"]) for row in summary["rounds"]), strict=True)
+    curves = {
+        "federated": (x, y),
+        "one hospital alone, mean": (x, [auc["local_mean"]] * len(x)),
+        "pooled": (x, [auc["pooled"]] * len(x)),
+    }
+    picture = lines(curves, x="round", y="AUC on the central test set", size=(8, 3.4))
     by_round = ", ".join(f"{r}: {a:.3f}" for r, a in zip(x, y, strict=True))
-    return Picture(
-        figure,
-        f"AUC of the global model by round: {by_round}; pooled {summary['auc']['pooled']:.3f}, "
-        f"one hospital alone {summary['auc']['local_mean']:.3f}.",
+    words = (
+        f"AUC of the global model by round: {by_round}; pooled {auc['pooled']:.3f}, one hospital "
+        f"alone {auc['local_mean']:.3f}."
     )
+    return replace(picture, alt=words)
 
 
 def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
@@ -127,27 +137,14 @@ def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
     Multi-label: for each of the commonest findings, and for the images without any.
     """
     classes = _examples_of(data)
-    figure = Figure(figsize=(1.45 * columns + 1.2, 1.6 * len(classes)))
-    grid = figure.subplots(len(classes), columns, squeeze=False)
+    figure, grid = _grid_of_images(list(classes), columns, cell=(1.45, 1.6))
     hospitals = data.table.get("hospital")
-    for (name, members), row in zip(classes.items(), grid, strict=True):
+    for members, row in zip(classes.values(), grid, strict=True):
         if hospitals is not None and len(members):
             rank = hospitals.iloc[members].groupby(hospitals.iloc[members]).cumcount()
             members = members[np.argsort(rank.to_numpy(), kind="stable")]
         for axes, index in zip(row, members, strict=False):
-            axes.imshow(data.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
-        for axes in row:
-            axes.set_axis_off()
-        row[0].text(
-            -0.08,
-            0.5,
-            name,
-            transform=row[0].transAxes,
-            ha="right",
-            va="center",
-            fontsize=10,
-        )
-    figure.subplots_adjust(wspace=0.04, hspace=0.04)
+            show(axes, data.images[index])
     kind = "synthetic images" if data.synthetic else "images"
     return Picture(figure, f"Up to {columns} {kind} of each class: {', '.join(classes)}.")
 
@@ -179,57 +176,46 @@ def heat_maps(
     classes = data.strata[indices] if classes is None else classes
     titles = [data.strata_names[k] for k in classes]
     rows = ["image", *maps]
-    figure = Figure(figsize=(1.55 * max(len(indices), 1) + 1.1, 1.75 * len(rows)))
-    grid = figure.subplots(len(rows), max(len(indices), 1), squeeze=False)
+    figure, grid = _grid_of_images(rows, len(indices), cell=(1.55, 1.75))
     for column, index in enumerate(indices):
         grid[0, column].set_title(titles[column], fontsize=9)
-        for row, name in enumerate(rows):
-            axes = grid[row, column]
-            axes.imshow(data.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
+        for axes, name in zip(grid[:, column], rows, strict=True):
+            show(axes, data.images[index])
             if name in maps:
                 heat = maps[name][column]
                 axes.imshow(heat, cmap="inferno", alpha=opacity * heat, vmin=0, vmax=1)
             if data.masks is not None and data.masks[index].any():
                 axes.contour(data.masks[index], levels=[0.5], colors="cyan", linewidths=0.8)
-    for row, name in enumerate(rows):
-        grid[row, 0].text(
-            -0.08, 0.5, name, transform=grid[row, 0].transAxes, ha="right", va="center"
-        )
-        for axes in grid[row]:
-            axes.set_axis_off()
-    figure.subplots_adjust(wspace=0.04, hspace=0.04)
     shown = ", ".join(titles) or "none"
     outline = " The true lesion is outlined." if data.masks is not None else ""
     return Picture(figure, f"Heat maps by {' and '.join(maps)} over images of: {shown}.{outline}")
 
 
+def _grid_of_images(
+    rows: Sequence[str], columns: int, *, cell: tuple[float, float]
+) -> tuple[Figure, np.ndarray]:
+    """Make a grid of axes for images, its rows named; ``cell`` is the inches an image has."""
+    columns = max(columns, 1)
+    figure = Figure(figsize=(cell[0] * columns + 1.15, cell[1] * len(rows)))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    figure.subplots_adjust(wspace=0.04, hspace=0.04)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, name in zip(grid[:, 0], rows, strict=True):
+        axes.text(-0.08, 0.5, name, transform=axes.transAxes, ha="right", va="center")
+    return figure, grid
+
+
 def mistakes(probabilities: np.ndarray, labels: np.ndarray, class_names: list[str]) -> Picture:
     """Draw a confusion matrix beside a reliability curve."""
-    import seaborn  # here, as it takes a second to import
-
     matrix, curve = confusion(probabilities, labels), calibration(probabilities, labels)
     figure = Figure(figsize=(9, 3.6))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    seaborn.heatmap(
-        shares,
-        annot=matrix,
-        fmt="d",
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        cbar=False,
-        square=True,
-        xticklabels=class_names,
-        yticklabels=class_names,
-        ax=left,
-    )
-    left.tick_params(axis="x", rotation=15)
-    left.tick_params(axis="y", rotation=0)
+    draw_table(left, shares, class_names, annot=matrix, fmt="d", vmin=0, cbar=False, square=True)
     left.set_xlabel("the model says")
     left.set_ylabel("truth")
-    _reliability(right, curve, "how sure the model is", "how often it is right")
-    right.set_xlim(min(0.3, curve.confidence.min()), 1.02)
+    _reliability(right, curve, "how sure the model is", "how often it is right", start=0.3)
     figure.tight_layout()
     said = [
         f"of {row.sum()} {name} {row[k]} were called so"
@@ -248,29 +234,14 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     curve = calibration(probabilities, labels)
     figure = Figure(figsize=(9, max(3.6, 1.2 + 0.3 * len(names))))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
-    for key, label, colour, marker in (
-        ("local_mean", "alone (mean)", ORANGE, "D"),
-        ("pooled", "pooled", GREY, "|"),
-        ("federated", "federated", BLUE, "o"),
-    ):
-        values = [np.nan if value is None else value for value in auc[key]]
-        left.plot(
-            values,
-            range(len(names)),
-            marker,
-            color=colour,
-            label=label,
-            markersize=8,
-            markeredgewidth=2,
-        )
+    ways = {"federated": "federated", "alone (mean)": "local_mean", "pooled": "pooled"}
+    draw_rows(
+        left, names, {way: np.array(auc[key], dtype=float).tolist() for way, key in ways.items()}
+    )
+    left.lines[0].set_zorder(3)  # the federated model's marks above the others
     left.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
-    left.set_yticks(range(len(names)), names)
-    left.set_ylim(len(names) - 0.5, -0.5)
     left.set_xlabel("AUC (0.5 is guessing)")
-    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-    tidy(left, grid="both")
-    _reliability(right, curve, "probability of a finding", "how often it is there")
-    right.set_xlim(0, 1.02)
+    _reliability(right, curve, "probability of a finding", "how often it is there", start=0)
     figure.tight_layout()
     said = [
         f"{name} none, as all or no test images have it" if value is None else f"{name} {value:.3f}"
@@ -283,11 +254,12 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     )
 
 
-def _reliability(axes: Axes, curve: Calibration, said: str, was: str) -> None:
+def _reliability(axes: Axes, curve: Calibration, said: str, was: str, *, start: float) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
     axes.plot(curve.confidence, curve.accuracy, "o-", color=BLUE)
     axes.set_xlabel(said)
     axes.set_ylabel(was)
+    axes.set_xlim(min(start, curve.confidence.min()), 1.02)
     axes.set_ylim(0, 1.05)
     tidy(axes, grid="both")
 

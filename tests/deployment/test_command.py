@@ -7,17 +7,26 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from toy import ours
 
 from fedtutor.cli import main
-from fedtutor.deployment import LocalSimulation, write_app
+from fedtutor.deployment import job
+from fedtutor.deployment.job import simulate
+from fedtutor.experiment import run_experiment
+from fedtutor.model import load_keras
+from fedtutor.settings import RunSettings, TrainingSettings
+
+SMALL = ["--hospitals", "2", "--rounds", "1", "--size", "28", "--batch-size", "32"]
+SETTINGS = RunSettings(
+    hospitals=2, rounds=1, size=28, training=TrainingSettings(learning_rate=1e-3, batch_size=32)
+)
+LEFT = ("summary.json", "global-model.keras")
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
-
-SMALL = ["--hospitals", "2", "--rounds", "2", "--size", "28", "--batch-size", "32"]
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +44,24 @@ def deployed(tmp_path_factory):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return folder, json.loads((folder / "out" / "summary.json").read_text()), done.stdout
+    return (
+        folder,
+        json.loads((folder / "out" / "summary.json").read_text(encoding="utf-8")),
+        done.stdout,
+    )
 
 
 def test_deploy_writes_a_summary_like_that_of_run(deployed):
     _, summary, said = deployed
-    assert [row["round"] for row in summary["rounds"]] == [0, 1, 2]
-    assert [row["hospitals"] for row in summary["rounds"]] == [0, 2, 2]
+    assert [row["round"] for row in summary["rounds"]] == [0, 1]
+    assert [row["hospitals"] for row in summary["rounds"]] == [0, 2]
     assert summary["left_out"] == []
     assert summary["synthetic"] is True
     low, high = summary["auc_interval"]["federated"]
     assert 0 < low <= summary["auc"]["federated"] <= high <= 1
     assert summary["versions"]["flwr"].startswith("1.41")
     assert sum(row["num_examples"] for row in summary["hospitals"]) == summary["num_train"]
-    assert "round 2 of 2: AUC" in said
+    assert "round 1 of 1: AUC" in said
 
 
 def test_deploy_leaves_nothing_running_and_nothing_outside_its_folder(deployed):
@@ -57,30 +70,75 @@ def test_deploy_leaves_nothing_running_and_nothing_outside_its_folder(deployed):
     assert sorted(path.name for path in folder.iterdir()) == ["home", "out"]
     assert list((folder / "home").rglob("*")) == []
     assert {path.name for path in (folder / "out").iterdir()} == {
-        *("summary.json", "global-model.keras", "progress.jsonl", "federation"),
+        *(*LEFT, "progress.jsonl", "federation"),
     }
 
 
 def test_one_process_ray_and_tls_give_the_same_weights(deployed, tmp_path):
     """The same seed, the same hospitals, three engines."""
-    from fedtutor.deployment import app
-    from fedtutor.experiment import run_experiment
-    from fedtutor.model import load_keras
-    from fedtutor.settings import RunSettings, TrainingSettings
-
-    settings = RunSettings(
-        hospitals=2, rounds=2, size=28, training=TrainingSettings(learning_rate=1e-3, batch_size=32)
-    )
-    here = run_experiment(settings).model.get_weights()
-    config = app.run_config(settings, app.ServerSettings(out=str(tmp_path)))
-    with LocalSimulation(2) as simulation:
-        running = simulation.run(write_app(tmp_path / "app", config), tmp_path / app.PROGRESS)
-        running.wait()
-    assert ours(simulation.folder) == []
+    summary = simulate(SETTINGS, tmp_path, cpus=os.cpu_count())
+    assert [row["hospitals"] for row in summary["rounds"]] == [0, 2]
+    assert summary["engine"] == "Flower's Ray simulation"
+    assert {path.name for path in tmp_path.iterdir()} == {*LEFT, "progress.jsonl"}
+    assert ours(tmp_path) == []
+    here = run_experiment(SETTINGS).model.get_weights()
     load = load_keras().models.load_model
-    for path in (tmp_path / app.LAST_GOOD, deployed[0] / "out" / "global-model.keras"):
-        for one, other in zip(here, load(path).get_weights(), strict=True):
+    for folder in (tmp_path, deployed[0] / "out"):
+        there = load(folder / "global-model.keras").get_weights()
+        for one, other in zip(here, there, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+class Rehearsal:
+    """In place of a federation: it plays two rounds, and remembers what is done to it."""
+
+    port, folder = 1, None
+
+    def __init__(self, hospitals, *, test, folder):
+        self.folder, self.test_data, self.names = folder, folder / "test.npz", list(hospitals)
+        self.done = []
+        Rehearsal.last = self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.done.append("closed")
+
+    def run(self, app, journal):
+        journal.with_name("last-good-model.keras").touch()
+        return self
+
+    def follow(self):
+        for k in range(3):
+            self.done.append(f"round {k}")
+            yield {"event": "round", "round": k, "auc": 0.5, "hospitals": 2, "left_out": []}
+
+    def wait(self):
+        scores = ("auc", "accuracy", "class_auc", "auc_interval", "rounds", "left_out")
+        return dict.fromkeys(scores)
+
+    def wait_until_training(self, name, times):
+        self.done.append(f"{name} trains for the {times}. time")
+
+    def kill_hospital(self, name):
+        self.done.append(f"{name} is killed")
+
+
+def test_the_last_hospital_can_be_killed_while_it_trains(tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "LocalFederation", Rehearsal)
+    said = []
+    job.deploy(replace(SETTINGS, rounds=3), tmp_path, kill_one=True, tell=said.append)
+    *_, victim = Rehearsal.last.names
+    assert Rehearsal.last.done == [
+        "round 0",
+        "round 1",
+        f"{victim} trains for the 2. time",
+        f"{victim} is killed",
+        "round 2",
+        "closed",
+    ]
+    assert f"{victim} was killed while it trained in round 2" in said
 
 
 def test_deploy_does_not_touch_a_folder_that_is_not_its_own(tmp_path, capsys):
@@ -93,7 +151,11 @@ def test_deploy_does_not_touch_a_folder_that_is_not_its_own(tmp_path, capsys):
 
 
 def test_ctrl_c_ends_all_processes(tmp_path):
-    command = [sys.executable, "-m", "fedtutor", "deploy", *SMALL, "--out", str(tmp_path / "out")]
+    # A shell starts what runs in its background with SIGINT ignored, and so may pytest be.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + (
+        "import sys; from fedtutor.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, "deploy", *SMALL, "--out", str(tmp_path / "out")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -102,8 +164,8 @@ def test_ctrl_c_ends_all_processes(tmp_path):
                 break
         assert len(ours(tmp_path)) > 3
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
         assert "stopped" in process.stderr.read()
+    assert process.returncode == 130
     assert ours(tmp_path) == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -156,13 +155,9 @@ def _frame(axes: Axes, x: int, y: int, size: int, in_test: bool) -> None:
         (ORANGE, "--", "test", "black") if in_test else (BLUE, "-", "train", "white")
     )
     box = {"facecolor": colour, "edgecolor": "none", "pad": 1.2}
-    frame: dict[str, Any] = {
-        "fill": False,
-        "edgecolor": colour,
-        "linestyle": dash,
-        "linewidth": 2.5,
-    }
-    axes.add_patch(Rectangle((x - 0.5, y - 0.5), size, size, **frame))
+    corner = (x - 0.5, y - 0.5)
+    frame = Rectangle(corner, size, size, fill=False, edgecolor=colour, linestyle=dash, lw=2.5)
+    axes.add_patch(frame)
     middle, low = x + size / 2, y + 0.95 * size
     axes.text(middle, low, word, ha="center", va="bottom", fontsize=7, color=ink, bbox=box)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
 from fedtutor.experiment import Outcome
-from fedtutor.figures.charts import name_rows
-from fedtutor.figures.picture import BLUE, CLASS_COLOURS, GREY, HATCHES, ORANGE, Picture, tidy
+from fedtutor.figures.charts import legend_above
+from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, show
+from fedtutor.figures.results import draw_aucs, draw_counts
 from fedtutor.images import MedicalImages
 
 WAYS = (
@@ -36,13 +35,17 @@ def story(outcome: Outcome, images: MedicalImages | None = None) -> Picture:
         title = images.strata_names[images.strata[index]]
         if "hospital" in images.table:
             title += f"\n{images.table['hospital'].iloc[index]}"
-        axes.imshow(images.images[index, ..., 0], cmap="gray", vmin=0, vmax=255)
+        show(axes, images.images[index])
         axes.set_title(title, fontsize=9)
-        axes.set_axis_off()
     top.subplots_adjust(left=0.02, right=0.98, bottom=0.02, top=0.82, wspace=0.08)
     left, right = bottom.subplots(1, 2, width_ratios=(1, 1.05))
-    _who_has_what(left, outcome)
-    _three_ways(right, summary)
+    names = [textwrap.fill(name, 16) for name in cohort.partition.names]
+    counts = cohort.partition.strata_counts(cohort.train)
+    draw_counts(left, names, counts, cohort.train.strata_names)
+    left.tick_params(axis="y", labelsize=8)
+    legend_above(left, 2, middle=0.35, fontsize=8)
+    draw_aucs(right, summary, WAYS, decimals=2)
+    right.set_xlabel("AUC on the test patients\n(line: 95 % interval)")
     bottom.subplots_adjust(left=0.2, right=0.98, bottom=0.14, top=0.84, wspace=0.55)
     said = [f"{label} {summary['auc'][key]:.2f}" for label, key, _, _ in WAYS]
     kind = "synthetic X-rays" if images.synthetic else "images"
@@ -66,34 +69,6 @@ def _four(data: MedicalImages) -> list[int]:
         new = [i for i in left if where[i] not in where[chosen]]
         chosen += [int(i) for i in (new or left)[:1]]
     return chosen
-
-
-def _who_has_what(axes: Axes, outcome: Outcome) -> None:
-    cohort = outcome.cohort
-    names = [textwrap.fill(name, 16) for name in cohort.partition.names]
-    counts = cohort.partition.strata_counts(cohort.train)
-    left = np.zeros(len(names))
-    for k, label in enumerate(cohort.train.strata_names):
-        style: dict[str, Any] = {"color": CLASS_COLOURS[k % 8], "hatch": HATCHES[(k + k // 8) % 8]}
-        axes.barh(names, counts[:, k], left=left, label=label, edgecolor="white", **style)
-        left += counts[:, k]
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", labelsize=8)
-    axes.set_xlabel("training images")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.35, 1.0), ncols=2, frameon=False, fontsize=8)
-    tidy(axes)
-
-
-def _three_ways(axes: Axes, summary: dict[str, Any]) -> None:
-    for y, (_, key, colour, marker) in enumerate(WAYS):
-        value = summary["auc"][key]
-        ends = [value if bound is None else bound for bound in summary["auc_interval"][key]]
-        axes.plot(ends, [y, y], color=colour, lw=3)
-        axes.plot(value, y, marker, color=colour, markersize=10)
-        axes.annotate(f"{value:.2f}", (value, y), (0, 10), textcoords="offset points", ha="center")
-    name_rows(axes, [label for label, *_ in WAYS], fontsize=9)
-    axes.set_xlabel("AUC on the test patients\n(line: 95 % interval)")
-    tidy(axes, "x")
 
 
 @exercise("00.1", "how many images travel", more="look at the last column of the table above.")
