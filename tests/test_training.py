@@ -162,6 +162,7 @@ def test_the_proximal_term_holds_the_weights_back(make_images):
     assert distance(1.0) < 0.8 * distance(0.0)
 
 
+@pytest.mark.slow
 def test_one_proximal_step_is_the_paper_s(make_images):
     import tensorflow as tf
 

@@ -49,7 +49,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
     for name, text in SETTINGS.items():
         file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     environment = os.environ | {
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
@@ -65,7 +65,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         *("--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"),
     ]
     log = folder.parent / "jupyterlab.log"
-    with log.open("w") as out:
+    with log.open("wb") as out:
         server = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -87,7 +87,8 @@ def _wait_for(server: subprocess.Popen, url: str, log: Path, seconds: float = 12
             return
         except OSError:
             time.sleep(0.5)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+    said = log.read_text(encoding="utf-8", errors="replace")
+    raise RuntimeError(f"JupyterLab did not start:\n{said[-3000:]}")
 
 
 def problems(page: Page, address: str, name: str, shots: Path) -> list[str]:

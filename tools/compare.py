@@ -9,17 +9,17 @@ numbers on every processor. All else must be the same.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from lint import LONG_CELL_SECONDS, TIMINGS, course, timing_key
+from lint import LONG_CELL_SECONDS, course, read_timings, timing_key
 
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 MOST_UNITS = 3
-ABOUT = re.compile(r"≈(-?\d+(?:\.(\d+))?)")
+ABOUT = re.compile(r"≈(-?\d+(?:\.\d+)?)")
 
 
 class Text(str):
@@ -40,16 +40,14 @@ def agree(one: str, other: str) -> bool:
     """Whether two outputs are the same but for their ≈ numbers, and those are close."""
     if ABOUT.sub("≈", one) != ABOUT.sub("≈", other):
         return False
-    pairs = zip(ABOUT.finditer(one), ABOUT.finditer(other), strict=True)
-    return all(_close(a, b) for a, b in pairs)
+    numbers = [map(Decimal, ABOUT.findall(text)) for text in (one, other)]
+    return all(_close(a, b) for a, b in zip(*numbers, strict=True))
 
 
-def _close(one: re.Match, other: re.Match) -> bool:
-    decimals = [len(match[2] or "") for match in (one, other)]
-    if decimals[0] != decimals[1]:
-        return False
-    unit = 10.0 ** -decimals[0]
-    return abs(float(one[1]) - float(other[1])) <= MOST_UNITS * unit * (1 + 1e-9)
+def _close(one: Decimal, other: Decimal) -> bool:
+    """Whether both have as many decimals, and differ by little in the last of them."""
+    unit = Decimal(1).scaleb(one.as_tuple().exponent)
+    return one.same_quantum(other) and abs(one - other) <= MOST_UNITS * unit
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,11 +63,6 @@ def pytest_configure(config: pytest.Config) -> None:
     IPyNbCell.sanitize = sanitize
 
 
-def _seconds(path: Path) -> float:
-    """How long a notebook took when it was last refreshed."""
-    return json.loads(TIMINGS.read_text())[timing_key(path)]["seconds"]
-
-
 def main(arguments: list[str]) -> int:
     named = any(not argument.startswith("-") for argument in arguments)
     options = [
@@ -82,7 +75,9 @@ def main(arguments: list[str]) -> int:
     ]
     if not named:  # the whole course, two notebooks at a time, the longest first
         options += ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
-        options += map(str, sorted(course(), key=_seconds, reverse=True))
+        timings = read_timings()
+        took = {path: timings[timing_key(path)]["seconds"] for path in course()}
+        options += map(str, sorted(took, key=took.get, reverse=True))
     return pytest.main([*options, *arguments])
 
 

@@ -94,14 +94,18 @@ def exercise_numbers(notebook) -> list[str]:
     return re.findall(r"^check\([\"'](\w\d\.\d)[\"']", code, flags=re.M)
 
 
+def read_timings() -> dict[str, dict]:
+    """How long each notebook took when it was last refreshed, by :func:`timing_key`."""
+    return json.loads(TIMINGS.read_text(encoding="utf-8")) if TIMINGS.exists() else {}
+
+
 def problems(path: Path, timings: dict | None = None) -> list[str]:
     """Everything wrong with one notebook, a sentence each.
 
     ``timings`` is the content of ``timings.json``, by default this course's.
     """
     notebook = nbformat.read(path, as_version=4)
-    if timings is None:
-        timings = json.loads(TIMINGS.read_text())
+    timing = (read_timings() if timings is None else timings).get(timing_key(path))
     found = [
         *_execution(notebook),
         *_skips(notebook),
@@ -109,11 +113,9 @@ def problems(path: Path, timings: dict | None = None) -> list[str]:
         *_paths(notebook),
         *_links(notebook, path),
         *_bloat(notebook, path),
-        *_time(notebook, timings.get(timing_key(path)), path.name.startswith(LONG)),
+        *_time(notebook, timing, path.name.startswith(LONG)),
     ]
-    if is_lesson(path):
-        found += _frame(notebook, timings.get(timing_key(path)), path)
-    return found
+    return [*found, *_frame(notebook, timing, path)] if is_lesson(path) else found
 
 
 def timing_key(path: Path) -> str:
@@ -164,26 +166,25 @@ def _outputs(notebook) -> Iterator[str]:
                     yield f"code cell {number} writes to stderr; a learner takes it for an error"
                 continue
             data = output.get("data", {})
-            lines += len(data.get("text/plain", "").splitlines())
+            plain = data.get("text/plain", "")
+            lines += len(plain.splitlines())
             for kind in data:
                 if kind.startswith("image/"):
                     yield f"code cell {number} shows a bare {kind}, without alt; show a Picture"
                 if kind == "application/vnd.jupyter.widget-view+json":
                     yield f"code cell {number} is stored with a widget view; run `make refresh`"
-            if "<matplotlib" in data.get("text/plain", "") or " at 0x" in data.get(
-                "text/plain", ""
-            ):
+            if "<matplotlib" in plain or " at 0x" in plain:
                 yield f"code cell {number} shows an object's address; end it with what is meant"
-            for image in re.findall(r"<img\b[^>]*>", data.get("text/html", "")):
-                if not _alt(image):
-                    yield f"code cell {number} shows an image without alt text"
+            if _has_bare_image(data.get("text/html", "")):
+                yield f"code cell {number} shows an image without alt text"
         if lines > MOST_LINES:
             yield f"code cell {number} prints {lines} lines; at most {MOST_LINES}"
 
 
-def _alt(image: str) -> str:
-    match = re.search(r'\balt="([^"]*)"', image)
-    return match.group(1).strip() if match else ""
+def _has_bare_image(text: str) -> bool:
+    """Whether an <img> in the HTML has no alt text."""
+    images = re.findall(r"<img\b[^>]*>", text)
+    return not all(re.search(r'\balt="[^"]*[^"\s]', image) for image in images)
 
 
 def _paths(notebook) -> Iterator[str]:
@@ -209,14 +210,13 @@ def _links(notebook, path: Path) -> Iterator[str]:
             yield f"the link to {target} leads nowhere"
         elif anchor and anchor not in _anchors(goal):
             yield f"{file or path.name} has no heading #{anchor}"
-    for image in re.findall(r"<img\b[^>]*>", prose(notebook)):
-        if not _alt(image):
-            yield "an <img> in the text has no alt text"
+    if _has_bare_image(prose(notebook)):
+        yield "an <img> in the text has no alt text"
 
 
 def _anchors(path: Path) -> set[str]:
     """What can be linked to: as JupyterLab makes it of a heading, and as GitHub does."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         text = prose(nbformat.reads(text, as_version=4))
     headings = [html.unescape(h).strip() for h in re.findall(r"^#+ (.*)$", text, flags=re.M)]

@@ -29,6 +29,7 @@ from lint import (
     code_hash,
     course,
     is_lesson,
+    read_timings,
     timing_key,
 )
 from lint import minutes as minutes_of
@@ -68,11 +69,7 @@ def _seconds(cell) -> float:
     begin, end = (times.get(f"iopub.status.{state}") for state in ("busy", "idle"))
     if not begin or not end:
         return 0.0
-    return (_time(end) - _time(begin)).total_seconds()
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
 def settle(notebook) -> str:
@@ -140,12 +137,9 @@ def map_of_notebooks(timings: dict, folder: str = "") -> str:
 
 
 def write(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
-
-
-def read_timings() -> dict:
-    return json.loads(TIMINGS.read_text()) if TIMINGS.exists() else {}
+    """Write the file unless it has this text already, with the same line ends on every system."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def note(key: str, notebook, seconds: list[float]) -> None:
@@ -165,7 +159,8 @@ def main(names: list[str]) -> int:
         print(f"{timing_key(path)}: {sum(seconds):.1f} s, the slowest cell {max(seconds):.1f} s")
     for readme, folder in MAPS.items():
         table = map_of_notebooks(read_timings(), folder)
-        write(readme, MAP.sub(lambda m, table=table: m[1] + table + m[2], readme.read_text()))
+        text = readme.read_text(encoding="utf-8")
+        write(readme, MAP.sub(lambda m, table=table: m[1] + table + m[2], text))
     return 0
 
 

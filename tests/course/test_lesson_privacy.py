@@ -29,6 +29,7 @@ def test_the_dial_has_every_setting_and_shows_it(dial):
         assert picture.alt == sentence
 
 
+@pytest.mark.slow
 def test_the_dial_tells_epsilon_by_noise_and_batch_and_not_by_clipping(dial):
     def said(noise, clip, batch):
         return dial.show(noise, clip, batch)[1].split(": ")[1].split(" for one")[0]

@@ -179,6 +179,7 @@ def real(real_data):
     return read_images(files, size=SIZE, strict=True).images, np.array(patients), files
 
 
+@pytest.mark.slow
 def test_no_two_real_patients_are_taken_for_twins(real):
     images, patients, files = real
     table = find_duplicates(images)
@@ -189,6 +190,7 @@ def test_no_two_real_patients_are_taken_for_twins(real):
     assert names == [("00002658_001.png", "00002658_002.png")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "share"),
     [("resized", 1), ("jpeg", 1), ("brighter", 1), ("darker", 1), ("cropped", 0.97)],

@@ -91,6 +91,7 @@ def test_in_a_simulation_a_node_has_its_share_of_the_data_set():
         assert app.name_of(node) == cohort.partition.names[k]
 
 
+@pytest.mark.slow
 def test_nodes_and_hospitals_of_different_number_are_refused_with_the_command_that_helps():
     config = run_config(SMALL, ServerSettings())
     node = context(config, **{"partition-id": 0, "num-partitions": 5})
