@@ -189,7 +189,7 @@ def test_ctrl_c_from_a_terminal_leaves_no_broken_report(tmp_path):
                 break
         process.send_signal(signal.SIGINT)
         try:
-            _, message = process.communicate(timeout=120)
+            _, message = process.communicate(timeout=600)
         finally:
             process.kill()
     assert process.returncode == 130

@@ -21,6 +21,7 @@ START_SECONDS = 300.0
 
 RAY_TOO_SLOW = "The current node timed out during startup"
 """Ray's words if it has not started within 30 s, which cannot be changed."""
+RAY_TRIES = 10
 
 CONNECTION = "hospitals"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -206,12 +207,13 @@ class LocalSimulation(SuperLink):
         }
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
-        """Run an app as :class:`SuperLink` does; once more whenever Ray is too slow to start."""
+        """Run an app as :class:`SuperLink` does; again if Ray is too slow to start."""
         options = ("--federation-config", self._nodes, *options)
         program = super().run(app, journal, options).program
+        tries = iter(range(1, RAY_TRIES))
 
         def start_again() -> Program | None:
-            if RAY_TOO_SLOW not in program.said():
+            if RAY_TOO_SLOW not in program.said() or next(tries, None) is None:
                 return None
             for old in filter(None, (program.log, journal)):
                 old.unlink(missing_ok=True)

@@ -218,10 +218,11 @@ def test_a_damaged_cache_is_found_out_and_replaced(files, folder, decodings, nam
 
 
 BUILD = """
-import sys
+import signal, sys
 from pathlib import Path
 from fedtutor.datasets.cache import cached_images
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest may run with it ignored
 folder, *files = sys.argv[1:]
 decoded = 0
 
@@ -245,7 +246,7 @@ def start_build(files, folder):
     command = [sys.executable, "-c", BUILD, folder, *files]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     process = subprocess.Popen([str(word) for word in command], text=True, **pipes)
-    deadline = threading.Timer(30, process.kill)
+    deadline = threading.Timer(600, process.kill)
     deadline.daemon = True
     deadline.start()
     return process
@@ -260,7 +261,7 @@ def test_a_build_that_is_stopped_leaves_no_cache_and_does_not_hinder_the_next(fi
         (unfinished,) = entries(folder)
         assert unfinished.startswith(".unfinished-")
         process.send_signal(getattr(signal, how))
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=600)
     assert said == ("" if how == "SIGKILL" else "interrupted\n")
     assert entries(folder) == ([unfinished] if how == "SIGKILL" else [])
     assert_right(cached_images(files, size=8, folder=folder), files)
@@ -275,7 +276,7 @@ def test_of_several_processes_one_decodes_and_the_others_wait(files, folder):
         assert first.stdout.readline() == "half\n"
         with start_build(files, folder) as second:
             assert "another process is decoding images" in second.stderr.readline()
-            said = [process.communicate("\n", timeout=30) for process in (first, second)]
+            said = [process.communicate("\n", timeout=600) for process in (first, second)]
     expected = read_images(files, size=8).images
     summary = f"{len(expected)} {int(expected.sum())}\n"
     assert said == [(f"{COUNT} {summary}", ""), (f"0 {summary}", "")]
