@@ -38,7 +38,7 @@ test: lint ## pass all: lint, tests, and every notebook compared with its stored
 	$(VENV)/bin/python tools/compare.py
 
 test-fast: $(READY) ## the tests for every day, without the slow ones and real processes
-	$(VENV)/bin/python -m pytest -m "not slow and not process" -n 2 tests
+	$(VENV)/bin/python -m pytest -m "not slow and not process" -n 2 --dist loadfile tests
 
 test-browser: $(READY) ## run the notebooks in the real JupyterLab, in a browser without a window
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
