@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fedtutor.datasets.download.sources import RemoteFile
+from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
 from fedtutor.datasets.readers import covid, medmnist, nih, oct
 from fedtutor.datasets.readers.folders import read_path

@@ -25,9 +25,8 @@ from PIL import Image
 
 from fedtutor.cli import BAD_INPUT, main
 from fedtutor.datasets import DATASETS, load
-from fedtutor.datasets.download import transfer
+from fedtutor.datasets.download import RemoteFile, transfer
 from fedtutor.datasets.download.fetch_and_mirror import fetch
-from fedtutor.datasets.download.sources import RemoteFile
 from fedtutor.errors import DataError
 
 

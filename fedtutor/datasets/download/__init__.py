@@ -1,1 +1,23 @@
 """Download data sets: resumed if cut off, checked, and unpacked whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a data set.
+
+    Attributes
+    ----------
+    name : its name in the set's folder, without separators.
+    url : the https address it comes from.
+    hash : "md5:..." or "sha256:...", in lower case; None if the source publishes none.
+    num_bytes : the exact size; None if the source does not tell.
+    """
+
+    name: str
+    url: str
+    hash: str | None = None
+    num_bytes: int | None = None

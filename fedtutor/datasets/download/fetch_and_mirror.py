@@ -10,9 +10,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.download.archive import unpack
 from fedtutor.datasets.download.file import download_file
-from fedtutor.datasets.download.sources import RemoteFile
 from fedtutor.datasets.registry import Dataset, find_dataset
 from fedtutor.errors import DataError
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from fedtutor.datasets.download.sources import RemoteFile
+from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.download.transfer import PartialFile, TransferError, copy, receive
 from fedtutor.datasets.progress import Report, reporting
 from fedtutor.errors import DataError
