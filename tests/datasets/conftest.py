@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -24,3 +25,31 @@ def mounted():
             subprocess.run(["umount", str(folder)], check=True)
 
     return mount
+
+
+MEASURE = """
+import sys, tracemalloc
+from pathlib import Path
+first, second = map(Path, sys.argv[1:])
+def work():
+    {code}
+work()  # once before, as the first call imports
+tracemalloc.start()
+work()
+print(tracemalloc.get_traced_memory()[1])
+"""
+
+
+@pytest.fixture
+def peak_memory():
+    """Measure the bytes that a line of code takes at its peak, in a process of its own.
+
+    In this one the threads of other tests count, too. The line knows two paths as ``first`` and
+    ``second``.
+    """
+
+    def measure(code, first, second):
+        command = [sys.executable, "-c", MEASURE.format(code=code), str(first), str(second)]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    return measure
