@@ -60,11 +60,8 @@ class Checked:
 
     def __post_init__(self) -> None:
         for one in settings_in(type(self)):
-            value, allowed, words = (
-                getattr(self, one.name),
-                one.metadata,
-                one.name.replace("_", " "),
-            )
+            value, allowed = getattr(self, one.name), one.metadata
+            words = one.name.replace("_", " ")
             if value is None and one.default is None:
                 continue
             if allowed["known"] and value not in allowed["known"]:

@@ -22,6 +22,48 @@ if TYPE_CHECKING:
     import keras
 
 
+def fit_step_by_step(
+    model: keras.Model, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
+) -> float:
+    """Train with every step in sight; returns the last epoch's mean loss."""
+    import tensorflow as tf
+
+    check_head(model, data)
+    optimizer, criterion = create_optimizer(settings), loss_function(model)
+    for epoch in order:
+        losses, sizes = [], []
+        for start in range(0, len(epoch), settings.batch_size):
+            batch = epoch[start : start + settings.batch_size]
+            images, labels = standardise(data.images[batch]), data.labels[batch]
+            with tf.GradientTape() as tape:
+                outputs = model(images, training=True)  # forward
+                loss = tf.reduce_mean(criterion(labels, outputs))
+            gradients = tape.gradient(loss, model.trainable_variables)  # backward
+            optimizer.apply_gradients(
+                zip(gradients, model.trainable_variables, strict=True)
+            )  # step
+            losses.append(float(loss))
+            sizes.append(len(batch))
+    return float(np.average(losses, weights=sizes))
+
+
+def fit_keras(
+    model: keras.Model, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
+) -> float:
+    """Train as Keras does it; returns the last epoch's mean loss."""
+    check_head(model, data)
+    model.compile(optimizer=create_optimizer(settings), loss=loss_function(model))
+    for epoch in order:
+        history = model.fit(
+            standardise(data.images[epoch]),
+            data.labels[epoch],
+            batch_size=settings.batch_size,
+            shuffle=False,
+            verbose=0,
+        )
+    return history.history["loss"][-1]
+
+
 def create_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:
     """Return a fresh Keras optimiser."""
     optimizers = load_keras().optimizers
@@ -69,45 +111,3 @@ def epoch_order(num_images: int, epochs: int, *, seed: int | tuple[int, ...]) ->
     """Draw the order of the images: int32 (epochs, num_images), a permutation a row."""
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(num_images) for _ in range(epochs)]).astype(np.int32)
-
-
-def fit_keras(
-    model: keras.Model, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
-) -> float:
-    """Train as Keras does it; returns the last epoch's mean loss."""
-    check_head(model, data)
-    model.compile(optimizer=create_optimizer(settings), loss=loss_function(model))
-    for epoch in order:
-        history = model.fit(
-            standardise(data.images[epoch]),
-            data.labels[epoch],
-            batch_size=settings.batch_size,
-            shuffle=False,
-            verbose=0,
-        )
-    return history.history["loss"][-1]
-
-
-def fit_step_by_step(
-    model: keras.Model, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
-) -> float:
-    """Train with every step in sight; returns the last epoch's mean loss."""
-    import tensorflow as tf
-
-    check_head(model, data)
-    optimizer, criterion = create_optimizer(settings), loss_function(model)
-    for epoch in order:
-        losses, sizes = [], []
-        for start in range(0, len(epoch), settings.batch_size):
-            batch = epoch[start : start + settings.batch_size]
-            images, labels = standardise(data.images[batch]), data.labels[batch]
-            with tf.GradientTape() as tape:
-                outputs = model(images, training=True)  # forward
-                loss = tf.reduce_mean(criterion(labels, outputs))
-            gradients = tape.gradient(loss, model.trainable_variables)  # backward
-            optimizer.apply_gradients(
-                zip(gradients, model.trainable_variables, strict=True)
-            )  # step
-            losses.append(float(loss))
-            sizes.append(len(batch))
-    return float(np.average(losses, weights=sizes))

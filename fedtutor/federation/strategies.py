@@ -53,33 +53,23 @@ class StreamingFedAvg(strategy.FedAvg):
         )
 
 
-def _tolerated(num_hospitals: int, factor: int) -> int:
-    """Return the most attackers f with n >= factor * f + 3, the bound of both papers."""
-    return max(0, (num_hospitals - 3) // factor)
-
-
-def _liars(num_hospitals: int, factor: int) -> dict[str, int]:
-    return {"num_malicious_nodes": _tolerated(num_hospitals, factor)}
-
-
-def _believed(num_hospitals: int) -> dict[str, int]:
-    return {"num_nodes_to_select": max(1, num_hospitals - _tolerated(num_hospitals, 2))}
-
-
-STRATEGIES: dict[str, tuple[type[strategy.Strategy], Callable[[int], dict[str, Any]]]] = {
-    "fedavg": (StreamingFedAvg, lambda n: {}),
-    "fedprox": (strategy.FedProx, lambda n: {"proximal_mu": FEDPROX_MU}),
-    "fedavgm": (strategy.FedAvgM, lambda n: {"server_learning_rate": 1.0, "server_momentum": 0.5}),
-    "fedadam": (strategy.FedAdam, lambda n: {"eta": 3e-3, "tau": 1e-3}),
-    "fedyogi": (strategy.FedYogi, lambda n: {"eta": 3e-3, "tau": 1e-3}),
-    "fedadagrad": (strategy.FedAdagrad, lambda n: {"eta": 1e-2, "tau": 1e-3}),
-    "fedmedian": (strategy.FedMedian, lambda n: {}),
-    "fedtrimmedavg": (strategy.FedTrimmedAvg, lambda n: {"beta": 0.2}),
-    "krum": (strategy.Krum, lambda n: _liars(n, 2)),
-    "multikrum": (strategy.MultiKrum, lambda n: _liars(n, 2) | _believed(n)),
-    "bulyan": (strategy.Bulyan, lambda n: _liars(n, 4)),
+STRATEGIES: dict[str, tuple[type[strategy.Strategy], dict[str, float]]] = {
+    "fedavg": (StreamingFedAvg, {}),
+    "fedprox": (strategy.FedProx, {"proximal_mu": FEDPROX_MU}),
+    "fedavgm": (strategy.FedAvgM, {"server_learning_rate": 1.0, "server_momentum": 0.5}),
+    "fedadam": (strategy.FedAdam, {"eta": 3e-3, "tau": 1e-3}),
+    "fedyogi": (strategy.FedYogi, {"eta": 3e-3, "tau": 1e-3}),
+    "fedadagrad": (strategy.FedAdagrad, {"eta": 1e-2, "tau": 1e-3}),
+    "fedmedian": (strategy.FedMedian, {}),
+    "fedtrimmedavg": (strategy.FedTrimmedAvg, {"beta": 0.2}),
+    "krum": (strategy.Krum, {}),
+    "multikrum": (strategy.MultiKrum, {}),
+    "bulyan": (strategy.Bulyan, {}),
 }
-"""By name, with its settings for n hospitals; all but the first are Flower's, unchanged."""
+"""By name, with its settings; all but the first are Flower's own, unchanged."""
+
+LIARS = {"krum": 2, "multikrum": 2, "bulyan": 4}
+"""For the most liars f that n hospitals bear, n >= LIARS[name] * f + 3, the papers' bound."""
 
 
 def make_strategy(
@@ -110,7 +100,12 @@ def make_strategy(
         "min_available_nodes": num_hospitals,
     }
     cls, settings = STRATEGIES[name]
-    return (made_by or cls)(**defaults | settings(num_hospitals) | kwargs)
+    if name in LIARS:
+        liars = max(0, (num_hospitals - 3) // LIARS[name])
+        settings = settings | {"num_malicious_nodes": liars}
+        if name == "multikrum":
+            settings["num_nodes_to_select"] = max(1, num_hospitals - liars)
+    return (made_by or cls)(**defaults | settings | kwargs)
 
 
 def strategy_for(settings: RunSettings, num_hospitals: int, **kwargs: Any) -> strategy.Strategy:
