@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp import Grid
 
+from fedtutor.aggregation import update_norm
 from fedtutor.deployment.roll import Roll
 from fedtutor.errors import FederationError
 from fedtutor.federation import GuardedGrid
@@ -58,7 +58,10 @@ class NetworkGuard(GuardedGrid):
         """
         self._note_absent(server_round)
         start, held = to_weights(sent), list(replies)
-        lengths = [distance(to_weights(arrays_in(reply)), start) for _, reply in held]
+        trained = (to_weights(arrays_in(reply)) for _, reply in held)
+        lengths = [
+            update_norm([a - b for a, b in zip(weights, start, strict=True)]) for weights in trained
+        ]
         usual = sorted(lengths)[(len(lengths) - 1) // 2] if lengths else 0.0
         for (name, reply), length in zip(held, lengths, strict=True):
             if usual and length > self._max_ratio * usual:
@@ -74,9 +77,3 @@ class NetworkGuard(GuardedGrid):
         """Note who took part before and is not connected now."""
         for node_id in sorted(set(self.names) - set(self._grid.get_node_ids())):
             self.leave_out(server_round, self.names[node_id], "is not connected")
-
-
-def distance(one: Weights, other: Weights) -> float:
-    """Return the Euclidean distance of two models, all numbers taken together, in float64."""
-    squares = (np.square(a - b, dtype=np.float64).sum() for a, b in zip(one, other, strict=True))
-    return float(np.sqrt(sum(squares)))

@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from fedtutor.aggregation import update_norm
 from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, same_arrays
 from fedtutor.course.image_rows import draw_images, row_of_images
 from fedtutor.figures.charts import lines
 from fedtutor.figures.picture import GREY, Picture
 from fedtutor.topics.privacy import secure_sum
-from fedtutor.topics.privacy.differential import epsilon, length
+from fedtutor.topics.privacy.differential import epsilon
 from fedtutor.topics.privacy.membership import roc
 from fedtutor.topics.privacy.reconstruction import ssim
 
@@ -191,19 +192,19 @@ def clipping(my_clip: Answer) -> None:
         raise Wrong("""Each number is cut by itself, which bends the update into another direction.
             Hint: not np.clip: shorten the arrow, and keep where it points.""")
     if same_arrays(got, [a * min(1, 2.5 / np.linalg.norm(a)) for a in before]):
-        raise Wrong(f"""Each array is clipped by itself; together they are {length(got):.2f} long,
-            not 2.5.
+        raise Wrong(f"""Each array is clipped by itself; together they are
+            {update_norm(got):.2f} long, not 2.5.
             Hint: the length is that of all arrays together.""")
     if not same_arrays(got, [a / 2 for a in before]):
         raise Wrong(f"""An update of length 5 should come back half as long; yours has length
-            {length(got):.3g} or another direction.
+            {update_norm(got):.3g} or another direction.
             Hint: one factor for all arrays, norm over length; the length counts all numbers of
             all arrays, and is the root of a sum.""")
     short = [np.array([0.3, 0.0]), np.array([0.4])]
     again = my_clip([array.copy() for array in short], 2.5)
     if not same_arrays(again, short):
         raise Wrong(f"""An update of length 0.5 is within 2.5, and yours has length
-            {length(again):.3g} afterwards.
+            {update_norm(again):.3g} afterwards.
             Hint: clipping shortens what is too long and leaves the rest alone.""")
     if not same_arrays(my_clip([np.zeros(3)], 1.0), [np.zeros(3)]):
         raise Wrong("""An update of nothing but zeros does not stay zero.

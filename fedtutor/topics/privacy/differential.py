@@ -21,7 +21,7 @@ from flwr.serverapp.strategy import (
     Strategy,
 )
 
-from fedtutor.aggregation import update_norm as length
+from fedtutor.aggregation import clip_update
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
 from fedtutor.federation.records import arrays_in
@@ -128,8 +128,7 @@ def clip(update: Weights, norm: float) -> Weights:
     """Shorten the update to ``norm`` if it is longer (McMahan et al. 2018, FlatClip)."""
     if not norm > 0:
         raise FederationError(f"the clipping norm must be above 0; got {norm}.")
-    factor = min(1.0, norm / max(length(update), 1e-300))
-    return [(array * factor).astype(array.dtype) for array in update]
+    return clip_update(update, norm)
 
 
 def add_noise(update: Weights, deviation: float, rng: np.random.Generator) -> Weights:

@@ -1,10 +1,28 @@
-"""Trouble and cost: sabotage and defences, hospitals that leave, bytes, and who gains.
+"""Trouble and cost: sabotage and defences, hospitals that leave, bytes, and who gains."""
 
-Everything in the four modules can be had from here, as notebook 09 does.
-"""
-
-# ruff: noqa: F403
-from fedtutor.topics.robustness.attacks import *
-from fedtutor.topics.robustness.compression import *
-from fedtutor.topics.robustness.defences import *
-from fedtutor.topics.robustness.fairness import *
+# ruff: noqa: F401  this is what notebook 09 takes from here
+from fedtutor.topics.robustness.attacks import (
+    attack_success,
+    flip_labels,
+    flip_sign,
+    free_ride,
+    from_round,
+    leave_after,
+    only_at,
+    plant_backdoor,
+    scale_update,
+    sign_reply,
+    stamp,
+    with_mods,
+)
+from fedtutor.topics.robustness.compression import (
+    EIGHT_BIT,
+    FLOAT16,
+    FLOAT32,
+    compress,
+    line_seconds,
+    top_k,
+    unpacking,
+)
+from fedtutor.topics.robustness.defences import DEFENCES, Chosen, make_defence
+from fedtutor.topics.robustness.fairness import FairFedAvg, gain, recall, verdict_on_gain, worst

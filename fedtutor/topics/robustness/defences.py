@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import Bulyan, Strategy
 from flwr.serverapp.strategy.multikrum import select_multikrum
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
-from fedtutor.aggregation import update_norm
+from fedtutor.aggregation import clip_update, update_norm
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
 from fedtutor.federation.records import arrays_in, to_record, to_weights
@@ -36,7 +36,7 @@ class ClippedFedAvg(StreamingFedAvg):
         good = [reply for reply in replies if reply.has_content()]
         usual = np.median([update_norm(self._update(reply)) for reply in good] or [0.0])
         for reply in good:
-            clipped = clip_to_norm(self._update(reply), float(usual))
+            clipped = clip_update(self._update(reply), float(usual))
             weights = [w + d for w, d in zip(self._like, clipped, strict=True)]
             reply.content["arrays"] = to_record(weights)
         return super().aggregate_train(server_round, good)
@@ -79,14 +79,6 @@ def mean_around_median(stack: np.ndarray, keep: int) -> np.ndarray:
     means = [ordered[b : b + keep].mean(axis=0) for b in begins]
     best = np.argmin(np.stack(reach), axis=0)
     return np.take_along_axis(np.stack(means), best[None], axis=0)[0].astype(stack.dtype)
-
-
-def clip_to_norm(update: Weights, max_norm: float) -> Weights:
-    """Shorten a float32 update to ``max_norm`` if it is longer."""
-    length = update_norm(update)
-    if length <= max_norm:
-        return update
-    return [array * np.float32(max_norm / length) for array in update]
 
 
 DEFENCES = {

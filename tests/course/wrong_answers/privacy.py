@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from wrong import wrong
 
+from fedtutor.aggregation import update_norm
 from fedtutor.course.lessons.privacy import most_rounds
 from fedtutor.topics.privacy import secure_sum
-from fedtutor.topics.privacy.differential import epsilon, length
+from fedtutor.topics.privacy.differential import epsilon
 
 
 @wrong("08.1")
@@ -59,7 +60,7 @@ def each_array(update, norm):
 
 @wrong("08.2")
 def always_that_long(update, norm):
-    return [array * norm / length(update) for array in update]
+    return [array * norm / update_norm(update) for array in update]
 
 
 @wrong("08.2")
@@ -70,7 +71,7 @@ def without_the_root(update, norm):
 
 @wrong("08.2")
 def in_place(update, norm):
-    factor = min(1, norm / max(length(update), 1e-9))
+    factor = min(1, norm / max(update_norm(update), 1e-9))
     for array in update:
         array *= factor
     return update
@@ -78,7 +79,7 @@ def in_place(update, norm):
 
 @wrong("08.2")
 def nothing_happens(update, norm):
-    return [array * max(1, norm / length(update)) for array in update]
+    return [array * max(1, norm / update_norm(update)) for array in update]
 
 
 @wrong("08.2")
@@ -90,7 +91,9 @@ def one_vector(update, norm):
 @wrong("08.2")
 def zero_becomes_nan(update, norm):
     with np.errstate(all="ignore"):
-        factor = np.minimum(1, np.float64(norm) / length(update)) if length(update) else np.nan
+        factor = (
+            np.minimum(1, np.float64(norm) / update_norm(update)) if update_norm(update) else np.nan
+        )
     return [array * factor for array in update]
 
 

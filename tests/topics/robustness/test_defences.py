@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from toys import START, step
 
 from fedtutor import federation
-from fedtutor.aggregation import update_norm
+from fedtutor.aggregation import clip_update, update_norm
 from fedtutor.errors import FederationError
 from fedtutor.topics import robustness
 from fedtutor.topics.robustness import Chosen
-from fedtutor.topics.robustness.defences import clip_to_norm, mean_around_median
+from fedtutor.topics.robustness.defences import mean_around_median
 
 NUM = 10
 
@@ -53,17 +53,17 @@ def test_an_unknown_defence_lists_the_known_ones():
 def test_clipping_shortens_and_keeps_the_direction():
     update = [np.array([3.0, 0.0], np.float32), np.array([[4.0]], np.float32)]
     assert update_norm(update) == 5
-    short = clip_to_norm(update, 2.5)
+    short = clip_update(update, 2.5)
     assert update_norm(short) == pytest.approx(2.5)
     np.testing.assert_allclose(short[0], [1.5, 0])
     assert short[0].dtype == np.float32
-    assert clip_to_norm(update, 5.0) is update
+    assert clip_update(update, 5.0) is update
 
 
 def test_clipping_is_to_the_median_length(federate):
     lengths = [update_norm(step(k)) for k in range(3)]
     shares = np.arange(1, 4) / 6
-    clipped = [clip_to_norm(step(k), float(np.median(lengths))) for k in range(3)]
+    clipped = [clip_update(step(k), float(np.median(lengths))) for k in range(3)]
     update = update_of(federate(3, strategy=robustness.make_defence("clipping", 3)))
     for position, array in enumerate(update):
         expected = sum(s * c[position] for s, c in zip(shares, clipped, strict=True))
