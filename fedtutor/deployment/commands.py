@@ -11,13 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fedtutor.deployment import DEFAULTS
 from fedtutor.errors import FederationError
 from fedtutor.options import INTERRUPTED, STOPPED, add_out, add_settings, settings_from
 from fedtutor.output import LAST_GOOD
 from fedtutor.settings import RunSettings, ServerSettings, TrainingSettings
-
-DEFAULTS = {"hospitals": 3, "rounds": 3, "size": 32, "round_timeout": 180.0, "patience": 10.0}
-"""Other defaults than those of a run: who is gone from one machine will not come back."""
 
 
 def add_commands(commands: Any) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedtutor.cohort import Cohort, build_cohort
+from fedtutor.deployment import DEFAULTS
 from fedtutor.deployment.app import PROGRESS, say_round
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
@@ -18,11 +19,7 @@ from fedtutor.deployment.superlink import LocalSimulation, SuperLink
 from fedtutor.errors import FederationError
 from fedtutor.output import LAST_GOOD, check_writable, write_text
 from fedtutor.settings import RunSettings, ServerSettings, run_config
-from fedtutor.summary import describe, plain, versions
-
-ROUND_TIMEOUT = 180.0
-PATIENCE = 10.0
-"""Short ones: who is gone from this machine will not come back by itself."""
+from fedtutor.summary import describe, describe_hospitals, plain, versions
 
 SUMMARY, MODEL = "summary.json", "global-model.keras"
 
@@ -35,8 +32,8 @@ def deploy(
     *,
     kill_one: bool = False,
     tell: Tell = print,
-    round_timeout: float = ROUND_TIMEOUT,
-    patience: float = PATIENCE,
+    round_timeout: float = DEFAULTS["round_timeout"],
+    patience: float = DEFAULTS["patience"],
 ) -> dict:
     """Run a federation of processes on this machine and write what came of it to ``out``.
 
@@ -171,14 +168,11 @@ def _write_summary(
     ready: float,
 ) -> dict:
     """Write the summary and give the model its name; ``began`` and ``ready`` are monotonic."""
-    now, counts = time.monotonic(), cohort.partition.class_counts(cohort.train)
+    now = time.monotonic()
     summary = plain(
         {
             **describe(settings, cohort),
-            "hospitals": [
-                {"id": k, "name": name, "num_examples": len(images), "class_counts": counts[k]}
-                for k, (name, images) in enumerate(zip(cohort.names, cohort.hospitals, strict=True))
-            ],
+            "hospitals": describe_hospitals(cohort),
             **{key: last[key] for key in ("auc", "accuracy", "class_auc", "auc_interval")},
             **{key: last[key] for key in ("rounds", "left_out")},
             "versions": versions(),

@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from fedtutor import federation
 from fedtutor.course import small_federation as small
 from fedtutor.course.lessons import deployment
-from fedtutor.deployment import Running
+from fedtutor.deployment.running import Running
 from fedtutor.federation.records import to_record, to_weights
 
 ROUNDS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from toy import PATTERN, ours, start
 
-from fedtutor.deployment import LocalFederation
+from fedtutor.deployment.federation import LocalFederation
 from fedtutor.errors import FederationError
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]

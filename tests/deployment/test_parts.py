@@ -16,14 +16,11 @@ import psutil
 import pytest
 from cryptography import x509
 
-from fedtutor.deployment import (
-    LocalFederation,
-    RecordingProxy,
-    Running,
-    write_key_pair,
-    write_tls_files,
-)
+from fedtutor.deployment.certificates import write_key_pair, write_tls_files
+from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.processes import Program, free_port, processes_in
+from fedtutor.deployment.proxy import RecordingProxy
+from fedtutor.deployment.running import Running
 from fedtutor.errors import FederationError
 
 pytestmark = pytest.mark.process

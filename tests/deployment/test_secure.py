@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toy import PATTERN, ours, start
 
-from fedtutor.deployment import LocalFederation
+from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.processes import processes_in
 from fedtutor.errors import FederationError
 

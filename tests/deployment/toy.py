@@ -8,7 +8,7 @@ import os
 import numpy as np
 import psutil
 
-from fedtutor.deployment import write_app
+from fedtutor.deployment.appfolder import write_app
 
 PATTERN = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
 

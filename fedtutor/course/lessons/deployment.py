@@ -23,8 +23,11 @@ from fedtutor import federation
 from fedtutor.course import small_federation
 from fedtutor.course.exercises import Answer, Wrong, exercise
 from fedtutor.course.lessons.flower_simulation import ask, attendance
-from fedtutor.deployment import LocalFederation, LocalSimulation, Running, write_app
+from fedtutor.deployment.appfolder import write_app
+from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.processes import free_port
+from fedtutor.deployment.running import Running
+from fedtutor.deployment.superlink import LocalSimulation
 from fedtutor.federation.in_process import InProcessGrid
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture
