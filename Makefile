@@ -34,8 +34,7 @@ format: $(READY) ## tidy the code
 	$(VENV)/bin/ruff format
 
 test: lint ## pass all: lint, tests, and every notebook compared with its stored outputs
-	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # much of it waits
-	$(VENV)/bin/python tools/compare.py
+	$(VENV)/bin/python tools/compare.py all
 
 test-fast: $(READY) ## the tests for every day, without the slow ones and real processes
 	$(VENV)/bin/python -m pytest -m "not slow and not process" -n 2 --dist loadfile tests

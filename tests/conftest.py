@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -22,13 +23,21 @@ settings.load_profile("fedtutor")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, above all by waiting for other programs.
+    """Begin with the files that take longest, and take turns between waiting and computing.
 
-    With ``-n 3 --dist loadfile --no-loadscope-reorder`` the rest is then done meanwhile.
+    Files of ``tests/deployment`` wait for other programs; with ``--dist loadfile
+    --no-loadscope-reorder`` notebooks and the other files, the longest first, compute meanwhile.
     """
     long = Counter(item.path for item in items if "slow" in item.keywords)
     long.update(item.path for item in items if "process" in item.keywords)
-    items.sort(key=lambda item: (item.path.parent.name != "deployment", -long[item.path]))
+    files = sorted(dict.fromkeys(item.path for item in items), key=lambda path: -long[path])
+    files.sort(key=lambda path: path.suffix != ".ipynb")  # in the order they were given
+    waits = [path for path in files if path.parent.name == "deployment"]
+    turns = dict.fromkeys(
+        path for pair in zip_longest(waits, (f for f in files if f not in waits)) for path in pair
+    )
+    place = {path: number for number, path in enumerate(turns)}
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,6 +1,7 @@
 """Run the notebooks on fresh kernels and compare every output with the stored one.
 
-    python tools/compare.py [notebook ...] [pytest's options]
+    python tools/compare.py [notebook ...] [pytest's options]   by default the whole course
+    python tools/compare.py all                                 and all tests in the same run
 
 This is nbval in strict mode, with one addition: numbers written with a sign of approximation,
 such as ≈0.87, may differ by three in their last digit, as training does not end in the same
@@ -9,6 +10,7 @@ numbers on every processor. All else must be the same.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from decimal import Decimal
@@ -64,7 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    named = any(not argument.startswith("-") for argument in arguments)
+    named = [argument for argument in arguments if not argument.startswith("-")]
+    everything = named == ["all"]
     options = [
         *("-p", Path(__file__).stem),
         "--nbval",
@@ -73,11 +76,17 @@ def main(arguments: list[str]) -> int:
         f"--nbval-sanitize-with={SANITIZE}",
         "--quiet",
     ]
-    if not named:  # the whole course, two notebooks at a time, the longest first
-        options += ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    if everything or not named:
+        # Each of two kernels has a core to itself; with the tests, some of which only wait for
+        # other programs, four workers keep both cores busy.
+        os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+        workers = "4" if everything else "2"
+        options += ["-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"]
         timings = read_timings()
         took = {path: timings[timing_key(path)]["seconds"] for path in course()}
         options += map(str, sorted(took, key=took.get, reverse=True))
+    if everything:
+        arguments = ["tests", *(argument for argument in arguments if argument != "all")]
     return pytest.main([*options, *arguments])
 
 
