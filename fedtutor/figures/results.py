@@ -178,9 +178,8 @@ def heat_maps(
     rows = ["image", *maps]
     figure, grid = _grid_of_images(rows, len(indices), cell=(1.55, 1.75))
     for column, index in enumerate(indices):
-        grid[0, column].set_title(titles[column], fontsize=9)
         for axes, name in zip(grid[:, column], rows, strict=True):
-            show(axes, data.images[index])
+            show(axes, data.images[index], "" if name in maps else titles[column])
             if name in maps:
                 heat = maps[name][column]
                 axes.imshow(heat, cmap="inferno", alpha=opacity * heat, vmin=0, vmax=1)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, other_case
 from fedtutor.datasets import load
 from fedtutor.figures.charts import STYLES, legend_above, name_rows
 from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
@@ -204,8 +204,7 @@ def bootstrap_of_patients(draw: Answer) -> None:
             Hint: draw patients, then take *all* images of each patient you drew.""")
     of_patient = times[:, first]
     if (of_patient == 1).all():
-        raise Wrong("""Every patient is drawn exactly once each time, so every resample is the test
-            set.
+        raise Wrong("""Every patient is drawn once each time: every resample is the test set.
             Hint: a bootstrap draws with replacement.""")
     if of_patient.max() == 1:
         raise Wrong("""No patient is ever in a resample twice.
@@ -249,11 +248,8 @@ def _rates(matrix: np.ndarray, k: int) -> tuple[float, float]:
     More: found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum(), and
     false alarms those called without those found.""")
 def sensitivity_and_specificity(rates: Answer) -> None:
-    got = rates(MATRIX.copy(), 1)
-    if not isinstance(got, (tuple, list, np.ndarray)) or len(got) != 2:
-        raise Wrong("""Two numbers are asked for.
-            Hint: end with `return sensitivity, specificity`.""")
-    got = np.asarray(got, dtype=float)
+    hint = "end with `return sensitivity, specificity`."
+    got = of_shape(rates(MATRIX.copy(), 1), (2,), hint)
     sensitivity, specificity = _rates(MATRIX, 1)
     column = MATRIX[1, 1] / MATRIX[:, 1].sum()
     if np.allclose(got, [100 * sensitivity, 100 * specificity]):
@@ -271,8 +267,7 @@ def sensitivity_and_specificity(rates: Answer) -> None:
             Hint: row k holds the images that truly are of class k.""")
     diagonal = (np.trace(MATRIX) - MATRIX[1, 1]) / (MATRIX.sum() - MATRIX[1].sum())
     if np.isclose(got[1], diagonal):
-        raise Wrong("""You count somebody well as a mistake if the model takes one *other* class for
-            another.
+        raise Wrong("""You count it as a mistake if one *other* class is taken for another.
             Hint: for class k against the rest it only matters whether class k was called.""")
     if np.isclose(got[1], 1 - specificity):
         raise Wrong("""Your second number is the share of false alarms.
@@ -281,8 +276,7 @@ def sensitivity_and_specificity(rates: Answer) -> None:
         raise Wrong(f"""Of {MATRIX.sum() - MATRIX[1].sum()} who are not of class 1, 69 are not
             called so, a specificity of {specificity:.2f}; you have {got[1]:.2f}.
             Hint: take the whole matrix without row k; of that, leave out column k.""")
-    if not np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)):
-        raise Wrong(WRITTEN_OUT)
+    other_case(np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)))
 
 
 @exercise("""06.3, the threshold for a specificity
@@ -310,8 +304,7 @@ def _say_why(scores: np.ndarray, ill: np.ndarray, threshold: float, wanted: floa
             Hint: look at the scores of the patients who do not have it.""")
     specificity = (scores[~ill] < threshold).mean()
     if _cleared(scores[~ill], threshold, 1 - wanted):
-        raise Wrong(f"""With your threshold {100 * specificity:.0f} % of the others are cleared, not
-            {100 * wanted:.0f} %.
+        raise Wrong(f"""You clear {specificity:.2f} of the others, and not {wanted:.2f}.
             Hint: do 90 % of the others lie below the threshold, or above it?""")
     if _cleared(scores, threshold, wanted):
         raise Wrong("""You took all patients together, the ill ones too.

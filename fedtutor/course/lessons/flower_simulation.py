@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedtutor import federation
-from fedtutor.course.exercises import Answer, Wrong, exercise, same_arrays
+from fedtutor.course.exercises import Answer, Wrong, exercise, other_case, same_arrays
 from fedtutor.federation.in_process import FIRST_NODE_ID, WrappedGrid
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.figures.charts import legend_above, name_rows
@@ -152,8 +152,7 @@ def reply_of_a_hospital(my_train: Answer) -> None:
             {type(got).__name__}.
             Hint: put the records into a RecordDict, and the RecordDict into a Message.""")
     if got.metadata.reply_to_message_id != message.metadata.message_id:
-        raise Wrong("""That is a message, but not a reply: the server could not tell what it
-            answers.
+        raise Wrong("""That is a message, but no reply: what it answers could not be told.
             Hint: a Message can be told which other message it answers.""")
     arrays, metrics = got.content.array_records, got.content.metric_records
     if set(arrays) != {"arrays"} or set(metrics) != {"metrics"}:
@@ -163,9 +162,7 @@ def reply_of_a_hospital(my_train: Answer) -> None:
     _check_weights(arrays["arrays"].to_numpy_ndarrays())
     _check_count(dict(metrics["metrics"]), images)
     _, second = _ask_to_train(my_train, images[:7])
-    if second.content["metrics"]["num-examples"] != 7:
-        raise Wrong("""A second hospital, with 7 images, claims as many examples as the first.
-            Hint: is a number written out in your code?""")
+    other_case(second.content["metrics"]["num-examples"] == 7)
 
 
 def _check_weights(got: Weights) -> None:
@@ -196,10 +193,8 @@ class _CallingGrid(federation.InProcessGrid):
     def get_node_ids(self) -> list[int]:
         self.asked += 1
         if self.asked > 3:
-            raise Wrong("""Your strategy waits for more hospitals than there are, and would wait for
-                ever.
-                Hint: a fraction lies between 0 and 1, and a minimum must not exceed the number of
-                hospitals.""")
+            raise Wrong("""Your strategy would wait for ever for more hospitals than there are.
+                Hint: a fraction lies in 0..1, and a minimum is at most the number of hospitals.""")
         return super().get_node_ids()
 
 
@@ -235,16 +230,14 @@ def _check_half(my_strategy: Answer) -> None:
         raise Wrong(f"""All 8 hospitals train in every round.
             Hint: {_why_all(strategy)}""")
     if sizes != [4]:
-        raise Wrong(f"""Of 8 hospitals 4 should train in a round; with yours it is
-            {" or ".join(map(str, sizes))}.
+        raise Wrong(f"""Of 8 hospitals 4 should train, not {" or ".join(map(str, sizes))}.
             Hint: a fraction of 1.0 means all, and 0 turns training off.""")
     if len(set(rounds)) == 1:
         raise Wrong("""It is always the same half; the other hospitals' patients never count.
             Hint: Flower's own strategies draw anew in each round: let them.""")
     sizes = sorted({len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)})
     if sizes != [6]:
-        raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals
-            {" or ".join(map(str, sizes))} train.
+        raise Wrong(f"""With 8 hospitals it is half; of 12 {" or ".join(map(str, sizes))} train.
             Hint: use a fraction, or the argument num_hospitals, and no fixed number.""")
 
 

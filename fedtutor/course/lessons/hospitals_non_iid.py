@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
+from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case
 from fedtutor.partition import label_divergence
 
 CLASSES, HOSPITALS = 3, 4
@@ -54,8 +54,7 @@ def dirichlet_partition(deal: Answer) -> None:
     if skew < 0.15:
         _say_why_even(uneven)
     if rest > 0.1:
-        raise Wrong("""At alpha = 1000 every hospital should get nearly the same mixture; in yours
-            the mixtures differ much.
+        raise Wrong("""At alpha = 1000 all should get nearly one mixture; yours differ much.
             Hint: where does alpha enter? Large values give even shares.""")
     sizes = np.mean([c.sum(axis=1) for c in even], axis=0)
     if sizes.max() > 1.3 * sizes.min():
@@ -86,8 +85,7 @@ def _say_why_even(uneven: list[np.ndarray]) -> None:
         raise Wrong("""Your hospitals differ in size, but all have the same mixture of classes.
             Hint: each class is shared out by itself, in shares of its own.
             More: draw from rng.dirichlet anew for each class, inside the loop over the classes.""")
-    raise Wrong("""At alpha = 0.1 most hospitals should lack a class; in yours all have nearly the
-        same.
+    raise Wrong("""At alpha = 0.1 most hospitals should lack a class; yours are nearly alike.
         Hint: the shares of a class are drawn from a Dirichlet distribution with alpha.""")
 
 
@@ -108,15 +106,13 @@ def divergence_of_mixtures(divergence: Answer) -> None:
         return 0.5 * np.abs(mixtures - middle).sum(axis=1)
 
     if np.isclose(got, 2 * RIGHT):
-        raise Wrong("""That is twice as much: what one class has too much, the others have too
-            little.
+        raise Wrong("""That is twice as much: what one class has too much, others have too little.
             Hint: every difference is counted on both sides.""")
     if np.isclose(got, away_from(common).mean()):
         raise Wrong("""Your small hospitals count as much as the large one.
             Hint: average over the hospitals with their images as weights.""")
     if np.isclose(got, np.average(away_from(mixtures.mean(axis=0)), weights=sizes)):
-        raise Wrong("""The common mixture is that of all images together; yours is the mean of the
-            hospitals' mixtures.
+        raise Wrong("""Your common mixture is the hospitals' mean, not that of all images together.
             Hint: add the hospitals' counts up first, then divide.
             More: common = class_counts.sum(axis=0) / class_counts.sum()""")
     if np.isclose(got, np.average(away_from(1 / CLASSES), weights=sizes)):
@@ -130,8 +126,7 @@ def divergence_of_mixtures(divergence: Answer) -> None:
         raise Wrong(f"""For the hospitals {COUNTS.tolist()} it is {RIGHT:.3f}; yours is {got:.3f}.
             Hint: mixture of each hospital, common mixture, half the sum of the differences.
             More: the first hospital: 0.5 * (|0.75 - 0.7| + |0.25 - 0.25| + |0 - 0.05|) = 0.05.""")
-    if not np.isclose(divergence(np.array([[3, 1], [6, 2], [30, 10]])), 0, atol=1e-9):
-        raise Wrong(WRITTEN_OUT)
+    other_case(np.isclose(divergence(np.array([[3, 1], [6, 2], [30, 10]])), 0, atol=1e-9))
 
 
 DRAWS = 20

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import fedtutor
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
+from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case
 from fedtutor.datasets import load
 from fedtutor.errors import DataError
 from fedtutor.figures.charts import name_rows
@@ -210,8 +210,7 @@ def shared_patients(count: Answer) -> None:
     if got != 2:
         raise Wrong(f"""Here two patients, B and C, have images on both sides; you count {got}.
             Hint: make a set of each side's patients, and look at what the two have in common.""")
-    if count(np.array(["A", "B"]), np.array(["C"])) != 0:
-        raise Wrong(WRITTEN_OUT)
+    other_case(count(np.array(["A", "B"]), np.array(["C"])) == 0)
 
 
 @exercise("""01.2, a split by patient
@@ -229,14 +228,12 @@ def split_by_patient(split: Answer) -> None:
             Hint: True means: this image goes into the test set.""")
     torn = set(patients[got]) & set(patients[~got])
     if torn:
-        raise Wrong(f"""{len(torn)} patients have images on both sides; your `shared_patients` would
-            find them.
+        raise Wrong(f"""{len(torn)} patients have images on both sides.
             Hint: draw among the *patients*, each once, and not among the images.
             More: names = np.unique(patients); draw from `names`; then np.isin(patients, drawn).""")
     share = len(set(patients[got])) / 40
     if abs(share - 0.75) < 0.06:
-        raise Wrong("""Three quarters of the patients are in your test set, where a quarter was
-            asked for.
+        raise Wrong("""Three quarters of the patients are in your test set, and not a quarter.
             Hint: True means test.
             More: perhaps a `~` too many, or one too few.""")
     half = in_test(0.5, 0)
@@ -250,8 +247,7 @@ def split_by_patient(split: Answer) -> None:
             More: rng = np.random.default_rng(seed)""")
     if all((got == in_test(0.25, seed)).all() for seed in (1, 2, 3)):
         raise Wrong("""With any seed it draws the same patients: those that come first.
-            Hint: patients are often sorted by hospital or by date, so the first are not like the
-            rest.
+            Hint: patients are often sorted, say by date, so the first are not like the rest.
             More: np.random.default_rng(seed).permutation(names) puts them in random order.""")
 
 

@@ -10,12 +10,11 @@ from flwr.clientapp.typing import ClientAppCallable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
-from fedtutor.course.image_rows import row_of_images
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, other_case
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_weights
 from fedtutor.figures.charts import legend_above, name_rows
-from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
+from fedtutor.figures.picture import BLUE, GREY, RED, Picture, row_of_images, tidy
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.partition import partition
 
@@ -167,11 +166,8 @@ EIGHT = np.array([1.0, 2.0, 900.0, 3.0, -700.0, 4.0, 5.0, 6.0])
 @exercise("""09.1, a trimmed mean
     More: np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)""")
 def trimmed(mean: Answer) -> None:
-    got = np.asarray(mean([np.array([value, value]) for value in EIGHT], 1), dtype=float)
-    if got.shape != (2,):
-        raise Wrong(f"""The result must be an array like a hospital's, of shape (2,); yours has
-            {got.shape}.
-            Hint: sort and average over the hospitals only, the first axis of np.stack(updates).""")
+    hint = "sort and average over the hospitals only, the first axis of np.stack(updates)."
+    got = of_shape(mean([np.array([value, value]) for value in EIGHT], 1), (2,), hint)
     ordered, by_length = np.sort(EIGHT), EIGHT[np.argsort(np.abs(EIGHT))]
     if np.isclose(got[0], EIGHT.mean()):
         raise Wrong("""That is the plain mean; the liars are still in it.
@@ -180,8 +176,7 @@ def trimmed(mean: Answer) -> None:
         raise Wrong("""You cut at one end only, and one liar is left.
             Hint: who knows whether a liar pushes up or down?""")
     if np.isclose(got[0], by_length[1:-1].mean()):
-        raise Wrong("""You leave out whole hospitals by the length of their updates, and the liar
-            who pushes down is still there.
+        raise Wrong("""You leave out the longest, and the liar who pushes down is still there.
             Hint: each number of the model is sorted and trimmed by itself, with its sign.""")
     if not np.isclose(got[0], 3.5):
         raise Wrong(f"""Of 1, 2, 900, 3, -700, 4, 5 and 6, with one left out at either end, 1 to 6
@@ -201,10 +196,8 @@ def _check_two_of_seven(mean: Answer) -> None:
         raise Wrong("""You pull the ends in (which is called winsorising); they still count.
             Hint: leave the smallest and the largest out altogether.""")
     if not np.allclose(got, ordered[2:-2].mean(axis=0)):
-        raise Wrong("""With two left out at either end of seven, and several numbers a hospital, the
-            result is another one.
-            Hint: sort over the hospitals (axis 0), cut `cut` rows at both ends, average the
-            rest.""")
+        raise Wrong("""With seven hospitals and several numbers each the result is wrong.
+            Hint: sort over the hospitals (axis 0), cut `cut` rows at both ends, average.""")
     if not np.allclose(mean(list(updates), 0), updates.mean(axis=0)):
         raise Wrong("""With nothing left out it should be the plain mean.
             Hint: a slice [0:-0] is empty.""")
@@ -237,11 +230,9 @@ def obeyed(success: Answer) -> None:
         raise Wrong("""You count the right images, but divide by all.
             Hint: only those of other classes could be turned.""")
     if not np.isclose(got, 3 / 7):
-        raise Wrong(f"""Of seven images of other classes three are called 2, so it is {3 / 7:.2f};
-            you have {got:.2f}.
+        raise Wrong(f"""Three of seven others are called 2, so it is 0.43; you have {got:.2f}.
             Hint: first choose the images, then ask what they are called.""")
-    if not np.isclose(success(probabilities, LABELS, 1), 2 / 7):
-        raise Wrong(WRITTEN_OUT)
+    other_case(np.isclose(success(probabilities, LABELS, 1), 2 / 7))
 
 
 UPDATE = np.array([0.9, -3.0, 0.1, 2.0, -0.4, 0.3])
@@ -257,11 +248,8 @@ def largest(send: Answer) -> None:
     if not isinstance(got, tuple | list) or len(got) != 2:
         raise Wrong("""Two arrays are asked for: what is sent, and what is remembered.
             Hint: end with `return sent, memory`.""")
-    sent, kept = (np.asarray(part, dtype=float) for part in got)
-    if sent.shape != UPDATE.shape or kept.shape != UPDATE.shape:
-        raise Wrong(f"""Both arrays must be as long as the update, {len(UPDATE)}; yours are
-            {sent.shape} and {kept.shape}.
-            Hint: send an array of zeros with the k chosen numbers in their places.""")
+    hint = "send an array of zeros with the k chosen numbers in their places."
+    sent, kept = (of_shape(part, UPDATE.shape, hint) for part in got)
     if (update != UPDATE).any() or (memory != MEMORY).any():
         raise Wrong("""Your function changes the arrays it was given.
             Hint: `+=` and assigning to a slice write into the array itself.""")
@@ -286,9 +274,7 @@ def largest(send: Answer) -> None:
         raise Wrong("""What is sent and what is remembered do not sum to update + memory, so
             something is lost for ever, or said twice.
             Hint: the new memory is what was to be said, minus what was sent.""")
-    if np.count_nonzero(send(UPDATE.copy(), MEMORY.copy(), 4)[0]) != 4:
-        raise Wrong("""With k = 4 it does not send four numbers.
-            Hint: use the argument k.""")
+    other_case(np.count_nonzero(send(UPDATE.copy(), MEMORY.copy(), 4)[0]) == 4)
 
 
 def _two_largest(values: np.ndarray) -> set[int]:
