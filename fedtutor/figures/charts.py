@@ -153,11 +153,11 @@ def _say(value: float, step: float | None) -> str:
     return f"{value:.2f}" if step is not None else f"{value:.3g}"
 
 
-def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01) -> Picture:
+def train_and_test(names: Sequence[str], aucs: np.ndarray) -> Picture:
     """Draw AUCs as a heat map: rows where a model was trained, columns where it is tested.
 
-    ``aucs`` is float (hospitals, hospitals), NaN where there is none; ``step`` is what the digest
-    rounds to. The diagonal, a hospital's own model on its own test patients, is framed.
+    ``aucs`` is float (hospitals, hospitals), NaN where there is none. The diagonal, a hospital's
+    own model on its own test patients, is framed.
     """
     figure = Figure(figsize=(2.6 + 1.15 * len(names), 1.4 + 0.62 * len(names)))
     axes = figure.add_subplot()
@@ -175,11 +175,8 @@ def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01
         f"the model of {name}: {', '.join(f'{value:.2f}' for value in row)}"
         for name, row in zip(names, np.asarray(aucs), strict=True)
     ]
-    return Picture(
-        figure,
-        f"AUC on the test patients of {', '.join(names)}, in this order; {join_some(said)}.",
-        step,
-    )
+    alt = f"AUC on the test patients of {', '.join(names)}, in this order; {join_some(said)}."
+    return Picture(figure, alt, 0.01)
 
 
 def draw_table(axes: Axes, values: np.ndarray, names: Sequence[str], **style: Any) -> None:
@@ -192,14 +189,12 @@ def draw_table(axes: Axes, values: np.ndarray, names: Sequence[str], **style: An
     axes.tick_params(rotation=0, labelsize=9)
 
 
-def roc_and_images(
-    probabilities: np.ndarray, data: MedicalImages, *, step: float = 0.1, most: int = 4
-) -> Picture:
+def roc_and_images(probabilities: np.ndarray, data: MedicalImages) -> Picture:
     """Draw ROC curves, one a class, beside images of each class with what the model says.
 
-    ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the
-    ``most`` commonest are shown. The curves are drawn at ten rates, as those of a small test set
-    are stairs whose every step is one image.
+    ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the four
+    commonest are shown. The curves are drawn at ten rates, as those of a small test set are stairs
+    whose every step is one image.
     """
     from sklearn.metrics import roc_curve
 
@@ -207,7 +202,7 @@ def roc_and_images(
     classes = np.arange(len(data.class_names))
     truth = data.labels if data.multi_label else (data.labels[:, None] == classes).astype(int)
     counts = truth.sum(axis=0)
-    shown = np.sort(np.argsort(-counts, kind="stable")[:most])
+    shown = np.sort(np.argsort(-counts, kind="stable")[:4])
     shown = shown[(counts[shown] > 0) & (counts[shown] < len(data))]
     figure = Figure(figsize=(8.4, 3.4))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
@@ -230,7 +225,7 @@ def roc_and_images(
         figure,
         f"ROC curves: {'; '.join(said)}. Beside them {kind} of each class with the probability "
         "that the model gives the right class.",
-        step,
+        0.1,
     )
 
 

@@ -164,14 +164,12 @@ def heat_maps(
     maps: dict[str, np.ndarray],
     *,
     classes: np.ndarray | None = None,
-    opacity: float = 0.8,
 ) -> Picture:
     """Draw images in a row, each under its heat maps, known lesions outlined.
 
     ``maps`` is from a name to float (len(indices), h, w) in 0..1; ``classes``, int
-    (len(indices),), is what they ask for, by default the image's own class or rarest finding;
-    ``opacity`` is that of the hottest point, and where there is no heat the image is left as it
-    is.
+    (len(indices),), is what they ask for, by default the image's own class or rarest finding.
+    Where there is no heat the image is left as it is.
     """
     classes = data.strata[indices] if classes is None else classes
     titles = [data.strata_names[k] for k in classes]
@@ -182,7 +180,7 @@ def heat_maps(
             show(axes, data.images[index], "" if name in maps else titles[column])
             if name in maps:
                 heat = maps[name][column]
-                axes.imshow(heat, cmap="inferno", alpha=opacity * heat, vmin=0, vmax=1)
+                axes.imshow(heat, cmap="inferno", alpha=0.8 * heat, vmin=0, vmax=1)
             if data.masks is not None and data.masks[index].any():
                 axes.contour(data.masks[index], levels=[0.5], colors="cyan", linewidths=0.8)
     shown = ", ".join(titles) or "none"

@@ -127,15 +127,13 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, f
     return mean, mean - half, mean + half
 
 
-def mean_by_patient(
-    values: np.ndarray, patients: np.ndarray, *, samples: int = 1000, seed: int = 0
-) -> tuple[float, float, float]:
+def mean_by_patient(values: np.ndarray, patients: np.ndarray) -> tuple[float, float, float]:
     """Return (mean, low, high) of one value an image, float (n,), by a bootstrap of patients."""
     codes = np.unique(patients, return_inverse=True)[1]
     counts = np.bincount(codes)
     sums = np.bincount(codes, values)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(counts), np.full(len(counts), 1 / len(counts)), size=samples
+    drawn = np.random.default_rng(0).multinomial(
+        len(counts), np.full(len(counts), 1 / len(counts)), size=1000
     )
     low, high = interval((drawn @ sums) / (drawn @ counts))
     return float(values.mean()), low, high

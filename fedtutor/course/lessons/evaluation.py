@@ -21,19 +21,17 @@ from fedtutor.partition import partition
 HEALTHY = ("normal", "no finding")
 
 
-def hospital_images(
-    dataset: str | Path, *, size: int = 32, most: int = 2000, seed: int = 0
-) -> MedicalImages:
+def hospital_images(dataset: str | Path, *, size: int = 32, most: int = 2000) -> MedicalImages:
     """At most ``most`` small images, each with a hospital and one class.
 
     Where the data set does not say which hospital an image is from, its patients are dealt out to
     five (Dirichlet, alpha 1). Of several findings an image it is asked whether there is any.
     """
-    data = load(dataset, size=size, seed=seed)
+    data = load(dataset, size=size)
     if len(data) > most:
-        data = data.take(np.random.default_rng(seed).permutation(len(data))[:most])
+        data = data.take(np.random.default_rng(0).permutation(len(data))[:most])
     if "hospital" not in data.table:
-        parts = partition(data, "dirichlet", 5, alpha=1.0, seed=seed)
+        parts = partition(data, "dirichlet", 5, alpha=1.0)
         names = np.empty(len(data), dtype=object)
         for name, own in zip(parts.names, parts.indices, strict=True):
             names[own] = name
@@ -44,17 +42,15 @@ def hospital_images(
     return data
 
 
-def three_parts(
-    data: MedicalImages, *, seed: int = 0
-) -> tuple[MedicalImages, MedicalImages, MedicalImages]:
+def three_parts(data: MedicalImages) -> tuple[MedicalImages, MedicalImages, MedicalImages]:
     """(train, validation, test), no patient in two of them.
 
     Two thirds of the patients, or the official test set, are for the test: intervals are to be
     short enough to say something. A quarter of the others is for validation.
     """
-    rest, test = split_by_patient(data, 0.65, seed=seed)
+    rest, test = split_by_patient(data, 0.65)
     rest = replace(rest, table=rest.table.drop(columns="split", errors="ignore"))
-    train, validation = split_by_patient(rest, 0.25, seed=seed)
+    train, validation = split_by_patient(rest, 0.25)
     return train, validation, test
 
 
@@ -68,12 +64,7 @@ Estimates = Sequence[tuple[float, tuple[float, float]]]
 
 
 def intervals(
-    names: Sequence[str],
-    series: Mapping[str, Estimates],
-    *,
-    x: str,
-    zero: bool = False,
-    step: float = 0.01,
+    names: Sequence[str], series: Mapping[str, Estimates], *, x: str, zero: bool = False
 ) -> Picture:
     """Draw one row a name, in it a mark and an interval for each series.
 
@@ -110,7 +101,7 @@ def intervals(
         f"{row}: " + ", ".join(f"{name} {estimate(*rows[k])}" for name, rows in series.items())
         for k, row in enumerate(names)
     ]
-    return Picture(figure, f"{x}. {'; '.join(said)}.", step)
+    return Picture(figure, f"{x}. {'; '.join(said)}.", 0.01)
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Picture:

@@ -127,12 +127,10 @@ def update_and_noise(update: np.ndarray, masked: np.ndarray, *, side: int = 64) 
     )
 
 
-def _outer(
-    seed: int, dead: Sequence[int], units: int = 9, inputs: int = 30
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _outer(seed: int, dead: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a dense layer's gradient of one image: (image, kernel gradient, bias gradient)."""
     rng = np.random.default_rng(seed)
-    image, errors = rng.normal(size=inputs), rng.normal(size=units)
+    image, errors = rng.normal(size=30), rng.normal(size=9)
     errors[list(dead)] = 0
     return image, np.outer(image, errors), errors
 

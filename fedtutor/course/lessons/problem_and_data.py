@@ -36,21 +36,17 @@ def card(name: str, *points: str) -> str:
     return "\n".join(f"{point}: {' '.join(of[point].split())}" for point in points)
 
 
-def study_images(
-    data: MedicalImages, *, patients: int = 50, images: int = 4, seed: int = 0
-) -> MedicalImages:
-    """Draw a small study at random: ``images`` images of each of ``patients`` patients.
+def study_images(data: MedicalImages) -> MedicalImages:
+    """Draw a small study at random: four images of each of 50 patients.
 
-    Where the set does not say who its patients are, or has too few with so many images, the
-    chest phantoms stand in.
+    Where the set has too few known patients with so many, the chest phantoms stand in.
     """
     of_image = patients_of(data)
     who, counts = np.unique(of_image, return_counts=True)
-    if (counts >= images).sum() < FEWEST_PATIENTS or data.multi_label:
-        stand_in = load("chest-phantoms", size=data.image_shape[0])
-        return study_images(stand_in, patients=patients, images=images, seed=seed)
-    drawn = np.random.default_rng(seed).permutation(who[counts >= images])[:patients]
-    return data.take(np.concatenate([np.flatnonzero(of_image == p)[:images] for p in drawn]))
+    if (counts >= 4).sum() < FEWEST_PATIENTS or data.multi_label:
+        return study_images(load("chest-phantoms", size=data.image_shape[0]))
+    drawn = np.random.default_rng(0).permutation(who[counts >= 4])[:50]
+    return data.take(np.concatenate([np.flatnonzero(of_image == p)[:4] for p in drawn]))
 
 
 def coin_flips(data: MedicalImages, *, seed: int) -> MedicalImages:
@@ -98,19 +94,17 @@ def _caption(data: MedicalImages, index: int) -> str:
     return "\n".join(filter(None, (first, second)))
 
 
-def two_splits(
-    data: MedicalImages, in_test: dict[str, np.ndarray], *, patients: int = 6
-) -> Picture:
-    """Show a few patients' images, a row each, and on which side of each split they are.
+def two_splits(data: MedicalImages, in_test: dict[str, np.ndarray]) -> Picture:
+    """Show six patients' images, a row each, and on which side of each split they are.
 
-    ``in_test`` is from a split's name to bool (n,), True for its test images. A third of the
-    patients shown are those with test images in the last split.
+    ``in_test`` is from a split's name to bool (n,), True for its test images. Two of the patients
+    shown are those with test images in the last split.
     """
     of_image = patients_of(data)
     last = list(in_test.values())[-1]
-    tested = list(dict.fromkeys(of_image[last]))[: patients // 3]
+    tested = list(dict.fromkeys(of_image[last]))[:2]
     others = [p for p in dict.fromkeys(of_image[~last]) if p not in tested]
-    chosen = sorted([*tested, *others[: patients - len(tested)]])
+    chosen = sorted([*tested, *others[: 6 - len(tested)]])
     figure = Figure(figsize=(8.6, 0.72 * len(chosen) + 0.7))
     said = []
     for axes, (name, test) in zip(figure.subplots(1, len(in_test)), in_test.items(), strict=True):
@@ -118,11 +112,9 @@ def two_splits(
         axes.set_title(name)
         said.append(f"{name}: {torn} of them have images on both sides")
     figure.tight_layout(w_pad=2)
-    return Picture(
-        figure,
-        f"The images of {len(chosen)} patients, a row each; test images have a dashed frame and "
-        f"the word test. {'; '.join(said)}.",
-    )
+    words = "test images have a dashed frame and the word test"
+    alt = f"The images of {len(chosen)} patients, a row each; {words}. {'; '.join(said)}."
+    return Picture(figure, alt)
 
 
 def _rows_of_patients(
