@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
@@ -16,11 +16,13 @@ from matplotlib.ticker import MaxNLocator
 
 from fedtutor import federation
 from fedtutor.course.exercises import Answer, Wrong, exercise, other_case, same_arrays
+from fedtutor.federation.client import hospital_name
 from fedtutor.federation.in_process import FIRST_NODE_ID, WrappedGrid
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import to_record
 from fedtutor.figures.charts import legend_above, name_rows
 from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
 from fedtutor.model import Weights
+from fedtutor.topics.algorithms import LocalSteps, make_app
 
 
 def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence[float]) -> Picture:
@@ -38,13 +40,9 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
     everybody = [(r, k) for r in rounds for k in range(len(names))]
     idle = [place for place in everybody if place not in trained and place not in missing]
     figure = Figure(figsize=(8, 2.6 + 0.3 * len(names)))
-    above, below = figure.subplots(
-        2,
-        1,
-        sharex=True,
-        height_ratios=(1.6, 0.3 * len(names)),
-        gridspec_kw={"hspace": 1 / (1.6 + 0.3 * len(names))},  # half an inch, for the legend
-    )
+    heights = (1.6, 0.3 * len(names))
+    gap = {"hspace": 1 / sum(heights)}  # half an inch, for the legend
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=heights, gridspec_kw=gap)
     above.plot(range(len(auc)), auc, "o-", color=BLUE)
     above.set_ylabel("AUC")
     for places, label, marker, colour, size in (
@@ -67,11 +65,8 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
         + "".join(f", {out.hospital} left out" for out in grid.left_out if out.round == r)
         for r in rounds
     ]
-    return Picture(
-        figure,
-        f"AUC of the global model from {auc[0]:.2f} to {auc[-1]:.2f}; {'; '.join(said)}.",
-        0.01,
-    )
+    alt = f"AUC of the global model from {auc[0]:.2f} to {auc[-1]:.2f}; {'; '.join(said)}."
+    return Picture(figure, alt, 0.01)
 
 
 class ClockedGrid(WrappedGrid):
@@ -251,34 +246,25 @@ def _why_all(strategy: Strategy) -> str:
 
 
 TIMEOUT = 60.0
-STORY: dict[str, tuple[float, float, dict[str, float]]] = {
-    # name: (seconds, what training adds to the weights, what it says beside the usual)
-    "Alder": (12, 1, {}),
-    "Birch": (75, 1, {}),
-    "Cedar": (20, 1, {"loss": 9.7}),
-    "Dogwood": (15, np.nan, {}),
-    "Elm": (59, 1, {"num-examples": 1}),
-    "Fir": (30, 1, {"num-examples": 0}),
-    "Ginkgo": (25, 1, {"num-examples": 1_000_000}),
+STORY = {
+    # name: (seconds, what training adds to the weights, examples that it claims, loss)
+    "Alder": (12, 1, 100, 0.5),
+    "Birch": (75, 1, 100, 0.5),
+    "Cedar": (20, 1, 100, 9.7),
+    "Dogwood": (15, np.nan, 100, 0.5),
+    "Elm": (59, 1, 1, 0.5),
+    "Fir": (30, 1, 0, 0.5),
+    "Ginkgo": (25, 1, 1_000_000, 0.5),
 }
 
 
 def play() -> list[federation.LeftOut]:
     """Run the story of exercise 05.3 on the guarded grid: who is left out, and why."""
-    app, names = ClientApp(), list(STORY)
+    names: list[str] = list(STORY)
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        _, change, odd = STORY[str(context.node_config["name"])]
-        weights = to_weights(message.content.array_records["arrays"])
-        trained = to_record([array + np.float32(change) for array in weights])
-        metrics = MetricRecord({"num-examples": 100, "loss": 0.5, **odd})
-        return Message(RecordDict({"arrays": trained, "metrics": metrics}), reply_to=message)
-
-    @app.query()
-    def who(message: Message, context: Context) -> Message:
-        name = ConfigRecord({"name": context.node_config["name"]})
-        return Message(RecordDict({"hospital": name}), reply_to=message)
+    def local(weights: Weights, *others: Any) -> LocalSteps:
+        _, change, num_examples, loss = STORY[hospital_name(others[-1])]
+        return LocalSteps([a + np.float32(change) for a in weights], 1.0, num_examples, loss)
 
     grids = []
     server_app = federation.make_server_app(
@@ -289,8 +275,8 @@ def play() -> list[federation.LeftOut]:
         timeout=TIMEOUT,
         on_round=lambda server_round, weights, grid: grids.append(grid),
     )
-    clocked = on_a_clock(server_app, [seconds for seconds, _, _ in STORY.values()])
-    federation.run_in_process(clocked, app, names)
+    clocked = on_a_clock(server_app, [seconds for seconds, *_ in STORY.values()])
+    federation.run_in_process(clocked, make_app(local), names)
     return grids[-1].left_out
 
 
