@@ -6,8 +6,8 @@
     panel = Panel(show, alpha=slider("Skew (alpha)", [0.1, 1, 10]), kind=choice("Kind", [...]))
 
 The last line of a cell shows it, ``panel.set(alpha=0.1)`` moves a control as a hand would, and
-``panel.state`` says in words what is seen. Where no kernel runs, on a web page or in print, the
-cell keeps the picture of the first setting.
+``panel.state`` says in words what is seen. Without a kernel, as on a web page, the cell keeps the
+picture of the first setting.
 """
 
 from __future__ import annotations

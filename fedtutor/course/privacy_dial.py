@@ -34,8 +34,7 @@ class Dial:
     ----------
     model : begins with a dense layer, see :func:`~fedtutor.topics.privacy.models.dense_model`.
     own, others : the hospital's images, and images of other patients.
-    steps : of DP-SGD in each setting; its step size is ``1 / clip``, so that clipping shows only
-        in what it bends.
+    steps : of DP-SGD in each setting, of size ``1 / clip``: clipping shows in what it bends.
     """
 
     NOISE = (0, 1, 2, 4)

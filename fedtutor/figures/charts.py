@@ -58,8 +58,7 @@ def lines(
     ----------
     curves, dots : from a name to (x values, y values).
     x, y : the axes' labels.
-    step : of the numbers in digest and alt text, such as 0.01 for what comes out of training;
-        see :func:`fedtutor.figures.digest.digest`.
+    step : what digest and alt text round to, see :func:`fedtutor.figures.digest.digest`.
     """
     figure = Figure(figsize=size)
     axes = figure.add_subplot()
@@ -193,8 +192,7 @@ def roc_and_images(probabilities: np.ndarray, data: MedicalImages) -> Picture:
     """Draw ROC curves, one a class, beside images of each class with what the model says.
 
     ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the four
-    commonest are shown. The curves are drawn at ten rates, as those of a small test set are stairs
-    whose every step is one image.
+    commonest are shown. The curves are drawn at ten rates: a small test set's have many stairs.
     """
     from sklearn.metrics import roc_curve
 

@@ -1,7 +1,6 @@
 """The figures of a run: who has what, how good each model is, and where it looks.
 
-Every function returns a :class:`~fedtutor.figures.picture.Picture`; its ``alt`` is made from the
-same data as the figure.
+Every :class:`~fedtutor.figures.picture.Picture` has an ``alt`` made from the figure's own data.
 """
 
 from __future__ import annotations

@@ -219,8 +219,7 @@ def _positions(answer: object) -> np.ndarray:
             Hint: np.flatnonzero(patients == patient) finds the images of one patient.""")
     last = len(PATIENTS) - 1
     if drawn.ndim != 1 or drawn.dtype.kind not in "iu" or not np.isin(drawn, range(last + 1)).all():
-        raise Wrong(f"""Positions of images are asked for, whole numbers from 0 to {last}; yours are
-            {drawn.dtype} of shape {drawn.shape}.
+        raise Wrong(f"""Positions from 0 to {last} are asked for, not {drawn.dtype} {drawn.shape}.
             Hint: not True or False for each image, which cannot say that one counts twice.""")
     return drawn
 
@@ -253,8 +252,7 @@ def sensitivity_and_specificity(rates: Answer) -> None:
         raise Wrong("""Your first number is the share of the *calls* that are right (the precision).
             Hint: sensitivity is about the ill, and the truth is in the rows.""")
     if not np.isclose(got[0], sensitivity):
-        raise Wrong(f"""Of {MATRIX[1].sum()} ill {MATRIX[1, 1]} are found, a sensitivity of
-            {sensitivity:.2f}; you have {got[0]:.2f}.
+        raise Wrong(f"""Of 40 ill 30 are found, which is {sensitivity:.2f}; you have {got[0]:.2f}.
             Hint: row k holds the images that truly are of class k.""")
     diagonal = (np.trace(MATRIX) - MATRIX[1, 1]) / (MATRIX.sum() - MATRIX[1].sum())
     if np.isclose(got[1], diagonal):
@@ -264,8 +262,7 @@ def sensitivity_and_specificity(rates: Answer) -> None:
         raise Wrong("""Your second number is the share of false alarms.
             Hint: specificity is the share *without* a false alarm.""")
     if not np.isclose(got[1], specificity):
-        raise Wrong(f"""Of {MATRIX.sum() - MATRIX[1].sum()} who are not of class 1, 69 are not
-            called so, a specificity of {specificity:.2f}; you have {got[1]:.2f}.
+        raise Wrong(f"""Of 80 others 69 are not called so: {specificity:.2f}, not {got[1]:.2f}.
             Hint: take the whole matrix without row k; of that, leave out column k.""")
     other_case(np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)))
 

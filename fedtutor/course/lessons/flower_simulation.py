@@ -143,8 +143,7 @@ def reply_of_a_hospital(my_train: Answer) -> None:
     images = np.full((30, 4, 4, 1), 2, np.uint8)
     message, got = _ask_to_train(my_train, images)
     if not isinstance(got, Message):
-        raise Wrong(f"""A hospital answers a message with a message; yours is a
-            {type(got).__name__}.
+        raise Wrong(f"""A message is answered with a message; yours is a {type(got).__name__}.
             Hint: put the records into a RecordDict, and the RecordDict into a Message.""")
     if got.metadata.reply_to_message_id != message.metadata.message_id:
         raise Wrong("""That is a message, but no reply: what it answers could not be told.
@@ -171,8 +170,7 @@ def _check_weights(got: Weights) -> None:
 
 def _check_count(metrics: dict[str, Any], images: np.ndarray) -> None:
     if "num-examples" not in metrics:
-        raise Wrong(f"""FedAvg looks for "num-examples"; your metrics have:
-            {", ".join(metrics) or "none"}.
+        raise Wrong(f"""FedAvg looks for "num-examples"; you have: {", ".join(metrics) or "none"}.
             Hint: with a hyphen, and spelled just so.""")
     count = metrics["num-examples"]
     if count != len(images):

@@ -23,9 +23,8 @@ def _people(seed: int = 0, patients: int = 1500) -> tuple[np.ndarray, np.ndarray
 
 
 def _counts(hospital_of: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    counts = np.zeros((HOSPITALS, CLASSES), dtype=np.int64)
-    np.add.at(counts, (hospital_of, labels), 1)
-    return counts
+    pairs = hospital_of * CLASSES + labels
+    return np.bincount(pairs, minlength=HOSPITALS * CLASSES).reshape(HOSPITALS, CLASSES)
 
 
 @exercise("""03.1, a Dirichlet partition by patient
@@ -58,8 +57,7 @@ def dirichlet_partition(deal: Answer) -> None:
             Hint: where does alpha enter? Large values give even shares.""")
     sizes = np.mean([c.sum(axis=1) for c in even], axis=0)
     if sizes.max() > 1.3 * sizes.min():
-        raise Wrong(f"""At alpha = 1000 all hospitals should be of nearly one size; one of yours
-            gets {sizes.max() / sizes.sum():.0%} of the images.
+        raise Wrong(f"""At alpha = 1000 one gets {sizes.max() / sizes.sum():.0%} of all, not a quarter.
             Hint: is somebody forgotten, or given to the first or the last hospital by default?
             More: np.cumsum(shares) * len(members), rounded, is where each hospital's part ends.""")
 
@@ -68,8 +66,7 @@ def _hospital_numbers(answer: object, patients: np.ndarray) -> np.ndarray:
     got = np.asarray(answer)
     of_each = got.shape == patients.shape and got.dtype.kind in "iu"
     if not of_each or not 0 <= got.min() <= got.max() < HOSPITALS:
-        raise Wrong(f"""A hospital, 0 to {HOSPITALS - 1}, is asked for each of the {len(patients)}
-            images; yours are {got.dtype} of shape {got.shape}.
+        raise Wrong(f"""A hospital, 0 to 3, for each image, please, not {got.dtype} {got.shape}.
             Hint: an array of whole numbers, as long as `labels` and counted from 0.
             More: return hospital_of_patient[patient_of_image]""")
     return got

@@ -46,7 +46,8 @@ def parameters_of_dense_layer(count: Answer) -> None:
     More: tf.reduce_mean(criterion(labels, outputs))""")
 def training_step(step: Answer) -> None:
     model, optimizer, criterion = _tiny()
-    images, labels = _batch(6)
+    rng = np.random.default_rng(5)
+    images, labels = rng.normal(size=(6, 4)).astype(np.float32), rng.integers(0, 3, 6)
     before = _weights(model)
     loss_before, gradients = _by_hand(before, images, labels)
     try:
@@ -95,11 +96,6 @@ def _tiny() -> tuple[Any, Any, Any]:
     model = keras.Sequential([keras.Input((4,)), layer])
     criterion = keras.losses.sparse_categorical_crossentropy
     return model, keras.optimizers.SGD(RATE), criterion
-
-
-def _batch(count: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(5)
-    return rng.normal(size=(count, 4)).astype(np.float32), rng.integers(0, 3, count)
 
 
 def _weights(model: Any) -> Weights:

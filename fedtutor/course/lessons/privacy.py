@@ -191,8 +191,7 @@ def clipping(my_clip: Answer) -> None:
     if not same_arrays(got, [a / 2 for a in before]):
         raise Wrong(f"""An update of length 5 should come back half as long; yours has length
             {update_norm(got):.3g} or another direction.
-            Hint: one factor for all arrays, norm over length; the length counts all numbers of
-            all arrays, and is the root of a sum.""")
+            Hint: one factor for all, norm over length; the length is the root of one sum.""")
     short = [np.array([0.3, 0.0]), np.array([0.4])]
     again = my_clip([array.copy() for array in short], 2.5)
     if not same_arrays(again, short):
@@ -262,11 +261,9 @@ def masks(my_masked: Answer) -> None:
             Hint: of two parties one must add and the other subtract. Which one?""")
     if not np.array_equal(total, sum(vectors.values())):
         raise Wrong("""The masks do not cancel in the sum of the masked vectors.
-            Hint: of each pair, one party must add the common mask and the other subtract it. How
-            can both know, without asking, which of them they are?""")
+            Hint: of each pair one adds the mask, one subtracts it. How do both know who?""")
     for other in seeds[2]:
         changed = {**seeds[2], other: bytes(secure_sum.SECRET_BYTES)}
         if np.array_equal(my_masked(vectors[2].copy(), 2, changed), got[2]):
-            raise Wrong(f"""Party 2 has no mask in common with party {other}: a few others who talk
-                to each other can unmask it.
+            raise Wrong(f"""Party 2 shares no mask with party {other}: a few others can unmask it.
                 Hint: a mask with every other party, not only with some.""")

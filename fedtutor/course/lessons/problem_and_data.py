@@ -246,7 +246,6 @@ def split_by_patient(split: Answer) -> None:
 def _mask(answer: object, patients: np.ndarray) -> np.ndarray:
     got = np.asarray(answer)
     if got.shape != patients.shape or got.dtype != bool:
-        raise Wrong(f"""One True or False for each of the {len(patients)} images is asked for; yours
-            is {got.dtype} of shape {got.shape}.
+        raise Wrong(f"""{len(patients)} times True or False, please, not {got.dtype} {got.shape}.
             Hint: having drawn test patients, ask of each image whether its patient is drawn.""")
     return got

@@ -29,8 +29,7 @@ def server_step(step: Answer) -> None:
         raise Wrong("""That is the change alone, not the new model.
             Hint: a step starts somewhere.""")
     if not same_arrays(got(1.0), [g + c for g, c in zip(GLOBAL, change, strict=True)]):
-        raise Wrong(f"""With a learning rate of 1 the step must end on FedAvg's average; yours ends
-            at {float(got(1.0)[0].flat[0]):g} and not at 17.
+        raise Wrong(f"""At rate 1 it must end on FedAvg's average, 17, not {got(1.0)[0].flat[0]:g}.
             Hint: 10 examples say +4 and 30 examples say +8.
             More: 10 + 1 * (10 * 4 + 30 * 8) / 40 = 17""")
     if same_arrays(got(0.5), got(1.0)):

@@ -179,8 +179,7 @@ def trimmed(mean: Answer) -> None:
         raise Wrong("""You leave out the longest, and the liar who pushes down is still there.
             Hint: each number of the model is sorted and trimmed by itself, with its sign.""")
     if not np.isclose(got[0], 3.5):
-        raise Wrong(f"""Of 1, 2, 900, 3, -700, 4, 5 and 6, with one left out at either end, 1 to 6
-            remain and the mean is 3.5; yours is {got[0]:.3g}.
+        raise Wrong(f"""Of 1, 2, 900, 3, -700, 4, 5, 6 there remain 1 to 6: 3.5, not {got[0]:.3g}.
             Hint: sort first: who is at the end is not who comes last in the list.""")
     _check_two_of_seven(mean)
 
@@ -217,8 +216,7 @@ def obeyed(success: Answer) -> None:
         raise Wrong("""You count images; a share is asked for.
             Hint: of how many could have been turned?""")
     if np.isclose(got, 5 / 10):
-        raise Wrong("""You count the images that truly are of the target class, too. Calling them so
-            is right, and happens without any attack.
+        raise Wrong("""You count images that truly are of the target class; that is no success.
             Hint: leave the images with labels == target aside.""")
     if np.isclose(got, 2 / 3):
         raise Wrong("""That is the recall of the target class itself.
@@ -254,13 +252,13 @@ def largest(send: Answer) -> None:
         raise Wrong("""Your function changes the arrays it was given.
             Hint: `+=` and assigning to a slice write into the array itself.""")
     places = np.flatnonzero(sent)
-    if _two_largest(UPDATE) == set(places):
+    if set(np.argsort(np.abs(UPDATE))[-2:]) == set(places):
         if np.allclose(sent + kept, wanted):
             raise Wrong("""You remember, but nothing that is remembered is ever said.
                 Hint: choose among update and memory together, not in the update alone.""")
         raise Wrong("""You look at the update alone; what is remembered can never come to be sent.
             Hint: first add the memory, then choose the largest.""")
-    if _two_largest(wanted) != set(places):
+    if set(np.argsort(np.abs(wanted))[-2:]) != set(places):
         raise Wrong(f"""Of update and memory, {wanted.round(1).tolist()}, you send those at
             {places.tolist()}, and they do not move the model most.
             Hint: size counts, not the sign; and np.argsort sorts from small to large.""")
@@ -271,11 +269,6 @@ def largest(send: Answer) -> None:
         raise Wrong("""Nothing is remembered: what was too small to be sent is lost for ever.
             Hint: what was to be said and was not goes into the memory.""")
     if not np.allclose(sent + kept, wanted):
-        raise Wrong("""What is sent and what is remembered do not sum to update + memory, so
-            something is lost for ever, or said twice.
+        raise Wrong("""Sent + remembered is not update + memory: something is lost, or said twice.
             Hint: the new memory is what was to be said, minus what was sent.""")
     other_case(np.count_nonzero(send(UPDATE.copy(), MEMORY.copy(), 4)[0]) == 4)
-
-
-def _two_largest(values: np.ndarray) -> set[int]:
-    return set(np.argsort(np.abs(values))[-2:])

@@ -1,7 +1,6 @@
 """Reconstruction: from an update back to the images it was computed on.
 
-Everything here is what a curious server can do: it knows the weights it sent, those that came
-back, and the settings of training.
+A curious server can do all of it: it knows the weights it sent and got, and the settings.
 """
 
 from __future__ import annotations
