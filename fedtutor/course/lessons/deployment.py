@@ -254,8 +254,7 @@ def moved(mod: Answer) -> None:
             Hint: the weights that were sent are in the message.""")
     if not np.isclose(far, 6.0):
         raise Wrong(f"""This hospital moved by 6, and yours says {far:.3g}.
-            Hint: the square root of the sum of all squared differences between the new weights, in
-            the reply, and those that were sent, in the message.""")
+            Hint: the root of the sum of (new - sent) ** 2: the reply's weights, the message's.""")
     near = _metric_of(_answer(mod, "train", NEAR))
     if not np.isclose(near, 0.5 * np.sqrt(3)):
         raise Wrong(f"""For another hospital, that moved by 0.87, yours says {near:.2f}.

@@ -41,15 +41,16 @@ def dirichlet_partition(deal: Answer) -> None:
     if (together > 1).any():
         raise Wrong(f"""{(together > 1).sum()} patients have images in more than one hospital.
             Hint: deal out the patients, then give each image the hospital of its patient.
-            More: np.unique(patients, return_index=True, return_inverse=True) gives the patients,
-            where an image of each stands, and for each image the number of its patient.""")
+            More: np.unique(patients, return_index=True, return_inverse=True) tells all of it.""")
     uneven, even = (
         [_counts(dealt(alpha, seed), labels) for seed in range(12)] for alpha in (0.1, 1000.0)
     )
     if all(np.array_equal(uneven[0], other) for other in uneven[1:]):
         raise Wrong("""Whatever the random generator, the deal is the same.
             Hint: draw with the generator you are given, and only with that one.""")
-    skew, rest = (np.mean([_divergence(c) for c in many]) for many in (uneven, even))
+    skew, rest = (
+        np.mean([label_divergence(c[c.sum(axis=1) > 0]) for c in many]) for many in (uneven, even)
+    )
     if skew < 0.15:
         _say_why_even(uneven)
     if rest > 0.1:
@@ -57,7 +58,7 @@ def dirichlet_partition(deal: Answer) -> None:
             Hint: where does alpha enter? Large values give even shares.""")
     sizes = np.mean([c.sum(axis=1) for c in even], axis=0)
     if sizes.max() > 1.3 * sizes.min():
-        raise Wrong(f"""At alpha = 1000 one gets {sizes.max() / sizes.sum():.0%} of all, not a quarter.
+        raise Wrong(f"""At alpha = 1000 one has {sizes.max() / sizes.sum():.0%}, and not a quarter.
             Hint: is somebody forgotten, or given to the first or the last hospital by default?
             More: np.cumsum(shares) * len(members), rounded, is where each hospital's part ends.""")
 
@@ -70,10 +71,6 @@ def _hospital_numbers(answer: object, patients: np.ndarray) -> np.ndarray:
             Hint: an array of whole numbers, as long as `labels` and counted from 0.
             More: return hospital_of_patient[patient_of_image]""")
     return got
-
-
-def _divergence(counts: np.ndarray) -> float:
-    return label_divergence(counts[counts.sum(axis=1) > 0])
 
 
 def _say_why_even(uneven: list[np.ndarray]) -> None:

@@ -106,16 +106,14 @@ def ssim(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
     """
     import tensorflow as tf
 
-    pair = (tf.convert_to_tensor(a, tf.float32) for a in (originals, guesses))
-    return tf.image.ssim(*pair, max_val=1.0).numpy()
+    return tf.image.ssim(originals, guesses, max_val=1.0).numpy()
 
 
 def psnr(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
     """Return the peak signal-to-noise ratio in dB of pictures in 0..1; infinite if equal."""
     import tensorflow as tf
 
-    pair = (tf.convert_to_tensor(a, tf.float32) for a in (originals, guesses))
-    return tf.image.psnr(*pair, max_val=1.0).numpy()
+    return tf.image.psnr(originals, guesses, max_val=1.0).numpy()
 
 
 def best_guesses(originals: np.ndarray, guesses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
