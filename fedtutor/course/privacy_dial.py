@@ -86,9 +86,7 @@ class Dial:
             steps=self._steps,
             learning_rate=1 / clip,
         )
-        own, others = (
-            predict(self._model, np.asarray(d.images)) for d in (self._own, self._others)
-        )
+        own, others = (predict(self._model, d.images) for d in (self._own, self._others))
         found = judge_attack(
             loss_score(own, self._own.labels), loss_score(others, self._others.labels), bootstrap=0
         )

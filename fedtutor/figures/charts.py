@@ -63,10 +63,8 @@ def lines(
     figure = Figure(figsize=size)
     axes = figure.add_subplot()
     draw_lines(axes, curves)
-    dots = dots or {}
-    for (name, (xs, ys)), (colour, marker, _) in zip(
-        dots.items(), STYLES[len(curves) :], strict=False
-    ):
+    dots, left = dots or {}, STYLES[len(curves) :]
+    for (name, (xs, ys)), (colour, marker, _) in zip(dots.items(), left, strict=False):
         axes.plot(xs, ys, marker, color=colour, label=name, alpha=0.75, markersize=5)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -295,9 +293,8 @@ def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
     stratum = np.bincount(np.concatenate([h.strata for h in hospitals])).argmax()
     figure = Figure(figsize=(9.2, 4.8))
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.5)).flat
-    for axes, name, own in zip(
-        top.subplots(1, len(names), squeeze=False)[0], names, hospitals, strict=True
-    ):
+    grid = top.subplots(1, len(names), squeeze=False)[0]
+    for axes, name, own in zip(grid, names, hospitals, strict=True):
         index = int((own.strata == stratum).argmax())
         show(axes, own.images[index])
         axes.set_title(textwrap.fill(name, 16), fontsize=8)

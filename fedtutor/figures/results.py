@@ -231,9 +231,8 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     figure = Figure(figsize=(9, max(3.6, 1.2 + 0.3 * len(names))))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     ways = {"federated": "federated", "alone (mean)": "local_mean", "pooled": "pooled"}
-    draw_rows(
-        left, names, {way: np.array(auc[key], dtype=float).tolist() for way, key in ways.items()}
-    )
+    shown = {way: np.array(auc[key], dtype=float).tolist() for way, key in ways.items()}
+    draw_rows(left, names, shown)
     left.lines[0].set_zorder(3)  # the federated model's marks above the others
     left.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
     left.set_xlabel("AUC (0.5 is guessing)")

@@ -79,9 +79,8 @@ def intervals(
     if zero:
         axes.axvline(0, color=GREY, linewidth=1)
     shifts = np.linspace(-0.17, 0.17, len(series)) if len(series) > 1 else [0.0]
-    for (name, rows), shift, (colour, mark, dash) in zip(
-        series.items(), shifts, STYLES, strict=False
-    ):
+    styled = zip(series.items(), shifts, STYLES, strict=False)
+    for (name, rows), shift, (colour, mark, dash) in styled:
         y = np.arange(len(rows)) + shift
         value, low, high = np.array([(v, *bounds) for v, bounds in rows], dtype=float).T
         for ends in (low, high):

@@ -166,9 +166,8 @@ def split_scores(scores: dict[str, dict[str, list[float]]], guessing: dict[str, 
     panels = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
     said = []
     for axes, (title, by_split) in zip(panels, scores.items(), strict=True):
-        for y, ((name, values), colour, marker) in enumerate(
-            zip(by_split.items(), (ORANGE, BLUE), ("D", "o"), strict=False)
-        ):
+        styled = zip(by_split.items(), (ORANGE, BLUE), ("D", "o"), strict=False)
+        for y, ((name, values), colour, marker) in enumerate(styled):
             axes.plot(values, np.full(len(values), y), "|", color="black", markersize=12)
             axes.plot(np.mean(values), y, marker, color=colour, markersize=11)
             said.append(f"{title}, {name}: mean {np.mean(values):.2f}")

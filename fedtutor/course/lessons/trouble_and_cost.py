@@ -129,12 +129,9 @@ def game(
     tidy(right, grid="both")
     figure.subplots_adjust(wspace=0.35)
     said = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
-    return Picture(
-        figure,
-        f"AUC: {said}. Beside it the length and direction of {len(seen)} updates, of which "
-        f"{int(liars.sum())} are the liars'.",
-        0.1,
-    )
+    updates = f"{len(seen)} updates, of which {int(liars.sum())} are the liars'"
+    alt = f"AUC: {said}. Beside it the length and direction of {updates}."
+    return Picture(figure, alt, 0.1)
 
 
 def _scores(axes: Axes, scores: dict[str, float]) -> None:

@@ -218,10 +218,8 @@ class Party:
                 "needed; the sum cannot be opened. Begin anew with those who are there."
             )
         self._has_revealed = True
-        opened = {
-            k: self._cipher(k).decrypt(_nonce(k), letter, None)
-            for k, letter in self._letters.items()
-        }
+        letters = self._letters.items()
+        opened = {k: self._cipher(k).decrypt(_nonce(k), one, None) for k, one in letters}
         return {
             k: both[:FIELD_BYTES] if k in survivors else both[FIELD_BYTES:]
             for k, both in opened.items()
