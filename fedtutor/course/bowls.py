@@ -90,12 +90,8 @@ def walk(
     models, local = [model], []
     for _ in range(rounds):
         common = controls.mean(axis=0)
-        paths = np.stack(
-            [
-                _descend(bowl, model, steps, rate, common - own if corrected else 0 * own)
-                for bowl, own in zip(bowls, controls, strict=True)
-            ]
-        )
+        pairs = zip(bowls, corrected * (common - controls), strict=True)
+        paths = np.stack([_descend(bowl, model, steps, rate, change) for bowl, change in pairs])
         controls = controls - common + (model - paths[:, -1]) / (steps * rate)
         model = paths[:, -1].mean(axis=0)
         models.append(model)

@@ -48,7 +48,7 @@ class Dashboard(Panel):
         slider = ipywidgets.IntSlider(
             value=0, min=0, max=0, description="Round shown", style={"description_width": "8em"}
         )
-        super().__init__(self._show_round, round=slider)
+        super().__init__(lambda round: (self._picture(round), self._sentence(round)), round=slider)
         self._train, self._names, self._score, self._rounds = train, list(names), score, rounds
         self._thread = threading.Thread()
         self._stop = threading.Event()
@@ -139,9 +139,6 @@ class Dashboard(Panel):
     def _say(self, text: str) -> None:
         self._bar.value = len(self._loss)
         self._status.value = f'<span role="status">{html.escape(text)}</span>'
-
-    def _show_round(self, round: int) -> tuple[Picture, str]:
-        return self._picture(round), self._sentence(round)
 
     def _sentence(self, round: int) -> str:
         if not self._auc:

@@ -46,8 +46,8 @@ class Wrong(Exception):
     Parameters
     ----------
     text : what is wrong, kindly and in one sentence; on a line of its own ``Hint:`` and where to
-        look; on another ``More:`` and nearly the answer, said from the second failure on. Without
-        it that of the exercise is said. Line breaks and indentation count for nothing.
+        look; on another ``More:`` and nearly the answer, by default that of the exercise, said
+        from the second failure on. Line breaks and indentation count for nothing.
     """
 
     def __init__(self, text: str) -> None:
@@ -75,8 +75,7 @@ def exercise(text: str) -> Callable[[Callable[[Any], None]], Exercise]:
     Parameters
     ----------
     text : number and title: "04.2, one round" for exercise 2 of notebook 04, "A1.1, ..." in an
-        appendix; on a line of its own ``More:`` and nearly the answer, for the mistakes that have
-        no stronger hint of their own.
+        appendix; on a line of its own ``More:`` and nearly the answer, for mistakes without one.
     """
     head, more = [*_parts(text), ""][:2]
     number, _, title = head.partition(", ")
@@ -179,9 +178,20 @@ def one_number(got: object, hint: str = "give one plain number, such as 12.") ->
     return got
 
 
-WRITTEN_OUT = """It fits one case, and no others.
-    Hint: is a value written out in your code? Use the arguments."""
-"""For an answer that is right in the first case only, as it does not look at its arguments."""
+def of_shape(got: object, shape: tuple[int, ...], hint: str) -> np.ndarray:
+    """Return the answer as floats of that shape, or say which shape is asked for."""
+    array = np.asarray(got, dtype=float)
+    if array.shape != shape:
+        raise Wrong(f"""Numbers of shape {shape} are asked for; yours are of shape {array.shape}.
+            Hint: {hint}""")
+    return array
+
+
+def other_case(right: object) -> None:
+    """Raise :class:`Wrong` unless what fits the first case is right in another one, too."""
+    if not right:
+        raise Wrong("""It fits one case, and no others.
+            Hint: is a value written out in your code? Use the arguments.""")
 
 
 def same_arrays(

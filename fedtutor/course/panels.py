@@ -6,8 +6,8 @@
     panel = Panel(show, alpha=slider("Skew (alpha)", [0.1, 1, 10]), kind=choice("Kind", [...]))
 
 The last line of a cell shows it, ``panel.set(alpha=0.1)`` moves a control as a hand would, and
-``panel.state`` says in words what is seen. Where no kernel runs, on a web page or in print, the
-cell keeps the picture of the first setting.
+``panel.state`` says in words what is seen. Without a kernel, as on a web page, the cell keeps the
+picture of the first setting.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Panel:
     ) -> None:
         if not controls:
             raise ValueError("a panel needs at least one control; got none.")
-        self._show = show
+        self.show = show
         self._controls = controls
         # Labels of one width have the controls begin below each other, and none is cut off.
         label = 0.6 * max(len(control.description) for control in controls.values()) + 0.5
@@ -84,10 +84,6 @@ class Panel:
     def state(self) -> str:
         """What is seen now, in words."""
         return self.show(**self.values)[1]
-
-    def show(self, **values: object) -> tuple[Shown, str]:
-        """Return what a setting shows: (picture or table, sentence). Moves nothing."""
-        return self._show(**values)
 
     def set(self, **values: object) -> Panel:
         """Move controls, as a hand would.

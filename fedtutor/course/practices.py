@@ -15,8 +15,7 @@ from fedtutor.model import standardise
 def thumbnails(images: np.ndarray, factor: int = 4) -> np.ndarray:
     """Turn images into a row of features each, float64 (n, pixels + 1): coarse pixels and a 1.
 
-    uint8 (n, h, w, 1) is standardised and averaged over squares of ``factor`` pixels; the sides
-    must be multiples of it.
+    uint8 (n, h, w, 1) is standardised and averaged over squares of ``factor`` pixels a side.
     """
     n, height, width, _ = images.shape
     squares = (n, height // factor, factor, width // factor, factor)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedtutor.course.image_rows import draw_images
 from fedtutor.evaluation import evaluate
-from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
+from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, show, tidy
 from fedtutor.images import MedicalImages
 from fedtutor.model import predict, standardise
 from fedtutor.topics.privacy.differential import PrivateTrainer, add_noise, epsilon
@@ -35,8 +34,7 @@ class Dial:
     ----------
     model : begins with a dense layer, see :func:`~fedtutor.topics.privacy.models.dense_model`.
     own, others : the hospital's images, and images of other patients.
-    steps : of DP-SGD in each setting; its step size is ``1 / clip``, so that clipping shows only
-        in what it bends.
+    steps : of DP-SGD in each setting, of size ``1 / clip``: clipping shows in what it bends.
     """
 
     NOISE = (0, 1, 2, 4)
@@ -88,9 +86,7 @@ class Dial:
             steps=self._steps,
             learning_rate=1 / clip,
         )
-        own, others = (
-            predict(self._model, np.asarray(d.images)) for d in (self._own, self._others)
-        )
+        own, others = (predict(self._model, d.images) for d in (self._own, self._others))
         found = judge_attack(
             loss_score(own, self._own.labels), loss_score(others, self._others.labels), bootstrap=0
         )
@@ -103,8 +99,8 @@ class Dial:
         figure = Figure(figsize=(7.6, 2.5))
         *pair, gap, right = figure.subplots(1, 4, width_ratios=(1, 1, 0.3, 1.2))
         gap.set_visible(False)
-        titles = ("the patient", f"rebuilt, SSIM {score:.2f}")
-        draw_images(pair, (self._original[0], picture), titles)
+        show(pair[0], self._original[0], "the patient", limits=(0, 1))
+        show(pair[1], picture, f"rebuilt, SSIM {score:.2f}", limits=(0, 1))
         right.barh(["attack", "model"], [attack - 0.5, auc - 0.5], left=0.5, color=[ORANGE, BLUE])
         right.set_xlim(0.4, 1)
         right.axvline(0.5, color=GREY, linewidth=1)

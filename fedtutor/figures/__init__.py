@@ -1,5 +1,6 @@
 """Figures: pictures that say in words what they show, in one style, for reports and lessons."""
 
+# ruff: noqa: F401  this is what reports and notebooks take from here
 from fedtutor.figures.charts import lines, looks, roc_and_images, rows, train_and_test, who_comes
 from fedtutor.figures.picture import Picture
 from fedtutor.figures.results import (
@@ -11,20 +12,3 @@ from fedtutor.figures.results import (
     rounds,
     who_has_what,
 )
-
-__all__ = [
-    "Picture",
-    "examples",
-    "findings",
-    "headline",
-    "heat_maps",
-    "lines",
-    "looks",
-    "mistakes",
-    "roc_and_images",
-    "rounds",
-    "rows",
-    "train_and_test",
-    "who_comes",
-    "who_has_what",
-]

@@ -58,16 +58,13 @@ def lines(
     ----------
     curves, dots : from a name to (x values, y values).
     x, y : the axes' labels.
-    step : of the numbers in digest and alt text, such as 0.01 for what comes out of training;
-        see :func:`fedtutor.figures.digest.digest`.
+    step : what digest and alt text round to, see :func:`fedtutor.figures.digest.digest`.
     """
     figure = Figure(figsize=size)
     axes = figure.add_subplot()
     draw_lines(axes, curves)
-    dots = dots or {}
-    for (name, (xs, ys)), (colour, marker, _) in zip(
-        dots.items(), STYLES[len(curves) :], strict=False
-    ):
+    dots, left = dots or {}, STYLES[len(curves) :]
+    for (name, (xs, ys)), (colour, marker, _) in zip(dots.items(), left, strict=False):
         axes.plot(xs, ys, marker, color=colour, label=name, alpha=0.75, markersize=5)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -153,11 +150,11 @@ def _say(value: float, step: float | None) -> str:
     return f"{value:.2f}" if step is not None else f"{value:.3g}"
 
 
-def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01) -> Picture:
+def train_and_test(names: Sequence[str], aucs: np.ndarray) -> Picture:
     """Draw AUCs as a heat map: rows where a model was trained, columns where it is tested.
 
-    ``aucs`` is float (hospitals, hospitals), NaN where there is none; ``step`` is what the digest
-    rounds to. The diagonal, a hospital's own model on its own test patients, is framed.
+    ``aucs`` is float (hospitals, hospitals), NaN where there is none. The diagonal, a hospital's
+    own model on its own test patients, is framed.
     """
     figure = Figure(figsize=(2.6 + 1.15 * len(names), 1.4 + 0.62 * len(names)))
     axes = figure.add_subplot()
@@ -175,11 +172,8 @@ def train_and_test(names: Sequence[str], aucs: np.ndarray, *, step: float = 0.01
         f"the model of {name}: {', '.join(f'{value:.2f}' for value in row)}"
         for name, row in zip(names, np.asarray(aucs), strict=True)
     ]
-    return Picture(
-        figure,
-        f"AUC on the test patients of {', '.join(names)}, in this order; {join_some(said)}.",
-        step,
-    )
+    alt = f"AUC on the test patients of {', '.join(names)}, in this order; {join_some(said)}."
+    return Picture(figure, alt, 0.01)
 
 
 def draw_table(axes: Axes, values: np.ndarray, names: Sequence[str], **style: Any) -> None:
@@ -192,14 +186,11 @@ def draw_table(axes: Axes, values: np.ndarray, names: Sequence[str], **style: An
     axes.tick_params(rotation=0, labelsize=9)
 
 
-def roc_and_images(
-    probabilities: np.ndarray, data: MedicalImages, *, step: float = 0.1, most: int = 4
-) -> Picture:
+def roc_and_images(probabilities: np.ndarray, data: MedicalImages) -> Picture:
     """Draw ROC curves, one a class, beside images of each class with what the model says.
 
-    ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the
-    ``most`` commonest are shown. The curves are drawn at ten rates, as those of a small test set
-    are stairs whose every step is one image.
+    ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the four
+    commonest are shown. The curves are drawn at ten rates: a small test set's have many stairs.
     """
     from sklearn.metrics import roc_curve
 
@@ -207,7 +198,7 @@ def roc_and_images(
     classes = np.arange(len(data.class_names))
     truth = data.labels if data.multi_label else (data.labels[:, None] == classes).astype(int)
     counts = truth.sum(axis=0)
-    shown = np.sort(np.argsort(-counts, kind="stable")[:most])
+    shown = np.sort(np.argsort(-counts, kind="stable")[:4])
     shown = shown[(counts[shown] > 0) & (counts[shown] < len(data))]
     figure = Figure(figsize=(8.4, 3.4))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
@@ -230,7 +221,7 @@ def roc_and_images(
         figure,
         f"ROC curves: {'; '.join(said)}. Beside them {kind} of each class with the probability "
         "that the model gives the right class.",
-        step,
+        0.1,
     )
 
 
@@ -302,9 +293,8 @@ def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
     stratum = np.bincount(np.concatenate([h.strata for h in hospitals])).argmax()
     figure = Figure(figsize=(9.2, 4.8))
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.5)).flat
-    for axes, name, own in zip(
-        top.subplots(1, len(names), squeeze=False)[0], names, hospitals, strict=True
-    ):
+    grid = top.subplots(1, len(names), squeeze=False)[0]
+    for axes, name, own in zip(grid, names, hospitals, strict=True):
         index = int((own.strata == stratum).argmax())
         show(axes, own.images[index])
         axes.set_title(textwrap.fill(name, 16), fontsize=8)

@@ -64,7 +64,8 @@ def _axes_lines(axes: Axes, rounded: Rounding) -> Iterator[str]:
         yield f"line{_label(line)}: {_points(line.get_xdata(), line.get_ydata(), rounded)}"
     for container in axes.containers:
         if isinstance(container, BarContainer):
-            yield f"bars{_label(container)}: {_bars(container, rounded)}"
+            bars = _values(np.asarray(container.datavalues), rounded)
+            yield f"bars{_label(container)}: {len(container)}, {bars}"
     for collection in axes.collections:
         yield _collection(collection, rounded)
     for image in axes.images:
@@ -88,10 +89,6 @@ def _points(x: Any, y: Any, rounded: Rounding) -> str:
     return f"{len(y)} points, x {_values(x, rounded)}; y {_values(y, rounded)}"
 
 
-def _bars(container: BarContainer, rounded: Rounding) -> str:
-    return f"{len(container)}, {_values(np.asarray(container.datavalues), rounded)}"
-
-
 def _array(array: Any, rounded: Rounding) -> str:
     array = np.ma.getdata(array)
     values = f", {_values(array.ravel(), rounded)}" if array.size <= MOST_VALUES else ""
@@ -101,15 +98,11 @@ def _array(array: Any, rounded: Rounding) -> str:
 def _values(values: np.ndarray, rounded: Rounding) -> str:
     if values.dtype.kind not in "fiub":
         return " ".join(map(str, values[:MOST_VALUES]))
-    one = rounded if values.dtype.kind == "f" else _whole  # counted, not measured
+    one = rounded if values.dtype.kind == "f" else lambda value: str(int(value))  # counted
     if len(values) <= MOST_VALUES:
         return " ".join(map(one, values))
     some = values[np.linspace(0, len(values) - 1, 5).round().astype(int)]
     return f"{' .. '.join(map(one, some))}, mean {rounded(np.nanmean(values))}"
-
-
-def _whole(value: float) -> str:
-    return str(int(value))
 
 
 def _tick_names(axis: Axis) -> list[str]:

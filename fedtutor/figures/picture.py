@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,10 +66,31 @@ def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
         axes.set_axisbelow(True)
 
 
-def show(axes: Axes, image: np.ndarray) -> None:
-    """Show one grey image, uint8 (h, w, 1), without axes."""
-    axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
+def show(
+    axes: Axes, image: np.ndarray, title: str = "", *, limits: tuple[float, float] = (0, 255)
+) -> None:
+    """Show one grey image, (h, w) or (h, w, 1), without axes; ``limits`` are black and white."""
+    axes.imshow(np.squeeze(image), cmap="gray", vmin=limits[0], vmax=limits[1])
+    axes.set_title(title, fontsize=9)
     axes.set_axis_off()
+
+
+def row_of_images(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    alt: str,
+    *,
+    limits: tuple[float, float] = (0, 1),
+    step: float | None = None,
+    width: float = 1.7,
+) -> Picture:
+    """Show images in one row, each under its title and so many inches wide; see :func:`show`."""
+    figure = Figure(figsize=(width * len(images), width + 0.5))
+    axes = figure.subplots(1, len(images), squeeze=False)[0]
+    for one, image, title in zip(axes, images, titles, strict=True):
+        show(one, image, title, limits=limits)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, wspace=0.06)
+    return Picture(figure, alt, step)
 
 
 def join_some(rows: list[str], most: int = 12) -> str:

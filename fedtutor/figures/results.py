@@ -1,7 +1,6 @@
 """The figures of a run: who has what, how good each model is, and where it looks.
 
-Every function returns a :class:`~fedtutor.figures.picture.Picture`; its ``alt`` is made from the
-same data as the figure.
+Every :class:`~fedtutor.figures.picture.Picture` has an ``alt`` made from the figure's own data.
 """
 
 from __future__ import annotations
@@ -164,26 +163,23 @@ def heat_maps(
     maps: dict[str, np.ndarray],
     *,
     classes: np.ndarray | None = None,
-    opacity: float = 0.8,
 ) -> Picture:
     """Draw images in a row, each under its heat maps, known lesions outlined.
 
     ``maps`` is from a name to float (len(indices), h, w) in 0..1; ``classes``, int
-    (len(indices),), is what they ask for, by default the image's own class or rarest finding;
-    ``opacity`` is that of the hottest point, and where there is no heat the image is left as it
-    is.
+    (len(indices),), is what they ask for, by default the image's own class or rarest finding.
+    Where there is no heat the image is left as it is.
     """
     classes = data.strata[indices] if classes is None else classes
     titles = [data.strata_names[k] for k in classes]
     rows = ["image", *maps]
     figure, grid = _grid_of_images(rows, len(indices), cell=(1.55, 1.75))
     for column, index in enumerate(indices):
-        grid[0, column].set_title(titles[column], fontsize=9)
         for axes, name in zip(grid[:, column], rows, strict=True):
-            show(axes, data.images[index])
+            show(axes, data.images[index], "" if name in maps else titles[column])
             if name in maps:
                 heat = maps[name][column]
-                axes.imshow(heat, cmap="inferno", alpha=opacity * heat, vmin=0, vmax=1)
+                axes.imshow(heat, cmap="inferno", alpha=0.8 * heat, vmin=0, vmax=1)
             if data.masks is not None and data.masks[index].any():
                 axes.contour(data.masks[index], levels=[0.5], colors="cyan", linewidths=0.8)
     shown = ", ".join(titles) or "none"
@@ -235,9 +231,8 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     figure = Figure(figsize=(9, max(3.6, 1.2 + 0.3 * len(names))))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     ways = {"federated": "federated", "alone (mean)": "local_mean", "pooled": "pooled"}
-    draw_rows(
-        left, names, {way: np.array(auc[key], dtype=float).tolist() for way, key in ways.items()}
-    )
+    shown = {way: np.array(auc[key], dtype=float).tolist() for way, key in ways.items()}
+    draw_rows(left, names, shown)
     left.lines[0].set_zorder(3)  # the federated model's marks above the others
     left.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
     left.set_xlabel("AUC (0.5 is guessing)")

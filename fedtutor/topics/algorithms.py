@@ -9,8 +9,7 @@ hospital's app, so that one client app serves all of them on any engine:
     make_app(local, mods=[keep_at_home(places)])   # FedBN and its kin, with any strategy
 
 where ``local`` is what a hospital does in a round, see :func:`local_training`. What a hospital
-must remember from round to round is kept in its ``context.state``, which every engine of Flower's
-keeps for it.
+remembers from round to round is in its ``context.state``, which all of Flower's engines keep.
 """
 
 from __future__ import annotations
@@ -122,8 +121,7 @@ def local_training(
     images_of : see :func:`fedtutor.federation.make_client_app`.
     trainer_of : such as :func:`corrected_trainer_of` or :func:`batchnorm_trainer_of`.
 
-    Images come in the same order as in the course's own app, so that algorithms can be compared
-    on the very same batches.
+    Images come in the order of the course's own app: all algorithms meet the same batches.
     """
 
     def local(
@@ -400,8 +398,7 @@ def personalise(
 ) -> list[Weights]:
     """Fine-tune: each hospital trains the finished global model a little on its own images.
 
-    Its model, of which one a hospital is returned, never leaves it and is to be judged on its own
-    patients.
+    Returns one model a hospital, which never leaves it; to be judged on its own patients.
     """
     own = partial(trainer.train, weights, epochs=epochs, learning_rate=learning_rate)
     return [own(images, seed=(seed, k))[0] for k, images in enumerate(hospitals)]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedtutor.course.bowls import Bowl, Way, lowest
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, other_case
 from fedtutor.datasets import load
 from fedtutor.datasets.phantoms import chest_phantoms, oct_phantoms
 from fedtutor.evaluation import interval
@@ -127,15 +127,13 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, f
     return mean, mean - half, mean + half
 
 
-def mean_by_patient(
-    values: np.ndarray, patients: np.ndarray, *, samples: int = 1000, seed: int = 0
-) -> tuple[float, float, float]:
+def mean_by_patient(values: np.ndarray, patients: np.ndarray) -> tuple[float, float, float]:
     """Return (mean, low, high) of one value an image, float (n,), by a bootstrap of patients."""
     codes = np.unique(patients, return_inverse=True)[1]
     counts = np.bincount(codes)
     sums = np.bincount(codes, values)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(counts), np.full(len(counts), 1 / len(counts)), size=samples
+    drawn = np.random.default_rng(0).multinomial(
+        len(counts), np.full(len(counts), 1 / len(counts)), size=1000
     )
     low, high = interval((drawn @ sums) / (drawn @ counts))
     return float(values.mean()), low, high
@@ -182,13 +180,11 @@ def corrected_step(step: Answer) -> None:
     weights, gradient = np.array([1.0, -2.0]), np.array([0.5, 0.25])
     common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
     before = weights.copy()
-    got = np.asarray(step(weights, gradient, common, own, rate))
+    hint = "all names are arrays of one shape, but for the learning rate."
+    got = of_shape(step(weights, gradient, common, own, rate), (2,), hint)
     if not np.array_equal(weights, before):
         raise Wrong("""The weights you were given have changed under your hands.
             Hint: `w -= ...` writes into the array; `w - ...` makes a new one.""")
-    if got.shape != (2,):
-        raise Wrong("""New weights are asked for, an array like the old ones.
-            Hint: all names are arrays of one shape, but for the learning rate.""")
     along = (weights - got) / rate  # the direction that was gone
     outside = (own - common) / rate
     if np.allclose(along, gradient + outside) or np.allclose(along, gradient - outside):
@@ -223,13 +219,11 @@ def own_direction(control: Answer) -> None:
             Hint: each step went along gradient - own + common.""")
     if not np.allclose(got, right):
         divisor = way[0] / np.ravel(got - own + common)[0]
-        raise Wrong(f"""The mean of the hospital's plain gradients was {right.round(2).tolist()},
-            yours is {got.round(2).tolist()}, as if the way, sent - trained, were divided by
-            {divisor:.2g} and not by 0.3.
+        raise Wrong(f"""The mean of the plain gradients was {right.round(2).tolist()}; yours is
+            {got.round(2).tolist()}, as if the way were divided by {divisor:.2g}, not by 0.3.
             Hint: how many steps was it, and how much of its gradient was each?""")
     trained = sent - 0.5 * 4 * (right - own + common)
-    if not np.allclose(control(own, common, sent, trained, 4, 0.5), right):
-        raise Wrong(WRITTEN_OUT)
+    other_case(np.allclose(control(own, common, sent, trained, 4, 0.5), right))
 
 
 OF_BATCH_NORM = [f"batchnorm/{k}" for k in ("gamma", "beta", "moving_mean", "moving_variance")]
@@ -248,8 +242,7 @@ def at_home(places: Answer) -> None:
         raise Wrong("""Only the statistics stay; that is SiloBN. In FedBN the whole layer stays.
             Hint: which other two arrays does a batch-norm layer have?""")
     if got == right[:2]:
-        raise Wrong("""Scale and shift stay, and the statistics, where scanners differ most, are
-            averaged.
+        raise Wrong("""You average the statistics, where scanners differ most.
             Hint: which other two arrays does a batch-norm layer have?""")
     if got == [k for k in range(len(NAMES)) if k not in right]:
         raise Wrong("""Those are the arrays that travel.
@@ -272,15 +265,10 @@ def at_home(places: Answer) -> None:
     More: half = T_95[n] * differences.std(ddof=1) / np.sqrt(n); mean - half, mean + half""")
 def few_seeds(my_interval: Answer) -> None:
     values = np.array([0.01, 0.03, 0.08])
-    got = np.asarray(my_interval(values), float)
-    if got.shape != (2,):
-        raise Wrong("""Two numbers are asked for, the lower and the upper end.
-            Hint: return low, high""")
-    low, high = got
+    low, high = got = of_shape(my_interval(values), (2,), "return low, high")
     mean, *right = mean_interval(values)
     if not np.isclose((high + low) / 2, mean):
-        raise Wrong(f"""An interval for the mean lies around the mean, {mean:.3f}; the middle of
-            yours is {(high + low) / 2:.3f}.
+        raise Wrong(f"""The mean is {mean:.3f}; your interval is around {(high + low) / 2:.3f}.
             Hint: the mean, and the same half on either side of it.""")
     half, one = (high - low) / 2, values.std(ddof=1) / np.sqrt(3)  # a standard error
     if np.isclose(half, 1.96 * one):
@@ -292,8 +280,7 @@ def few_seeds(my_interval: Answer) -> None:
     if not np.allclose(got, right):
         raise Wrong(f"""Of {values.tolist()} it is {right[0]:.3f} to {right[1]:.3f}, 4.30 standard
             errors of the mean on either side; yours has {half / one:.2f} of them.
-            Hint: a mean varies less than a single seed, by the square root of n; and std has an
-            argument ddof.""")
+            Hint: a mean varies less than one seed, by the root of n; and std has a ddof.""")
     five = np.array([0.01, 0.03, 0.08, -0.02, 0.05])
     if not np.allclose(my_interval(five), mean_interval(five)[1:]):
         raise Wrong("""With three seeds it is right, with five it is not.

@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,8 +30,10 @@ from fedtutor.deployment.processes import free_port
 from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import LocalSimulation
 from fedtutor.federation.in_process import InProcessGrid
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import to_record
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture
+from fedtutor.model import Weights
+from fedtutor.topics.algorithms import LocalSteps, make_app
 
 
 def who_talks(hospitals: Sequence[str]) -> Picture:
@@ -134,8 +137,7 @@ def power_cut(name: str, server_round: int) -> Callable:
 def run_scripts(server: str, client: str, clients: int, seconds: float = 300.0) -> str:
     """Run a server and its clients as programs of their own, and return what the server printed.
 
-    ``ADDRESS`` in the two texts becomes a free port of this machine, and ``NUMBER`` in the
-    client's the number of the client.
+    ``ADDRESS`` in the two texts becomes a free port here, ``NUMBER`` the number of the client.
 
     Raises
     ------
@@ -227,16 +229,11 @@ def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
         config = ConfigRecord({"server-round": 1})
         content = RecordDict({"arrays": to_record(SENT), "config": config})
 
-    def hospital(message: Message, context: Context) -> Message:
-        reply = RecordDict({"hospital": ConfigRecord({"name": "a hospital"})})
-        if kind == "train":
-            weights = to_weights(message.content.array_records["arrays"])
-            arrays = [array + np.float32(s) for array, s in zip(weights, step, strict=True)]
-            metrics = MetricRecord({"num-examples": 10, "loss": 0.5})
-            reply = RecordDict({"arrays": to_record(arrays), "metrics": metrics})
-        return Message(reply, reply_to=message)
+    def local(weights: Weights, *others: Any) -> LocalSteps:
+        trained = [array + np.float32(s) for array, s in zip(weights, step, strict=True)]
+        return LocalSteps(trained, 1.0, num_examples=10, loss=0.5)
 
-    return ask(lambda *asked: mod(*asked, hospital), kind, content)[1]
+    return ask(lambda *asked: mod(*asked, make_app(local)), kind, content)[1]
 
 
 @exercise("""10.1, a metric of your own, in every engine
@@ -257,8 +254,7 @@ def moved(mod: Answer) -> None:
             Hint: the weights that were sent are in the message.""")
     if not np.isclose(far, 6.0):
         raise Wrong(f"""This hospital moved by 6, and yours says {far:.3g}.
-            Hint: the square root of the sum of all squared differences between the new weights, in
-            the reply, and those that were sent, in the message.""")
+            Hint: the root of the sum of (new - sent) ** 2: the reply's weights, the message's.""")
     near = _metric_of(_answer(mod, "train", NEAR))
     if not np.isclose(near, 0.5 * np.sqrt(3)):
         raise Wrong(f"""For another hospital, that moved by 0.87, yours says {near:.2f}.
@@ -266,8 +262,7 @@ def moved(mod: Answer) -> None:
     try:
         _answer(mod, "query")
     except Exception as error:  # whatever a learner's code raises is answered kindly
-        raise Wrong(f"""Training goes well, but asked for its name the hospital stops with
-            {type(error).__name__}: {error}
+        raise Wrong(f"""Asked for its name, it stops with {type(error).__name__}: {error}
             Hint: a mod sees every message, also those without weights.
             More: if message.metadata.message_type == 'train': ...""") from error
 
@@ -275,8 +270,7 @@ def moved(mod: Answer) -> None:
 def _metric_of(reply: Message) -> float:
     """Return the new metric of a reply that is otherwise as it was."""
     if set(reply.content) != {"arrays", "metrics"}:
-        raise Wrong(f"""The reply now holds {", ".join(sorted(reply.content))}, and the server's
-            guard leaves such a hospital out.
+        raise Wrong(f"""The server leaves out a reply of {", ".join(sorted(reply.content))}.
             Hint: no new record: one more number in the one that is there.""")
     metrics = dict(reply.content.metric_records["metrics"])
     if "num-examples" not in metrics:
@@ -292,14 +286,12 @@ def _metric_of(reply: Message) -> float:
 STATEMENTS = {
     "A": (True, "the ServerApp must add the updates up, so that it has each of them in the clear. "
           "TLS ends at the server's door."),
-    "B": (False, "a hospital pulls its own messages only; what it sees of the others is the "
-          "average."),
+    "B": (False, "a hospital pulls its own messages only; of the others it sees the average."),
     "C": (False, "metrics travel in the same encrypted stream as the weights."),
     "D": (True, "the app is code, and SuperNodes run what the SuperLink sends them, unless they "
           "were started with --trusted-entities."),
     "E": (False, "follow the arrows of the picture: who calls whom?"),
-    "F": (False, "the key is how the SuperLink knows a hospital; TLS only hides what is said to "
-          "it."),
+    "F": (False, "the key is how the SuperLink knows a hospital; TLS hides what is said to it."),
 }  # fmt: skip
 """Whether each is true, and what to look at if somebody thinks otherwise."""
 

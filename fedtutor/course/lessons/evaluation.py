@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, other_case
 from fedtutor.datasets import load
 from fedtutor.figures.charts import STYLES, legend_above, name_rows
 from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
@@ -21,19 +21,17 @@ from fedtutor.partition import partition
 HEALTHY = ("normal", "no finding")
 
 
-def hospital_images(
-    dataset: str | Path, *, size: int = 32, most: int = 2000, seed: int = 0
-) -> MedicalImages:
+def hospital_images(dataset: str | Path, *, size: int = 32, most: int = 2000) -> MedicalImages:
     """At most ``most`` small images, each with a hospital and one class.
 
     Where the data set does not say which hospital an image is from, its patients are dealt out to
     five (Dirichlet, alpha 1). Of several findings an image it is asked whether there is any.
     """
-    data = load(dataset, size=size, seed=seed)
+    data = load(dataset, size=size)
     if len(data) > most:
-        data = data.take(np.random.default_rng(seed).permutation(len(data))[:most])
+        data = data.take(np.random.default_rng(0).permutation(len(data))[:most])
     if "hospital" not in data.table:
-        parts = partition(data, "dirichlet", 5, alpha=1.0, seed=seed)
+        parts = partition(data, "dirichlet", 5, alpha=1.0)
         names = np.empty(len(data), dtype=object)
         for name, own in zip(parts.names, parts.indices, strict=True):
             names[own] = name
@@ -44,17 +42,15 @@ def hospital_images(
     return data
 
 
-def three_parts(
-    data: MedicalImages, *, seed: int = 0
-) -> tuple[MedicalImages, MedicalImages, MedicalImages]:
+def three_parts(data: MedicalImages) -> tuple[MedicalImages, MedicalImages, MedicalImages]:
     """(train, validation, test), no patient in two of them.
 
     Two thirds of the patients, or the official test set, are for the test: intervals are to be
     short enough to say something. A quarter of the others is for validation.
     """
-    rest, test = split_by_patient(data, 0.65, seed=seed)
+    rest, test = split_by_patient(data, 0.65)
     rest = replace(rest, table=rest.table.drop(columns="split", errors="ignore"))
-    train, validation = split_by_patient(rest, 0.25, seed=seed)
+    train, validation = split_by_patient(rest, 0.25)
     return train, validation, test
 
 
@@ -68,12 +64,7 @@ Estimates = Sequence[tuple[float, tuple[float, float]]]
 
 
 def intervals(
-    names: Sequence[str],
-    series: Mapping[str, Estimates],
-    *,
-    x: str,
-    zero: bool = False,
-    step: float = 0.01,
+    names: Sequence[str], series: Mapping[str, Estimates], *, x: str, zero: bool = False
 ) -> Picture:
     """Draw one row a name, in it a mark and an interval for each series.
 
@@ -88,9 +79,8 @@ def intervals(
     if zero:
         axes.axvline(0, color=GREY, linewidth=1)
     shifts = np.linspace(-0.17, 0.17, len(series)) if len(series) > 1 else [0.0]
-    for (name, rows), shift, (colour, mark, dash) in zip(
-        series.items(), shifts, STYLES, strict=False
-    ):
+    styled = zip(series.items(), shifts, STYLES, strict=False)
+    for (name, rows), shift, (colour, mark, dash) in styled:
         y = np.arange(len(rows)) + shift
         value, low, high = np.array([(v, *bounds) for v, bounds in rows], dtype=float).T
         for ends in (low, high):
@@ -110,7 +100,7 @@ def intervals(
         f"{row}: " + ", ".join(f"{name} {estimate(*rows[k])}" for name, rows in series.items())
         for k, row in enumerate(names)
     ]
-    return Picture(figure, f"{x}. {'; '.join(said)}.", step)
+    return Picture(figure, f"{x}. {'; '.join(said)}.", 0.01)
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Picture:
@@ -204,8 +194,7 @@ def bootstrap_of_patients(draw: Answer) -> None:
             Hint: draw patients, then take *all* images of each patient you drew.""")
     of_patient = times[:, first]
     if (of_patient == 1).all():
-        raise Wrong("""Every patient is drawn exactly once each time, so every resample is the test
-            set.
+        raise Wrong("""Every patient is drawn once each time: every resample is the test set.
             Hint: a bootstrap draws with replacement.""")
     if of_patient.max() == 1:
         raise Wrong("""No patient is ever in a resample twice.
@@ -229,8 +218,7 @@ def _positions(answer: object) -> np.ndarray:
             Hint: np.flatnonzero(patients == patient) finds the images of one patient.""")
     last = len(PATIENTS) - 1
     if drawn.ndim != 1 or drawn.dtype.kind not in "iu" or not np.isin(drawn, range(last + 1)).all():
-        raise Wrong(f"""Positions of images are asked for, whole numbers from 0 to {last}; yours are
-            {drawn.dtype} of shape {drawn.shape}.
+        raise Wrong(f"""Positions from 0 to {last} are asked for, not {drawn.dtype} {drawn.shape}.
             Hint: not True or False for each image, which cannot say that one counts twice.""")
     return drawn
 
@@ -249,11 +237,8 @@ def _rates(matrix: np.ndarray, k: int) -> tuple[float, float]:
     More: found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum(), and
     false alarms those called without those found.""")
 def sensitivity_and_specificity(rates: Answer) -> None:
-    got = rates(MATRIX.copy(), 1)
-    if not isinstance(got, (tuple, list, np.ndarray)) or len(got) != 2:
-        raise Wrong("""Two numbers are asked for.
-            Hint: end with `return sensitivity, specificity`.""")
-    got = np.asarray(got, dtype=float)
+    hint = "end with `return sensitivity, specificity`."
+    got = of_shape(rates(MATRIX.copy(), 1), (2,), hint)
     sensitivity, specificity = _rates(MATRIX, 1)
     column = MATRIX[1, 1] / MATRIX[:, 1].sum()
     if np.allclose(got, [100 * sensitivity, 100 * specificity]):
@@ -266,23 +251,19 @@ def sensitivity_and_specificity(rates: Answer) -> None:
         raise Wrong("""Your first number is the share of the *calls* that are right (the precision).
             Hint: sensitivity is about the ill, and the truth is in the rows.""")
     if not np.isclose(got[0], sensitivity):
-        raise Wrong(f"""Of {MATRIX[1].sum()} ill {MATRIX[1, 1]} are found, a sensitivity of
-            {sensitivity:.2f}; you have {got[0]:.2f}.
+        raise Wrong(f"""Of 40 ill 30 are found, which is {sensitivity:.2f}; you have {got[0]:.2f}.
             Hint: row k holds the images that truly are of class k.""")
     diagonal = (np.trace(MATRIX) - MATRIX[1, 1]) / (MATRIX.sum() - MATRIX[1].sum())
     if np.isclose(got[1], diagonal):
-        raise Wrong("""You count somebody well as a mistake if the model takes one *other* class for
-            another.
+        raise Wrong("""You count it as a mistake if one *other* class is taken for another.
             Hint: for class k against the rest it only matters whether class k was called.""")
     if np.isclose(got[1], 1 - specificity):
         raise Wrong("""Your second number is the share of false alarms.
             Hint: specificity is the share *without* a false alarm.""")
     if not np.isclose(got[1], specificity):
-        raise Wrong(f"""Of {MATRIX.sum() - MATRIX[1].sum()} who are not of class 1, 69 are not
-            called so, a specificity of {specificity:.2f}; you have {got[1]:.2f}.
+        raise Wrong(f"""Of 80 others 69 are not called so: {specificity:.2f}, not {got[1]:.2f}.
             Hint: take the whole matrix without row k; of that, leave out column k.""")
-    if not np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)):
-        raise Wrong(WRITTEN_OUT)
+    other_case(np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)))
 
 
 @exercise("""06.3, the threshold for a specificity
@@ -310,8 +291,7 @@ def _say_why(scores: np.ndarray, ill: np.ndarray, threshold: float, wanted: floa
             Hint: look at the scores of the patients who do not have it.""")
     specificity = (scores[~ill] < threshold).mean()
     if _cleared(scores[~ill], threshold, 1 - wanted):
-        raise Wrong(f"""With your threshold {100 * specificity:.0f} % of the others are cleared, not
-            {100 * wanted:.0f} %.
+        raise Wrong(f"""You clear {specificity:.2f} of the others, and not {wanted:.2f}.
             Hint: do 90 % of the others lie below the threshold, or above it?""")
     if _cleared(scores, threshold, wanted):
         raise Wrong("""You took all patients together, the ill ones too.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedtutor.aggregation import weighted_average
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number, same_arrays
+from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case, same_arrays
 from fedtutor.model import Weights
 
 # Two hospitals, a model of two arrays; every wrong way to average gives another number.
@@ -19,8 +19,7 @@ LARGE = [np.array([[6.0, 8.0]]), np.array([30.0])]
 def average_weighted_by_examples(average: Answer) -> None:
     got = average([SMALL, LARGE], [10, 30])
     if not isinstance(got, (list, tuple)) or len(got) != 2:
-        raise Wrong(f"""A model is a list of arrays, and so is the average of several models; yours
-            is a {type(got).__name__}.
+        raise Wrong(f"""A model is a list of arrays, as is an average; yours: {type(got).__name__}.
             Hint: go through the arrays one by one, and average each over the hospitals.""")
     got = [np.asarray(array) for array in got]
     if any(a.shape != b.shape for a, b in zip(got, SMALL, strict=True)):
@@ -37,11 +36,9 @@ def average_weighted_by_examples(average: Answer) -> None:
         raise Wrong("""The weighted sum is right, but it is divided by the number of hospitals.
             Hint: what do the weights 10 and 30 add up to?""")
     if not same_arrays(got, right):
-        raise Wrong(f"""Of 2 from 10 examples and 6 from 30 the average is 5; yours is
-            {float(got[0].flat[0]):g}.
+        raise Wrong(f"""Of 2 from 10 examples and 6 from 30 it is 5; yours is {got[0].flat[0]:g}.
             Hint: which number belongs to which hospital?""")
-    if not same_arrays(average([LARGE], [7]), LARGE):
-        raise Wrong(WRITTEN_OUT)
+    other_case(same_arrays(average([LARGE], [7]), LARGE))
 
 
 @exercise("""04.2, one round
@@ -59,8 +56,7 @@ def one_round(run: Answer) -> None:
 
     got = run(start, hospitals, train)
     if len(starts) != len(hospitals):
-        raise Wrong(f"""There are {len(hospitals)} hospitals, and `train` was called {len(starts)}
-            times.
+        raise Wrong(f"""`train` was called {len(starts)} times, for {len(hospitals)} hospitals.
             Hint: each hospital trains once a round.""")
     if not same_arrays(start, before):
         raise Wrong("""The global model you were given has changed under your hands.
@@ -96,8 +92,6 @@ def bytes_in_a_round(count: Answer) -> None:
         raise Wrong("""That is one hospital's traffic.
             Hint: every hospital receives and sends a whole model.""")
     if got != right:
-        raise Wrong(f"""For 1,000 parameters and 5 hospitals {right:,} bytes travel; you have
-            {got:,}.
+        raise Wrong(f"""5 hospitals and 1,000 parameters make {right:,} bytes; you have {got:,}.
             Hint: down and up, for each hospital, four bytes a parameter.""")
-    if count(10, 3) != 240:
-        raise Wrong(WRITTEN_OUT)
+    other_case(count(10, 3) == 240)

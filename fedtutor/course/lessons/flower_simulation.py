@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
@@ -15,12 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedtutor import federation
-from fedtutor.course.exercises import Answer, Wrong, exercise, same_arrays
+from fedtutor.course.exercises import Answer, Wrong, exercise, other_case, same_arrays
+from fedtutor.federation.client import hospital_name
 from fedtutor.federation.in_process import FIRST_NODE_ID, WrappedGrid
-from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.records import to_record
 from fedtutor.figures.charts import legend_above, name_rows
 from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
 from fedtutor.model import Weights
+from fedtutor.topics.algorithms import LocalSteps, make_app
 
 
 def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence[float]) -> Picture:
@@ -38,13 +40,9 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
     everybody = [(r, k) for r in rounds for k in range(len(names))]
     idle = [place for place in everybody if place not in trained and place not in missing]
     figure = Figure(figsize=(8, 2.6 + 0.3 * len(names)))
-    above, below = figure.subplots(
-        2,
-        1,
-        sharex=True,
-        height_ratios=(1.6, 0.3 * len(names)),
-        gridspec_kw={"hspace": 1 / (1.6 + 0.3 * len(names))},  # half an inch, for the legend
-    )
+    heights = (1.6, 0.3 * len(names))
+    gap = {"hspace": 1 / sum(heights)}  # half an inch, for the legend
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=heights, gridspec_kw=gap)
     above.plot(range(len(auc)), auc, "o-", color=BLUE)
     above.set_ylabel("AUC")
     for places, label, marker, colour, size in (
@@ -67,11 +65,8 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
         + "".join(f", {out.hospital} left out" for out in grid.left_out if out.round == r)
         for r in rounds
     ]
-    return Picture(
-        figure,
-        f"AUC of the global model from {auc[0]:.2f} to {auc[-1]:.2f}; {'; '.join(said)}.",
-        0.01,
-    )
+    alt = f"AUC of the global model from {auc[0]:.2f} to {auc[-1]:.2f}; {'; '.join(said)}."
+    return Picture(figure, alt, 0.01)
 
 
 class ClockedGrid(WrappedGrid):
@@ -148,12 +143,10 @@ def reply_of_a_hospital(my_train: Answer) -> None:
     images = np.full((30, 4, 4, 1), 2, np.uint8)
     message, got = _ask_to_train(my_train, images)
     if not isinstance(got, Message):
-        raise Wrong(f"""A hospital answers a message with a message; yours is a
-            {type(got).__name__}.
+        raise Wrong(f"""A message is answered with a message; yours is a {type(got).__name__}.
             Hint: put the records into a RecordDict, and the RecordDict into a Message.""")
     if got.metadata.reply_to_message_id != message.metadata.message_id:
-        raise Wrong("""That is a message, but not a reply: the server could not tell what it
-            answers.
+        raise Wrong("""That is a message, but no reply: what it answers could not be told.
             Hint: a Message can be told which other message it answers.""")
     arrays, metrics = got.content.array_records, got.content.metric_records
     if set(arrays) != {"arrays"} or set(metrics) != {"metrics"}:
@@ -163,9 +156,7 @@ def reply_of_a_hospital(my_train: Answer) -> None:
     _check_weights(arrays["arrays"].to_numpy_ndarrays())
     _check_count(dict(metrics["metrics"]), images)
     _, second = _ask_to_train(my_train, images[:7])
-    if second.content["metrics"]["num-examples"] != 7:
-        raise Wrong("""A second hospital, with 7 images, claims as many examples as the first.
-            Hint: is a number written out in your code?""")
+    other_case(second.content["metrics"]["num-examples"] == 7)
 
 
 def _check_weights(got: Weights) -> None:
@@ -179,8 +170,7 @@ def _check_weights(got: Weights) -> None:
 
 def _check_count(metrics: dict[str, Any], images: np.ndarray) -> None:
     if "num-examples" not in metrics:
-        raise Wrong(f"""FedAvg looks for "num-examples"; your metrics have:
-            {", ".join(metrics) or "none"}.
+        raise Wrong(f"""FedAvg looks for "num-examples"; you have: {", ".join(metrics) or "none"}.
             Hint: with a hyphen, and spelled just so.""")
     count = metrics["num-examples"]
     if count != len(images):
@@ -196,10 +186,8 @@ class _CallingGrid(federation.InProcessGrid):
     def get_node_ids(self) -> list[int]:
         self.asked += 1
         if self.asked > 3:
-            raise Wrong("""Your strategy waits for more hospitals than there are, and would wait for
-                ever.
-                Hint: a fraction lies between 0 and 1, and a minimum must not exceed the number of
-                hospitals.""")
+            raise Wrong("""Your strategy would wait for ever for more hospitals than there are.
+                Hint: a fraction lies in 0..1, and a minimum is at most the number of hospitals.""")
         return super().get_node_ids()
 
 
@@ -235,16 +223,14 @@ def _check_half(my_strategy: Answer) -> None:
         raise Wrong(f"""All 8 hospitals train in every round.
             Hint: {_why_all(strategy)}""")
     if sizes != [4]:
-        raise Wrong(f"""Of 8 hospitals 4 should train in a round; with yours it is
-            {" or ".join(map(str, sizes))}.
+        raise Wrong(f"""Of 8 hospitals 4 should train, not {" or ".join(map(str, sizes))}.
             Hint: a fraction of 1.0 means all, and 0 turns training off.""")
     if len(set(rounds)) == 1:
         raise Wrong("""It is always the same half; the other hospitals' patients never count.
             Hint: Flower's own strategies draw anew in each round: let them.""")
     sizes = sorted({len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)})
     if sizes != [6]:
-        raise Wrong(f"""With 8 hospitals it is half; with 12 hospitals
-            {" or ".join(map(str, sizes))} train.
+        raise Wrong(f"""With 8 hospitals it is half; of 12 {" or ".join(map(str, sizes))} train.
             Hint: use a fraction, or the argument num_hospitals, and no fixed number.""")
 
 
@@ -258,34 +244,25 @@ def _why_all(strategy: Strategy) -> str:
 
 
 TIMEOUT = 60.0
-STORY: dict[str, tuple[float, float, dict[str, float]]] = {
-    # name: (seconds, what training adds to the weights, what it says beside the usual)
-    "Alder": (12, 1, {}),
-    "Birch": (75, 1, {}),
-    "Cedar": (20, 1, {"loss": 9.7}),
-    "Dogwood": (15, np.nan, {}),
-    "Elm": (59, 1, {"num-examples": 1}),
-    "Fir": (30, 1, {"num-examples": 0}),
-    "Ginkgo": (25, 1, {"num-examples": 1_000_000}),
+STORY = {
+    # name: (seconds, what training adds to the weights, examples that it claims, loss)
+    "Alder": (12, 1, 100, 0.5),
+    "Birch": (75, 1, 100, 0.5),
+    "Cedar": (20, 1, 100, 9.7),
+    "Dogwood": (15, np.nan, 100, 0.5),
+    "Elm": (59, 1, 1, 0.5),
+    "Fir": (30, 1, 0, 0.5),
+    "Ginkgo": (25, 1, 1_000_000, 0.5),
 }
 
 
 def play() -> list[federation.LeftOut]:
     """Run the story of exercise 05.3 on the guarded grid: who is left out, and why."""
-    app, names = ClientApp(), list(STORY)
+    names: list[str] = list(STORY)
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        _, change, odd = STORY[str(context.node_config["name"])]
-        weights = to_weights(message.content.array_records["arrays"])
-        trained = to_record([array + np.float32(change) for array in weights])
-        metrics = MetricRecord({"num-examples": 100, "loss": 0.5, **odd})
-        return Message(RecordDict({"arrays": trained, "metrics": metrics}), reply_to=message)
-
-    @app.query()
-    def who(message: Message, context: Context) -> Message:
-        name = ConfigRecord({"name": context.node_config["name"]})
-        return Message(RecordDict({"hospital": name}), reply_to=message)
+    def local(weights: Weights, *others: Any) -> LocalSteps:
+        _, change, num_examples, loss = STORY[hospital_name(others[-1])]
+        return LocalSteps([a + np.float32(change) for a in weights], 1.0, num_examples, loss)
 
     grids = []
     server_app = federation.make_server_app(
@@ -296,8 +273,8 @@ def play() -> list[federation.LeftOut]:
         timeout=TIMEOUT,
         on_round=lambda server_round, weights, grid: grids.append(grid),
     )
-    clocked = on_a_clock(server_app, [seconds for seconds, _, _ in STORY.values()])
-    federation.run_in_process(clocked, app, names)
+    clocked = on_a_clock(server_app, [seconds for seconds, *_ in STORY.values()])
+    federation.run_in_process(clocked, make_app(local), names)
     return grids[-1].left_out
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from fedtutor import figures
-from fedtutor.course.exercises import Answer, Wrong, exercise, one_number
-from fedtutor.course.image_rows import row_of_images
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number
 from fedtutor.datasets.phantoms import Shortcut, chest_phantoms
+from fedtutor.figures.picture import row_of_images
 from fedtutor.gradcam import mass_in_lesion
 from fedtutor.images import MedicalImages
 
@@ -94,12 +94,9 @@ def hirescam(maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
 @exercise("""07.1, HiResCAM from maps and gradients
     More: np.maximum((maps * gradients).sum(axis=-1), 0)""")
 def hirescam_by_hand(heat_map: Answer) -> None:
-    got = np.asarray(heat_map(MAPS.copy(), GRADIENTS.copy()), float)
     right = hirescam(MAPS, GRADIENTS)
-    if got.shape != right.shape:
-        raise Wrong(f"""Maps of shape {MAPS.shape} give a heat map of shape {right.shape}, one
-            number a position; yours has {got.shape}.
-            Hint: add up over the channels only, and leave height and width as they are.""")
+    hint = "add up over the channels only, and leave height and width as they are."
+    got = of_shape(heat_map(MAPS.copy(), GRADIENTS.copy()), right.shape, hint)
     each = MAPS * GRADIENTS
     if np.allclose(got, hirescam(MAPS, GRADIENTS.mean(axis=(0, 1)))):
         raise Wrong("""That is Grad-CAM: each channel has one weight for the whole image.
@@ -150,8 +147,7 @@ def pointing(play: Answer) -> None:
         raise Wrong("""That is what a random point scores: the lesions' share of the image.
             Hint: the maps have not been used.""")
     if not np.isclose(got, 0.5):
-        raise Wrong(f"""Here two of four maps are hottest in the lesion, so the answer is 0.5; yours
-            is {got:.3g}.
+        raise Wrong(f"""Two of these four maps are hottest in the lesion: 0.5, not {got:.3g}.
             Hint: go through the maps one by one: where is each map's own hottest point?""")
 
 
@@ -172,12 +168,10 @@ def _suspects(upper_right: bool) -> dict[str, np.ndarray]:
 def suspect(find: Answer) -> None:
     got = [find(_suspects(upper_right)) for upper_right in (True, False)]
     if got == ["Loud", "Marked"]:
-        raise Wrong("""You look into the upper left corner only; here the marker is in the upper
-            right.
+        raise Wrong("""You look into the upper left corner only; this marker is on the right.
             Hint: some hospitals put their marker left, others right.""")
     if "Loud" in got:
-        raise Wrong("""You suspect a hospital that has more heat and more images, but not in a
-            corner.
+        raise Wrong("""You suspect a hospital with more heat and images, but not in a corner.
             Hint: a sum grows with the number of images; a share does not.""")
     if "Honest" in got:
         raise Wrong("""You suspect a hospital whose heat lies in the middle of the image.

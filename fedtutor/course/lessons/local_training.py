@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number, same_arrays
+from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case, same_arrays
 from fedtutor.model import Weights, load_keras
 
 NAMES = ("North", "South", "East", "West")
@@ -39,15 +39,15 @@ def parameters_of_dense_layer(count: Answer) -> None:
     if got != 15:
         raise Wrong(f"""A layer from 4 inputs to 3 units has 15 parameters; you count {got}.
             Hint: draw the 4 inputs, the 3 units and all lines between them.""")
-    if count(10, 2) != 22:
-        raise Wrong(WRITTEN_OUT)
+    other_case(count(10, 2) == 22)
 
 
 @exercise("""02.2, one training step
     More: tf.reduce_mean(criterion(labels, outputs))""")
 def training_step(step: Answer) -> None:
     model, optimizer, criterion = _tiny()
-    images, labels = _batch(6)
+    rng = np.random.default_rng(5)
+    images, labels = rng.normal(size=(6, 4)).astype(np.float32), rng.integers(0, 3, 6)
     before = _weights(model)
     loss_before, gradients = _by_hand(before, images, labels)
     try:
@@ -57,18 +57,15 @@ def training_step(step: Answer) -> None:
             raise
         raise Wrong("""The tape has recorded nothing, so that there are no gradients.
             Hint: a tape records what is computed inside its `with` block.
-            More: compute the outputs and the loss inside the block, the gradients after
-            it.""") from error
+            More: outputs and loss inside the block, the gradients after it.""") from error
     moved = [new - old for new, old in zip(_weights(model), before, strict=True)]
     _check_move(moved, [-RATE * g for g in gradients], len(images))
     got = np.asarray(got, dtype=np.float64)
     if got.shape != ():
-        raise Wrong(f"""The step is right; but the loss is one number, and yours has shape
-            {got.shape}.
+        raise Wrong(f"""The step is right, but a loss is one number; yours has shape {got.shape}.
             Hint: the criterion gives one loss an image.""")
     if not np.isclose(got, loss_before, atol=1e-4):
-        raise Wrong("""The weights move as they should; but what you give back is not the loss of
-            this step.
+        raise Wrong("""The weights move as they should, but you do not give back this step's loss.
             Hint: give back the loss that the tape has recorded, the one before the step.
             More: return loss""")
 
@@ -83,8 +80,7 @@ def _check_move(moved: Weights, expected: Weights, num_images: int) -> None:
             Hint: the optimiser subtracts by itself.
             More: hand it the gradients as they are, without a minus sign.""")
     if same_arrays(moved, [num_images * e for e in expected], 1e-4):
-        raise Wrong(f"""Your step goes the right way, and {num_images} times too far: there are
-            {num_images} images in the batch.
+        raise Wrong(f"""Your step goes the right way, but {num_images} times too far.
             Hint: is the loss of a batch the sum over its images, or the mean?""")
     if not same_arrays(moved, expected, 1e-4):
         raise Wrong("""The weights move, but not by one step along the gradients of the mean loss.
@@ -100,11 +96,6 @@ def _tiny() -> tuple[Any, Any, Any]:
     model = keras.Sequential([keras.Input((4,)), layer])
     criterion = keras.losses.sparse_categorical_crossentropy
     return model, keras.optimizers.SGD(RATE), criterion
-
-
-def _batch(count: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(5)
-    return rng.normal(size=(count, 4)).astype(np.float32), rng.integers(0, 3, count)
 
 
 def _weights(model: Any) -> Weights:
@@ -140,11 +131,9 @@ def travels_worst(worst: Answer) -> None:
             Hint: a row is a model, a column a place where it is tested.
             More: take the mean along a row: axis=1.""")
     if got == NAMES[AUCS.mean(axis=1).argmin()]:
-        raise Wrong(f"""{got} has the lowest mean of its whole row, and in that row is its own
-            hospital.
+        raise Wrong(f"""{got} has the lowest mean of its whole row, its own hospital included.
             Hint: travelling means leaving home: the diagonal does not count.""")
     if got != NAMES[abroad.argmin()]:
         raise Wrong(f"""Away from home {got}'s model has not the lowest mean AUC.
             Hint: for each row the mean over all other hospitals; then the smallest of those.""")
-    if worst(AUCS[::-1, ::-1].copy(), NAMES) != NAMES[0]:
-        raise Wrong(WRITTEN_OUT)
+    other_case(worst(AUCS[::-1, ::-1].copy(), NAMES) == NAMES[0])

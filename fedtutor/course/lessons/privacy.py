@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from fedtutor.aggregation import update_norm
-from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, same_arrays
-from fedtutor.course.image_rows import draw_images, row_of_images
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, same_arrays
 from fedtutor.figures.charts import lines
-from fedtutor.figures.picture import GREY, Picture
+from fedtutor.figures.picture import GREY, Picture, row_of_images, show
 from fedtutor.topics.privacy import secure_sum
 from fedtutor.topics.privacy.differential import epsilon
 from fedtutor.topics.privacy.membership import roc
@@ -29,16 +28,15 @@ def side_by_side(originals: np.ndarray, guesses: Mapping[str, np.ndarray]) -> Pi
     count, rows = len(originals), 1 + len(guesses)
     figure = Figure(figsize=(1.5 * count + 1.6, 1.9 * rows))
     grid = figure.subplots(rows, count, squeeze=False)
-    draw_images(grid[0], originals, [""] * count)
     said = []
-    for axes, (name, images) in zip(grid[1:], guesses.items(), strict=True):
+    for row, (name, images) in zip(grid, {"original": originals, **guesses}.items(), strict=True):
         scores = [f"{score:.2f}" for score in ssim(originals, images)]
-        draw_images(axes, images, [f"SSIM {score}" for score in scores])
+        for axes, image, score in zip(row, images, scores, strict=True):
+            show(axes, image, f"SSIM {score}" if name in guesses else "", limits=(0, 1))
+        row[0].text(-0.1, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
         said.append(f"{name}: SSIM {', '.join(scores)}")
-    for axes, name in zip(grid[:, 0], ("original", *guesses), strict=True):
-        axes.text(-0.1, 0.5, name, transform=axes.transAxes, ha="right", va="center")
     figure.subplots_adjust(wspace=0.05, hspace=0.2)
-    alt = f"{count} originals, and below them what was reconstructed; {'; '.join(said)}."
+    alt = f"{count} originals, and below them what was reconstructed; {'; '.join(said[1:])}."
     return Picture(figure, alt, 0.1)
 
 
@@ -129,12 +127,10 @@ def update_and_noise(update: np.ndarray, masked: np.ndarray, *, side: int = 64) 
     )
 
 
-def _outer(
-    seed: int, dead: Sequence[int], units: int = 9, inputs: int = 30
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _outer(seed: int, dead: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a dense layer's gradient of one image: (image, kernel gradient, bias gradient)."""
     rng = np.random.default_rng(seed)
-    image, errors = rng.normal(size=inputs), rng.normal(size=units)
+    image, errors = rng.normal(size=30), rng.normal(size=9)
     errors[list(dead)] = 0
     return image, np.outer(image, errors), errors
 
@@ -144,14 +140,12 @@ def _outer(
 def from_gradient(reconstruct: Answer) -> None:
     def tried(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return np.asarray(reconstruct(kernel.copy(), bias.copy()), float)
+            got = reconstruct(kernel.copy(), bias.copy())
+        hint = "one unit of the layer is enough for the image: choose a column."
+        return of_shape(got, kernel[:, 0].shape, hint)
 
     image, kernel, bias = _outer(0, dead=[0, 4])
     got = tried(kernel, bias)
-    if got.shape != image.shape:
-        raise Wrong(f"""One image of {image.size} pixels is asked for, shape {image.shape}; yours is
-            {got.shape}.
-            Hint: one unit of the layer is enough: choose a column.""")
     if not np.isfinite(got).all():
         raise Wrong("""There is NaN or infinity in your image.
             Hint: some units were not active: both of their gradients are 0.""")
@@ -164,8 +158,7 @@ def from_gradient(reconstruct: Answer) -> None:
             Hint: the column is the image times the unit's error. Where do you find that error?""")
     if not parallel:
         raise Wrong("""That is not the image.
-            Hint: for one image, kernel[i, j] is pixel i times the error of unit j, and bias[j] is
-            that error.""")
+            Hint: kernel[i, j] is pixel i times the error of unit j, which bias[j] is.""")
     image, kernel, bias = _outer(1, dead=[1, 2])
     if not np.allclose(tried(kernel, bias), image):
         raise Wrong("""It works for one gradient and fails for another.
@@ -198,13 +191,11 @@ def clipping(my_clip: Answer) -> None:
     if not same_arrays(got, [a / 2 for a in before]):
         raise Wrong(f"""An update of length 5 should come back half as long; yours has length
             {update_norm(got):.3g} or another direction.
-            Hint: one factor for all arrays, norm over length; the length counts all numbers of
-            all arrays, and is the root of a sum.""")
+            Hint: one factor for all, norm over length; the length is the root of one sum.""")
     short = [np.array([0.3, 0.0]), np.array([0.4])]
     again = my_clip([array.copy() for array in short], 2.5)
     if not same_arrays(again, short):
-        raise Wrong(f"""An update of length 0.5 is within 2.5, and yours has length
-            {update_norm(again):.3g} afterwards.
+        raise Wrong(f"""An update of length 0.5 is within 2.5, and is {update_norm(again):.3g} now.
             Hint: clipping shortens what is too long and leaves the rest alone.""")
     if not same_arrays(my_clip([np.zeros(3)], 1.0), [np.zeros(3)]):
         raise Wrong("""An update of nothing but zeros does not stay zero.
@@ -227,15 +218,13 @@ def affordable(my_rounds: Answer) -> None:
     got = one_number(my_rounds(noise, budget, delta))
     if got in (int(budget / one), round(budget / one)):
         raise Wrong(f"""{got} rounds: you added up the ε of single rounds. The truth is kinder.
-            Hint: noise of several rounds partly cancels, so that ε grows more slowly than the
-            number of rounds.""")
+            Hint: noise of several rounds partly cancels, so that ε grows more slowly.""")
     if got == truth + 1:
         raise Wrong(f"""With noise {noise:g} and {got} rounds, ε is {
             epsilon(noise, got, delta=delta):.3f}: the last round is one too many.
             Hint: the budget must still hold after the last round.""")
     if got != truth:
-        raise Wrong(f"""With noise {noise:g} a budget of ε {budget:g} pays for some other number of
-            rounds than {got}.
+        raise Wrong(f"""ε {budget:g} at noise {noise:g} pays for another number than {got}.
             Hint: the largest number of rounds whose ε is at most the budget.""")
     if my_rounds(4.0, 4.0, 1e-3) != most_rounds(4.0, 4.0, 1e-3):
         raise Wrong("""At another delta, 0.001, your number is wrong.
@@ -264,21 +253,17 @@ def masks(my_masked: Answer) -> None:
                 Hint: one mask for each of the other parties in `seeds`.""")
     total = sum(got.values(), np.zeros(6, np.uint64))
     if not total.any():
-        raise Wrong("""The sum of your masked vectors is 0: the masks cancel, and the vectors are
-            not in it.
+        raise Wrong("""The sum of your masked vectors is 0: the vectors are not in it.
             Hint: the mask comes on top of the vector.""")
     all_masks = {k: sum(secure_sum.mask(s, 6) for s in seeds[k].values()) for k in numbers}
     if all(np.array_equal(got[k] - vectors[k], all_masks[k]) for k in numbers):
         raise Wrong("""Everybody adds all of the masks, so that each mask is in the sum twice.
             Hint: of two parties one must add and the other subtract. Which one?""")
     if not np.array_equal(total, sum(vectors.values())):
-        raise Wrong("""The masks do not cancel: the sum of the masked vectors is not the sum of the
-            vectors.
-            Hint: of each pair, one party must add the common mask and the other subtract it. How
-            can both know, without asking, which of them they are?""")
+        raise Wrong("""The masks do not cancel in the sum of the masked vectors.
+            Hint: of each pair one adds the mask, one subtracts it. How do both know who?""")
     for other in seeds[2]:
         changed = {**seeds[2], other: bytes(secure_sum.SECRET_BYTES)}
         if np.array_equal(my_masked(vectors[2].copy(), 2, changed), got[2]):
-            raise Wrong(f"""Party 2 has no mask in common with party {other}: a few others who talk
-                to each other can unmask it.
+            raise Wrong(f"""Party 2 shares no mask with party {other}: a few others can unmask it.
                 Hint: a mask with every other party, not only with some.""")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import fedtutor
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
+from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case
 from fedtutor.datasets import load
 from fedtutor.errors import DataError
 from fedtutor.figures.charts import name_rows
@@ -36,21 +36,17 @@ def card(name: str, *points: str) -> str:
     return "\n".join(f"{point}: {' '.join(of[point].split())}" for point in points)
 
 
-def study_images(
-    data: MedicalImages, *, patients: int = 50, images: int = 4, seed: int = 0
-) -> MedicalImages:
-    """Draw a small study at random: ``images`` images of each of ``patients`` patients.
+def study_images(data: MedicalImages) -> MedicalImages:
+    """Draw a small study at random: four images of each of 50 patients.
 
-    Where the set does not say who its patients are, or has too few with so many images, the
-    chest phantoms stand in.
+    Where the set has too few known patients with so many, the chest phantoms stand in.
     """
     of_image = patients_of(data)
     who, counts = np.unique(of_image, return_counts=True)
-    if (counts >= images).sum() < FEWEST_PATIENTS or data.multi_label:
-        stand_in = load("chest-phantoms", size=data.image_shape[0])
-        return study_images(stand_in, patients=patients, images=images, seed=seed)
-    drawn = np.random.default_rng(seed).permutation(who[counts >= images])[:patients]
-    return data.take(np.concatenate([np.flatnonzero(of_image == p)[:images] for p in drawn]))
+    if (counts >= 4).sum() < FEWEST_PATIENTS or data.multi_label:
+        return study_images(load("chest-phantoms", size=data.image_shape[0]))
+    drawn = np.random.default_rng(0).permutation(who[counts >= 4])[:50]
+    return data.take(np.concatenate([np.flatnonzero(of_image == p)[:4] for p in drawn]))
 
 
 def coin_flips(data: MedicalImages, *, seed: int) -> MedicalImages:
@@ -98,19 +94,17 @@ def _caption(data: MedicalImages, index: int) -> str:
     return "\n".join(filter(None, (first, second)))
 
 
-def two_splits(
-    data: MedicalImages, in_test: dict[str, np.ndarray], *, patients: int = 6
-) -> Picture:
-    """Show a few patients' images, a row each, and on which side of each split they are.
+def two_splits(data: MedicalImages, in_test: dict[str, np.ndarray]) -> Picture:
+    """Show six patients' images, a row each, and on which side of each split they are.
 
-    ``in_test`` is from a split's name to bool (n,), True for its test images. A third of the
-    patients shown are those with test images in the last split.
+    ``in_test`` is from a split's name to bool (n,), True for its test images. Two of the patients
+    shown are those with test images in the last split.
     """
     of_image = patients_of(data)
     last = list(in_test.values())[-1]
-    tested = list(dict.fromkeys(of_image[last]))[: patients // 3]
+    tested = list(dict.fromkeys(of_image[last]))[:2]
     others = [p for p in dict.fromkeys(of_image[~last]) if p not in tested]
-    chosen = sorted([*tested, *others[: patients - len(tested)]])
+    chosen = sorted([*tested, *others[: 6 - len(tested)]])
     figure = Figure(figsize=(8.6, 0.72 * len(chosen) + 0.7))
     said = []
     for axes, (name, test) in zip(figure.subplots(1, len(in_test)), in_test.items(), strict=True):
@@ -118,11 +112,9 @@ def two_splits(
         axes.set_title(name)
         said.append(f"{name}: {torn} of them have images on both sides")
     figure.tight_layout(w_pad=2)
-    return Picture(
-        figure,
-        f"The images of {len(chosen)} patients, a row each; test images have a dashed frame and "
-        f"the word test. {'; '.join(said)}.",
-    )
+    words = "test images have a dashed frame and the word test"
+    alt = f"The images of {len(chosen)} patients, a row each; {words}. {'; '.join(said)}."
+    return Picture(figure, alt)
 
 
 def _rows_of_patients(
@@ -174,9 +166,8 @@ def split_scores(scores: dict[str, dict[str, list[float]]], guessing: dict[str, 
     panels = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
     said = []
     for axes, (title, by_split) in zip(panels, scores.items(), strict=True):
-        for y, ((name, values), colour, marker) in enumerate(
-            zip(by_split.items(), (ORANGE, BLUE), ("D", "o"), strict=False)
-        ):
+        styled = zip(by_split.items(), (ORANGE, BLUE), ("D", "o"), strict=False)
+        for y, ((name, values), colour, marker) in enumerate(styled):
             axes.plot(values, np.full(len(values), y), "|", color="black", markersize=12)
             axes.plot(np.mean(values), y, marker, color=colour, markersize=11)
             said.append(f"{title}, {name}: mean {np.mean(values):.2f}")
@@ -210,8 +201,7 @@ def shared_patients(count: Answer) -> None:
     if got != 2:
         raise Wrong(f"""Here two patients, B and C, have images on both sides; you count {got}.
             Hint: make a set of each side's patients, and look at what the two have in common.""")
-    if count(np.array(["A", "B"]), np.array(["C"])) != 0:
-        raise Wrong(WRITTEN_OUT)
+    other_case(count(np.array(["A", "B"]), np.array(["C"])) == 0)
 
 
 @exercise("""01.2, a split by patient
@@ -229,14 +219,12 @@ def split_by_patient(split: Answer) -> None:
             Hint: True means: this image goes into the test set.""")
     torn = set(patients[got]) & set(patients[~got])
     if torn:
-        raise Wrong(f"""{len(torn)} patients have images on both sides; your `shared_patients` would
-            find them.
+        raise Wrong(f"""{len(torn)} patients have images on both sides.
             Hint: draw among the *patients*, each once, and not among the images.
             More: names = np.unique(patients); draw from `names`; then np.isin(patients, drawn).""")
     share = len(set(patients[got])) / 40
     if abs(share - 0.75) < 0.06:
-        raise Wrong("""Three quarters of the patients are in your test set, where a quarter was
-            asked for.
+        raise Wrong("""Three quarters of the patients are in your test set, and not a quarter.
             Hint: True means test.
             More: perhaps a `~` too many, or one too few.""")
     half = in_test(0.5, 0)
@@ -250,15 +238,13 @@ def split_by_patient(split: Answer) -> None:
             More: rng = np.random.default_rng(seed)""")
     if all((got == in_test(0.25, seed)).all() for seed in (1, 2, 3)):
         raise Wrong("""With any seed it draws the same patients: those that come first.
-            Hint: patients are often sorted by hospital or by date, so the first are not like the
-            rest.
+            Hint: patients are often sorted, say by date, so the first are not like the rest.
             More: np.random.default_rng(seed).permutation(names) puts them in random order.""")
 
 
 def _mask(answer: object, patients: np.ndarray) -> np.ndarray:
     got = np.asarray(answer)
     if got.shape != patients.shape or got.dtype != bool:
-        raise Wrong(f"""One True or False for each of the {len(patients)} images is asked for; yours
-            is {got.dtype} of shape {got.shape}.
+        raise Wrong(f"""{len(patients)} times True or False, please, not {got.dtype} {got.shape}.
             Hint: having drawn test patients, ask of each image whether its patient is drawn.""")
     return got

@@ -22,20 +22,16 @@ def dense_layout(dense_to_torch: Answer) -> None:
             inputs), so {(UNITS, len(kernel))}. Yours is {got.shape}.
             Hint: the units go to the front.""")
     if np.allclose(got, kernel.T):
-        raise Wrong("""Inputs and units have changed places, and the inputs are still in Keras's
-            order.
-            Hint: the inputs are the numbers of a (height, width, channels) array, in that
-            order.""")
+        raise Wrong("""Inputs and units have changed places; the inputs keep Keras's order.
+            Hint: the inputs are the numbers of a (height, width, channels) array, as it lies.""")
     if np.allclose(got, kernel.reshape(UNITS, -1)):
         raise Wrong("""Only the shape has changed: each unit now has numbers of all the others.
             Hint: reshape cuts the same row of numbers anew; transpose moves them.""")
     image = np.random.default_rng(0).normal(size=FEATURES)
     theirs = image.reshape(-1) @ kernel
     if not np.allclose(got @ image.transpose(2, 0, 1).reshape(-1), theirs):
-        raise Wrong("""The same features, flattened as PyTorch does it, do not give the same
-            numbers.
-            Hint: of (height, width, channels, units) PyTorch wants (units, channels, height,
-            width).""")
+        raise Wrong("""The same features, flattened as PyTorch does it, give other numbers.
+            Hint: from (height, width, channels, units) to (units, channels, height, width).""")
 
 
 class _Output(float):
@@ -105,8 +101,7 @@ def one_step(train_step: Answer) -> None:
         raise Wrong("""The optimizer steps before the gradients of this batch are there.
             Hint: which line computes the gradients?""")
     if "zero_grad" in first[first.index("backward") : first.index("step")]:
-        raise Wrong("""The gradients are wiped after they were computed, so that the step is of
-            length zero.
+        raise Wrong("""The gradients are wiped after they were computed: the step has length 0.
             Hint: wipe what the last batch left, not what this one has computed.""")
     if not np.isclose(world.w, 1.5):
         raise Wrong(f"""After two steps the weight should be 1.5; yours is {world.w:g}.

@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
+from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case
 from fedtutor.experiment import Outcome
 from fedtutor.figures.charts import legend_above
 from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, show
@@ -35,8 +35,7 @@ def story(outcome: Outcome, images: MedicalImages | None = None) -> Picture:
         title = images.strata_names[images.strata[index]]
         if "hospital" in images.table:
             title += f"\n{images.table['hospital'].iloc[index]}"
-        show(axes, images.images[index])
-        axes.set_title(title, fontsize=9)
+        show(axes, images.images[index], title)
     top.subplots_adjust(left=0.02, right=0.98, bottom=0.02, top=0.82, wspace=0.08)
     left, right = bottom.subplots(1, 2, width_ratios=(1, 1.05))
     names = [textwrap.fill(name, 16) for name in cohort.partition.names]
@@ -90,12 +89,10 @@ def images_that_travel(answer: object) -> None:
 def share_of_the_gap(share: Answer) -> None:
     got = one_number(share(0.60, 0.90, 1.00))
     if np.isclose(got, 0.30):
-        raise Wrong("""That is the gain itself; the question is what share of the possible gain
-            it is.
+        raise Wrong("""That is the gain itself; asked for is its share of the possible gain.
             Hint: how much could have been gained at most?""")
     if np.isclose(got, 0.90):
-        raise Wrong("""That compares federated with pooled and forgets where one hospital alone
-            stands.
+        raise Wrong("""That compares federated with pooled and forgets one hospital alone.
             Hint: the gap begins at `alone`, not at zero.""")
     if np.isclose(got, 0.25):
         raise Wrong("""That is the share of the gap that is still open.
@@ -104,11 +101,9 @@ def share_of_the_gap(share: Answer) -> None:
         raise Wrong("""Right, but in per cent; asked for is a share.
             Hint: 1 stands for the whole gap.""")
     if not np.isclose(got, 0.75):
-        raise Wrong(f"""From 0.60 alone to 1.00 pooled, 0.90 closes 0.75 of the gap; yours says
-            {got:.3g}.
+        raise Wrong(f"""From 0.60 to 1.00, 0.90 closes 0.75 of the gap; yours says {got:.3g}.
             Hint: draw a line from `alone` to `pooled`; how far along it is `federated`?""")
-    if not np.isclose(share(0.50, 0.60, 0.90), 0.25):
-        raise Wrong(WRITTEN_OUT)
+    other_case(np.isclose(share(0.50, 0.60, 0.90), 0.25))
     if not np.isclose(share(0.80, 0.75, 0.90), -0.5):
         raise Wrong("""Here federation is worse than a hospital alone, and your share hides that.
             Hint: a loss is a negative share; let it be negative.

@@ -10,12 +10,11 @@ from flwr.clientapp.typing import ClientAppCallable
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import WRITTEN_OUT, Answer, Wrong, exercise, one_number
-from fedtutor.course.image_rows import row_of_images
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, other_case
 from fedtutor.errors import DataError
 from fedtutor.federation.records import to_weights
 from fedtutor.figures.charts import legend_above, name_rows
-from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
+from fedtutor.figures.picture import BLUE, GREY, RED, Picture, row_of_images, tidy
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.partition import partition
 
@@ -130,12 +129,9 @@ def game(
     tidy(right, grid="both")
     figure.subplots_adjust(wspace=0.35)
     said = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
-    return Picture(
-        figure,
-        f"AUC: {said}. Beside it the length and direction of {len(seen)} updates, of which "
-        f"{int(liars.sum())} are the liars'.",
-        0.1,
-    )
+    updates = f"{len(seen)} updates, of which {int(liars.sum())} are the liars'"
+    alt = f"AUC: {said}. Beside it the length and direction of {updates}."
+    return Picture(figure, alt, 0.1)
 
 
 def _scores(axes: Axes, scores: dict[str, float]) -> None:
@@ -167,11 +163,8 @@ EIGHT = np.array([1.0, 2.0, 900.0, 3.0, -700.0, 4.0, 5.0, 6.0])
 @exercise("""09.1, a trimmed mean
     More: np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)""")
 def trimmed(mean: Answer) -> None:
-    got = np.asarray(mean([np.array([value, value]) for value in EIGHT], 1), dtype=float)
-    if got.shape != (2,):
-        raise Wrong(f"""The result must be an array like a hospital's, of shape (2,); yours has
-            {got.shape}.
-            Hint: sort and average over the hospitals only, the first axis of np.stack(updates).""")
+    hint = "sort and average over the hospitals only, the first axis of np.stack(updates)."
+    got = of_shape(mean([np.array([value, value]) for value in EIGHT], 1), (2,), hint)
     ordered, by_length = np.sort(EIGHT), EIGHT[np.argsort(np.abs(EIGHT))]
     if np.isclose(got[0], EIGHT.mean()):
         raise Wrong("""That is the plain mean; the liars are still in it.
@@ -180,12 +173,10 @@ def trimmed(mean: Answer) -> None:
         raise Wrong("""You cut at one end only, and one liar is left.
             Hint: who knows whether a liar pushes up or down?""")
     if np.isclose(got[0], by_length[1:-1].mean()):
-        raise Wrong("""You leave out whole hospitals by the length of their updates, and the liar
-            who pushes down is still there.
+        raise Wrong("""You leave out the longest, and the liar who pushes down is still there.
             Hint: each number of the model is sorted and trimmed by itself, with its sign.""")
     if not np.isclose(got[0], 3.5):
-        raise Wrong(f"""Of 1, 2, 900, 3, -700, 4, 5 and 6, with one left out at either end, 1 to 6
-            remain and the mean is 3.5; yours is {got[0]:.3g}.
+        raise Wrong(f"""Of 1, 2, 900, 3, -700, 4, 5, 6 there remain 1 to 6: 3.5, not {got[0]:.3g}.
             Hint: sort first: who is at the end is not who comes last in the list.""")
     _check_two_of_seven(mean)
 
@@ -201,10 +192,8 @@ def _check_two_of_seven(mean: Answer) -> None:
         raise Wrong("""You pull the ends in (which is called winsorising); they still count.
             Hint: leave the smallest and the largest out altogether.""")
     if not np.allclose(got, ordered[2:-2].mean(axis=0)):
-        raise Wrong("""With two left out at either end of seven, and several numbers a hospital, the
-            result is another one.
-            Hint: sort over the hospitals (axis 0), cut `cut` rows at both ends, average the
-            rest.""")
+        raise Wrong("""With seven hospitals and several numbers each the result is wrong.
+            Hint: sort over the hospitals (axis 0), cut `cut` rows at both ends, average.""")
     if not np.allclose(mean(list(updates), 0), updates.mean(axis=0)):
         raise Wrong("""With nothing left out it should be the plain mean.
             Hint: a slice [0:-0] is empty.""")
@@ -224,8 +213,7 @@ def obeyed(success: Answer) -> None:
         raise Wrong("""You count images; a share is asked for.
             Hint: of how many could have been turned?""")
     if np.isclose(got, 5 / 10):
-        raise Wrong("""You count the images that truly are of the target class, too. Calling them so
-            is right, and happens without any attack.
+        raise Wrong("""You count images that truly are of the target class; that is no success.
             Hint: leave the images with labels == target aside.""")
     if np.isclose(got, 2 / 3):
         raise Wrong("""That is the recall of the target class itself.
@@ -237,11 +225,9 @@ def obeyed(success: Answer) -> None:
         raise Wrong("""You count the right images, but divide by all.
             Hint: only those of other classes could be turned.""")
     if not np.isclose(got, 3 / 7):
-        raise Wrong(f"""Of seven images of other classes three are called 2, so it is {3 / 7:.2f};
-            you have {got:.2f}.
+        raise Wrong(f"""Three of seven others are called 2, so it is 0.43; you have {got:.2f}.
             Hint: first choose the images, then ask what they are called.""")
-    if not np.isclose(success(probabilities, LABELS, 1), 2 / 7):
-        raise Wrong(WRITTEN_OUT)
+    other_case(np.isclose(success(probabilities, LABELS, 1), 2 / 7))
 
 
 UPDATE = np.array([0.9, -3.0, 0.1, 2.0, -0.4, 0.3])
@@ -257,22 +243,19 @@ def largest(send: Answer) -> None:
     if not isinstance(got, tuple | list) or len(got) != 2:
         raise Wrong("""Two arrays are asked for: what is sent, and what is remembered.
             Hint: end with `return sent, memory`.""")
-    sent, kept = (np.asarray(part, dtype=float) for part in got)
-    if sent.shape != UPDATE.shape or kept.shape != UPDATE.shape:
-        raise Wrong(f"""Both arrays must be as long as the update, {len(UPDATE)}; yours are
-            {sent.shape} and {kept.shape}.
-            Hint: send an array of zeros with the k chosen numbers in their places.""")
+    hint = "send an array of zeros with the k chosen numbers in their places."
+    sent, kept = (of_shape(part, UPDATE.shape, hint) for part in got)
     if (update != UPDATE).any() or (memory != MEMORY).any():
         raise Wrong("""Your function changes the arrays it was given.
             Hint: `+=` and assigning to a slice write into the array itself.""")
     places = np.flatnonzero(sent)
-    if _two_largest(UPDATE) == set(places):
+    if set(np.argsort(np.abs(UPDATE))[-2:]) == set(places):
         if np.allclose(sent + kept, wanted):
             raise Wrong("""You remember, but nothing that is remembered is ever said.
                 Hint: choose among update and memory together, not in the update alone.""")
         raise Wrong("""You look at the update alone; what is remembered can never come to be sent.
             Hint: first add the memory, then choose the largest.""")
-    if _two_largest(wanted) != set(places):
+    if set(np.argsort(np.abs(wanted))[-2:]) != set(places):
         raise Wrong(f"""Of update and memory, {wanted.round(1).tolist()}, you send those at
             {places.tolist()}, and they do not move the model most.
             Hint: size counts, not the sign; and np.argsort sorts from small to large.""")
@@ -283,13 +266,6 @@ def largest(send: Answer) -> None:
         raise Wrong("""Nothing is remembered: what was too small to be sent is lost for ever.
             Hint: what was to be said and was not goes into the memory.""")
     if not np.allclose(sent + kept, wanted):
-        raise Wrong("""What is sent and what is remembered do not sum to update + memory, so
-            something is lost for ever, or said twice.
+        raise Wrong("""Sent + remembered is not update + memory: something is lost, or said twice.
             Hint: the new memory is what was to be said, minus what was sent.""")
-    if np.count_nonzero(send(UPDATE.copy(), MEMORY.copy(), 4)[0]) != 4:
-        raise Wrong("""With k = 4 it does not send four numbers.
-            Hint: use the argument k.""")
-
-
-def _two_largest(values: np.ndarray) -> set[int]:
-    return set(np.argsort(np.abs(values))[-2:])
+    other_case(np.count_nonzero(send(UPDATE.copy(), MEMORY.copy(), 4)[0]) == 4)

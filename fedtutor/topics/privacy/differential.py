@@ -159,9 +159,8 @@ class EqualFedAvg(StreamingFedAvg):
 class ServerSideClipping(DifferentialPrivacyServerSideFixedClipping):
     """Flower's strategy, not stopped by a hospital that has learned nothing.
 
-    Flower 1.41 divides by the update's length; an update of zeros, as a hospital sends that returns
-    what it got, ends the whole run with a ZeroDivisionError. One of its numbers is moved by a
-    millionth here.
+    Flower 1.41 divides by the update's length; an update of zeros, from a hospital that returns
+    what it got, ends the run with a ZeroDivisionError. Here one number is moved by a millionth.
     """
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:

@@ -1,7 +1,6 @@
 """Reconstruction: from an update back to the images it was computed on.
 
-Everything here is what a curious server can do: it knows the weights it sent, those that came
-back, and the settings of training.
+A curious server can do all of it: it knows the weights it sent and got, and the settings.
 """
 
 from __future__ import annotations
@@ -107,16 +106,14 @@ def ssim(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
     """
     import tensorflow as tf
 
-    pair = (tf.convert_to_tensor(a, tf.float32) for a in (originals, guesses))
-    return tf.image.ssim(*pair, max_val=1.0).numpy()
+    return tf.image.ssim(originals, guesses, max_val=1.0).numpy()
 
 
 def psnr(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
     """Return the peak signal-to-noise ratio in dB of pictures in 0..1; infinite if equal."""
     import tensorflow as tf
 
-    pair = (tf.convert_to_tensor(a, tf.float32) for a in (originals, guesses))
-    return tf.image.psnr(*pair, max_val=1.0).numpy()
+    return tf.image.psnr(originals, guesses, max_val=1.0).numpy()
 
 
 def best_guesses(originals: np.ndarray, guesses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,20 +132,12 @@ def best_guesses(originals: np.ndarray, guesses: np.ndarray) -> tuple[np.ndarray
 
 
 def match_gradients(
-    model: keras.Model,
-    target: Weights,
-    labels: np.ndarray,
-    *,
-    iterations: int = 600,
-    learning_rate: float = 0.1,
-    smoothness: float = 1e-2,
-    seed: int = 0,
+    model: keras.Model, target: Weights, labels: np.ndarray, *, iterations: int = 600
 ) -> np.ndarray:
     """Search for images whose gradient points where ``target`` does (Geiping et al. 2020, eq. 4).
 
-    Minimises 1 - cosine(gradient, target) + ``smoothness`` * total variation by Adam on the
-    signs of the search's own gradient, its steps tenfold smaller after 3/8, 5/8 and 7/8 of the
-    iterations, as the paper does.
+    Minimises 1 - cosine(gradient, target) + 0.01 * total variation by Adam on the signs of the
+    search's own gradient, in steps of 0.1 that :data:`DECAYS` makes smaller, as the paper does.
 
     Parameters
     ----------
@@ -163,8 +152,8 @@ def match_gradients(
     import tensorflow as tf
 
     shape = (len(labels), *model.input_shape[1:])
-    guess = tf.Variable(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
-    rate = tf.Variable(learning_rate)
+    guess = tf.Variable(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    rate = tf.Variable(0.1)
     adam = FusedOptimizer("adam", [guess], rate)
     wanted = [tf.constant(g, tf.float32) for g in target]
     variables = [variable.value for variable in model.trainable_variables]
@@ -177,7 +166,7 @@ def match_gradients(
         dot = tf.add_n([tf.reduce_sum(f * w) for f, w in zip(found, wanted, strict=True)])
         lengths = [tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in gs])) for gs in (found, wanted)]
         variation = tf.reduce_mean(tf.image.total_variation(guess)) / (shape[1] * shape[2])
-        return 1 - dot / (lengths[0] * lengths[1]) + smoothness * variation
+        return 1 - dot / (lengths[0] * lengths[1]) + 0.01 * variation
 
     @tf.function
     def search():
@@ -186,7 +175,7 @@ def match_gradients(
                 value = distance()
             done = tf.cast(k, tf.float32)
             passed = tf.reduce_sum(tf.cast(done >= tf.constant(DECAYS) * iterations, tf.float32))
-            rate.assign(learning_rate * 0.1**passed)
+            rate.assign(0.1 * 0.1**passed)
             adam.apply([tf.sign(tape.gradient(value, guess))])
             half = PICTURE_DEVIATIONS / 2
             guess.assign(tf.clip_by_value(guess, -half, half))

@@ -187,14 +187,11 @@ class Party:
             )
         self._keys = dict(keys)
         numbers = sorted(keys)
-        seeds, masking_keys = (
-            split_secret(secret, numbers, self._threshold)
-            for secret in (self._self_seed, self._masking_key.private_bytes_raw())
-        )
-        return {
-            k: self._cipher(k).encrypt(_nonce(self.number), seeds[k] + masking_keys[k], None)
-            for k in numbers
-        }
+        secrets = (self._self_seed, self._masking_key.private_bytes_raw())
+        seeds, masking_keys = (split_secret(one, numbers, self._threshold) for one in secrets)
+        letters = {k: seeds[k] + masking_keys[k] for k in numbers}
+        nonce = _nonce(self.number)
+        return {k: self._cipher(k).encrypt(nonce, both, None) for k, both in letters.items()}
 
     def receive(self, letters: Mapping[int, bytes]) -> None:
         """Keep the letters of the others, still closed."""
@@ -211,8 +208,7 @@ class Party:
         Raises
         ------
         FederationError
-            If fewer than the threshold survive, or when asked a second time, as two answers
-            could unmask somebody.
+            If fewer than the threshold survive, or when asked again: two answers could unmask.
         """
         if self._has_revealed:
             raise FederationError(f"party {self.number} has revealed its shares already.")
@@ -222,10 +218,8 @@ class Party:
                 "needed; the sum cannot be opened. Begin anew with those who are there."
             )
         self._has_revealed = True
-        opened = {
-            k: self._cipher(k).decrypt(_nonce(k), letter, None)
-            for k, letter in self._letters.items()
-        }
+        letters = self._letters.items()
+        opened = {k: self._cipher(k).decrypt(_nonce(k), one, None) for k, one in letters}
         return {
             k: both[:FIELD_BYTES] if k in survivors else both[FIELD_BYTES:]
             for k, both in opened.items()

@@ -35,8 +35,7 @@ class Codec:
     name : for tables.
     encode : from an update, float32 arrays, to the arrays for the wire.
     decode : from those and a model of the same shapes back to the update.
-    memory : whether a hospital remembers what was lost and adds it to its next update (error
-        feedback, see :func:`with_feedback`).
+    memory : whether a hospital adds what was lost to its next update, see :func:`with_feedback`.
     """
 
     name: str

@@ -27,8 +27,7 @@ class ClippedFedAvg(StreamingFedAvg):
     """FedAvg in which no hospital pulls harder than the median one (Sun et al. 2019, section 4).
 
     A longer update is shortened; its direction stays: ``w + (w_k - w) * min(1, m / ||w_k - w||)``
-    with the median m of the round's lengths, which needs no tuning and keeps all updates of a
-    round in memory.
+    with the median m of the round's lengths; no tuning, but all of a round's updates in memory.
     """
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:

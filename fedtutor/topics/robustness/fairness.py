@@ -54,7 +54,6 @@ def gain(
     *,
     patients: np.ndarray | None = None,
     samples: int = BOOTSTRAP_SAMPLES,
-    seed: int = 0,
 ) -> Estimate:
     """Return the AUC of one model minus that of another, with the interval of the difference.
 
@@ -67,10 +66,7 @@ def gain(
     labels : int (n,), the truth.
     patients : (n,), who each image is of.
     """
-    drawn = [
-        bootstrap_aucs(p, labels, patients=patients, samples=samples, seed=seed)
-        for p in (one, other)
-    ]
+    drawn = [bootstrap_aucs(p, labels, patients=patients, samples=samples) for p in (one, other)]
     return auc(one, labels) - auc(other, labels), interval(drawn[0] - drawn[1])
 
 
