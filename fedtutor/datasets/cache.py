@@ -9,18 +9,18 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import psutil
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from fedtutor.datasets import decode
-from fedtutor.datasets.decode import BadFile, BadImageError, Decoded
+from fedtutor.datasets.decode import BadImageError, Decoded
 from fedtutor.datasets.disk import require_space
-from fedtutor.datasets.progress import Report, reporting
+from fedtutor.datasets.progress import reporting
 from fedtutor.errors import DataError
 
 KEEP = 4
@@ -33,12 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def cached_images(
-    files: Iterable[Path],
-    *,
-    size: int,
-    folder: Path,
-    strict: bool = False,
-    progress: Report | None = None,
+    files: Sequence[Path], *, size: int, folder: Path, strict: bool = False
 ) -> Decoded:
     """Do as :func:`fedtutor.datasets.decode.read_images`, but decode the same files only once.
 
@@ -54,8 +49,6 @@ def cached_images(
     folder : keeps the ``KEEP`` caches last used, and nothing else; it is made if need be. Paths
         are compared relative to the folder that it is in, so that a data set can be moved.
     strict : refuse the first bad file; by default bad files are left out and listed.
-    progress : called after each file with the number of files done and in all; by default a
-        terminal shows a bar. Not called where nothing has to be decoded.
 
     Returns
     -------
@@ -69,18 +62,16 @@ def cached_images(
     DataError
         If no file is good, or the images fit neither on the disk nor into memory.
     """
-    files, folder = list(files), Path(folder)
     entry = folder / _entry_name(files, size, folder.parent)
-    found = _load(entry, files, size)
+    found = _load(entry, len(files), size)
     if found is None:
-        with reporting(progress, "decoding images", in_bytes=False) as report:
-            try:
-                found = _build(entry, files, size, strict, report)
-            except OSError as error:
-                found = _in_memory(folder, error, files, size, strict, report)
-    if strict and len(found.bad):
-        first = found.bad.iloc[0]
-        raise BadImageError(files[first["position"]], first["reason"])
+        try:
+            found = _build(entry, files, size, strict)
+        except OSError as error:
+            found = _in_memory(folder, error, files, size, strict)
+    if strict and found.bad:
+        first = min(found.bad)
+        raise BadImageError(files[first], found.bad[first])
     return found
 
 
@@ -99,37 +90,25 @@ def _entry_name(files: Sequence[Path], size: int, root: Path) -> str:
     return ENTRY + digest.hexdigest()
 
 
-def _load(
-    entry: Path, files: Sequence[Path], size: int, *, just_built: bool = False
-) -> Decoded | None:
-    """Return the cache at ``entry``, or None if there is none, or none worth keeping."""
+def _load(entry: Path, count: int, size: int) -> Decoded | None:
+    """Return the cache of ``count`` files at ``entry``, or None if there is none that is whole."""
     try:
-        bad = [BadFile(*row) for row in json.loads((entry / BAD_FILES).read_bytes())]
-        shape = (len(files) - len(bad), size, size, 1)
+        bad = {int(k): str(v) for k, v in json.loads((entry / BAD_FILES).read_bytes()).items()}
+        shape = (count - len(bad), size, size, 1)
         images = np.memmap(entry / PIXELS, np.uint8, "r", shape=shape)
-    except (OSError, ValueError, TypeError):  # it was damaged
-        return None
-    # What the disk would not give may be there now, and neither size nor time would tell.
-    passing = [files[row.position] for row in bad if row.passing]
-    if not just_built and any(os.access(file, os.R_OK) for file in passing):
+    except (OSError, ValueError, AttributeError):  # it was damaged
         return None
     with suppress(OSError):
         os.utime(entry)  # it was used; a read-only disk will do
-    return decode.decoded(files, images, bad)
+    return Decoded(images, bad)
 
 
-def _build(entry: Path, files: Sequence[Path], size: int, strict: bool, report: Report) -> Decoded:
+def _build(entry: Path, files: Sequence[Path], size: int, strict: bool) -> Decoded:
     """Build the cache, or wait until the process that is building it has done so."""
     folder = entry.parent
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.warning("another process is decoding images into %s; waiting for it.", folder)
-        lock.acquire()
-    try:
-        if found := _load(entry, files, size):
+    with _hold(FileLock(folder / "lock")):
+        if found := _load(entry, len(files), size):
             return found
         _make_room(entry, len(files) * size**2)
         # The temporary folder is for its owner's eyes only; the one that stays need not be.
@@ -137,23 +116,27 @@ def _build(entry: Path, files: Sequence[Path], size: int, strict: bool, report: 
             staged = Path(temporary) / entry.name
             staged.mkdir()
             # Written and not mapped: a full disk refuses a write, and kills who maps its pages.
-            with open(staged / PIXELS, "wb") as stream:
-                bad = decode.decode_each(
-                    files,
-                    lambda image: stream.write(image.tobytes()),
-                    size=size,
-                    strict=strict,
-                    progress=report,
-                )
+            with (
+                open(staged / PIXELS, "wb") as stream,
+                reporting("decoding images", in_bytes=False) as report,
+            ):
+                bad = decode.decode_each(files, stream.write, size, strict, report)
                 stream.flush()
                 os.fsync(stream.fileno())  # or a power cut could leave zeros
             (staged / BAD_FILES).write_text(json.dumps(bad), encoding="utf-8")
             staged.rename(entry)
-        if found := _load(entry, files, size, just_built=True):
+        if found := _load(entry, len(files), size):
             return found
         raise OSError(errno.EIO, "what was written cannot be read back")
-    finally:
-        lock.release()
+
+
+def _hold(lock: FileLock) -> AcquireReturnProxy:
+    """Acquire a lock, and say so if that takes a while."""
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning("another process is decoding images; waiting for it (%s).", lock.lock_file)
+        return lock.acquire()
 
 
 def _make_room(entry: Path, num_bytes: int) -> None:
@@ -168,7 +151,7 @@ def _make_room(entry: Path, num_bytes: int) -> None:
 
 
 def _in_memory(
-    folder: Path, error: OSError, files: Sequence[Path], size: int, strict: bool, report: Report
+    folder: Path, error: OSError, files: Sequence[Path], size: int, strict: bool
 ) -> Decoded:
     """Decode without a cache, which ``error`` forbids, if the images fit into memory."""
     needed, available = len(files) * size**2, psutil.virtual_memory().available
@@ -184,6 +167,6 @@ def _in_memory(
         folder,
         reason,
     )
-    found = decode.read_images(files, size=size, strict=strict, progress=report)
+    found = decode.read_images(files, size=size, strict=strict)
     found.images.flags.writeable = False
     return found

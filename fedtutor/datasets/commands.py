@@ -88,7 +88,7 @@ def _datasets(arguments: argparse.Namespace, console: Console) -> int:
         table.add_row(
             info.name,
             info.title,
-            _some(info.tasks or info.classes),
+            _some(list(info.tasks) or info.classes),
             "" if info.images is None else f"{info.images:,}",
             str(info.size),
             info.licence,

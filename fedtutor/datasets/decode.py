@@ -7,13 +7,12 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import pandas as pd
 import PIL
 from PIL import Image, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
@@ -48,29 +47,14 @@ PER_CORE = 16
 
 
 class BadImageError(DataError):
-    """A file that is no image we can use.
+    """A file that is no image we can use; ``reason`` is a clause whose subject is the path."""
 
-    Attributes
-    ----------
-    file : the path as it was given.
-    reason : what is wrong with it: a clause whose subject is the path.
-    passing : True if the disk did not give the bytes, which may pass and says nothing of them.
-    """
-
-    def __init__(self, file: Path, reason: str, passing: bool = False) -> None:
-        super().__init__(file, reason, passing)  # all three, so that it can be pickled
-        self.file, self.reason, self.passing = file, reason, passing
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(file, reason)  # both, so that it can be pickled
+        self.file, self.reason = file, reason
 
     def __str__(self) -> str:
         return f"{self.file} {self.reason}."
-
-
-class BadFile(NamedTuple):
-    """Which of a list of files is bad, and why; as in :class:`BadImageError`."""
-
-    position: int
-    reason: str
-    passing: bool
 
 
 class Decoded(NamedTuple):
@@ -79,21 +63,17 @@ class Decoded(NamedTuple):
     Attributes
     ----------
     images : uint8 (n_good, size, size, 1), 0 is black.
-    kept : int64 (n_good,), the position in the list of the file of each image, ascending.
-    bad : a row for each other file: ``position`` (int64), ``file`` and ``reason`` (str).
+    bad : the position in the list of each other file, and what is wrong with it, as in
+        :class:`BadImageError`.
     """
 
     images: np.ndarray
-    kept: np.ndarray
-    bad: pd.DataFrame
+    bad: dict[int, str]
 
-
-def decoded(files: Sequence[Path], images: np.ndarray, bad: Sequence[BadFile]) -> Decoded:
-    """Tie ``images``, those of the good ones of ``files`` in order, to their positions."""
-    rows = [(row.position, str(files[row.position]), row.reason) for row in bad]
-    table = pd.DataFrame(rows, columns=["position", "file", "reason"])
-    table = table.astype({"position": np.int64, "file": str, "reason": str})
-    return Decoded(images, np.delete(np.arange(len(files)), table["position"]), table)
+    @property
+    def kept(self) -> np.ndarray:
+        """The position in the list of the file of each image: int64 (n_good,), ascending."""
+        return np.delete(np.arange(len(self.images) + len(self.bad)), list(self.bad))
 
 
 @functools.cache
@@ -103,50 +83,44 @@ def version() -> str:
     return hashlib.blake2b(source, digest_size=8).hexdigest()
 
 
-def read_images(
-    files: Iterable[Path], *, size: int, strict: bool = False, progress: Report | None = None
-) -> Decoded:
+def read_images(files: Sequence[Path], *, size: int, strict: bool = False) -> Decoded:
     """Decode image files on all cores, each as :func:`read_image` does.
 
     Parameters
     ----------
     size : side of the images to return, in pixels.
     strict : refuse the first bad file; by default bad files are left out and listed.
-    progress : called after each file with the number of files done and in all.
 
     Raises
     ------
     BadImageError
         If ``strict``, for the first bad file.
     DataError
-        If no file is good.
+        If no file is good, or the disk refuses to give one.
     """
-    files = list(files)
-    _check_size(size)
     images = np.empty((len(files), size, size, 1), np.uint8)
     rows = iter(images[..., 0])
 
     def write(image: np.ndarray) -> None:
         next(rows)[:] = image
 
-    bad = decode_each(files, write, size=size, strict=strict, progress=progress)
-    return decoded(files, images[: len(files) - len(bad)], bad)
+    bad = decode_each(files, write, size, strict)
+    return Decoded(images[: len(files) - len(bad)], bad)
 
 
 def decode_each(
     files: Sequence[Path],
-    write: Callable[[np.ndarray], object],
-    *,
+    write: Callable[[Any], object],
     size: int,
-    strict: bool = False,
-    progress: Report | None = None,
-) -> list[BadFile]:
-    """Hand each good image, uint8 (size, size), to ``write`` in order; return the bad files.
+    strict: bool,
+    report: Report | None = None,
+) -> dict[int, str]:
+    """Hand each good image, uint8 (size, size), to ``write`` in order; return the bad ones.
 
     Holds a few images at a time, however many files there are. Raises as :func:`read_images`.
     """
-    _check_size(size)
-    bad, cores = [], _cores()
+    bad: dict[int, str] = {}
+    cores = _cores()
     block = PER_CORE * cores
     # Threads suffice: the decoders of PIL work without the interpreter's lock.
     pool = ThreadPoolExecutor(cores)
@@ -161,13 +135,13 @@ def decode_each(
                 elif strict:
                     raise image
                 else:
-                    bad.append(BadFile(position, image.reason, image.passing))
-                if progress:
-                    progress(position + 1, len(files))
+                    bad[position] = image.reason
+                if report:
+                    report(position + 1, len(files))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the whole block
     if len(bad) == len(files):
-        first = f"; the first: {BadImageError(files[0], bad[0].reason)}" if bad else "."
+        first = f"; the first: {BadImageError(files[0], bad[0])}" if bad else "."
         raise DataError(f"none of {len(files)} files is an image that can be read{first}")
     return bad
 
@@ -184,11 +158,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _check_size(size: int) -> None:
-    if size < 1:
-        raise DataError(f"size must be at least 1 pixel; got {size}.")
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
@@ -209,15 +178,18 @@ def read_image(path: Path, size: int) -> np.ndarray:
     ------
     BadImageError
         For anything that is not a whole image of at most ``MAX_PIXELS`` pixels.
+    DataError
+        If the disk does not give the bytes, which may pass and says nothing of the image.
     """
-    _check_size(size)
     try:
         return _decode(path, size)
     except (BadImageError, MemoryError):
         raise
+    except FileNotFoundError as error:
+        raise BadImageError(path, "is not there") from error
     except Exception as error:  # a damaged file makes PIL stumble in every way there is
         if isinstance(error, OSError) and error.errno is not None:  # PIL's own have no number
-            raise BadImageError(path, f"cannot be read ({error.strerror})", True) from error
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         what = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise BadImageError(path, f"cannot be decoded ({what}); fetch it again") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,46 +165,24 @@ def _details(thumbnails: np.ndarray) -> np.ndarray:
 
 def _pairs(a: _Fingerprints, b: _Fingerprints, max_distance: int, *, within: bool) -> pd.DataFrame:
     """List the twins among all pairs of ``a`` and ``b``, or of ``a`` alone if ``within``."""
-    tables = [
-        _confirm(a, b, first, second, distance)
-        for first, second, distance in _propose(a.bits, b.bits, max_distance, within=within)
-    ]
-    return pd.concat(tables, ignore_index=True)
-
-
-def _propose(
-    a: np.ndarray, b: np.ndarray, max_distance: int, *, within: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield positions in ``a`` and in ``b`` and the distance of the pairs whose hashes are near."""
-    num_bits = a.shape[1]
-    for start in range(0, max(len(a), 1), BLOCK):  # one block at least, though it be empty
+    num_bits, tables = a.bits.shape[1], []
+    for start in range(0, max(len(a.bits), 1), BLOCK):  # one block at least, though it be empty
         ahead = start if within else 0
-        agreement = a[start : start + BLOCK] @ b[ahead:].T
+        agreement = a.bits[start : start + BLOCK] @ b.bits[ahead:].T
         near = agreement >= num_bits - 2 * max_distance
         if within:
             near = np.triu(near, k=1)
         first, second = np.nonzero(near)
-        distance = np.rint((num_bits - agreement[first, second]) / 2).astype(np.int64)
-        yield first + start, second + ahead, distance
-
-
-def _confirm(
-    a: _Fingerprints, b: _Fingerprints, first: np.ndarray, second: np.ndarray, distance: np.ndarray
-) -> pd.DataFrame:
-    """Return a table of those of the proposed pairs that a second look confirms."""
-    exact = a.digests[first] == b.digests[second]
-    correlation = np.empty(len(first))
-    for start in range(0, len(first), BLOCK):
-        part = slice(start, start + BLOCK)
-        correlation[part] = (a.details[first[part]] * b.details[second[part]]).sum(axis=1)
-    correlation[exact] = 1  # an even image has no details to compare
-    pairs = pd.DataFrame(
-        {
-            "first": first,
-            "second": second,
-            "distance": distance,
-            "correlation": correlation,
-            "exact": exact,
-        }
-    )
-    return pairs[pairs["correlation"] >= MIN_CORRELATION]
+        distance = np.rint((num_bits - agreement[near]) / 2).astype(np.int64)
+        first, second = first + start, second + ahead
+        exact = a.digests[first] == b.digests[second]
+        # A second look, at no more pairs at a time than there are images in a block.
+        correlation = np.empty(len(first))
+        for k in range(0, len(first), BLOCK):
+            part = slice(k, k + BLOCK)
+            correlation[part] = (a.details[first[part]] * b.details[second[part]]).sum(axis=1)
+        correlation[exact] = 1  # an even image has no details to compare
+        pairs = pd.DataFrame({"first": first, "second": second, "distance": distance})
+        pairs = pairs.assign(correlation=correlation, exact=exact)
+        tables.append(pairs[correlation >= MIN_CORRELATION])
+    return pd.concat(tables, ignore_index=True)

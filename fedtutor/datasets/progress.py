@@ -13,11 +13,8 @@ Report = Callable[[int, int | None], object]
 
 
 @contextmanager
-def reporting(report: Report | None, label: str, *, in_bytes: bool) -> Iterator[Report]:
-    """Give ``report`` itself or, if it is None, what draws a bar; without a terminal, nothing."""
-    if report is not None:
-        yield report
-        return
+def reporting(label: str, *, in_bytes: bool) -> Iterator[Report]:
+    """Give a function that draws a bar on a terminal, and does nothing without one."""
     console = Console(stderr=True)
     units = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
     columns = (*Progress.get_default_columns(), *units)

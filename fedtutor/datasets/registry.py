@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,12 @@ class Dataset:
     Attributes
     ----------
     classes : of the default task.
-    tasks : what else can be asked of it, the default first; empty if there is one task only.
+    tasks : the classes of each task by its name, the default first; empty if there is one only.
     images, patients : how many; None where the source does not say.
     size : side of the images in pixels by default.
     source : where a person finds it.
     read : from (folder, size, task, strict) to its images.
-    parts : what can be fetched, by the name that ``fetch --part`` takes.
-    default_parts : what ``fetch`` takes when not told.
+    parts : what can be fetched, by the name that ``fetch --part`` takes; by default the first is.
     git, kaggle : where else it comes from.
     """
 
@@ -41,11 +40,10 @@ class Dataset:
     licence: str
     source: str
     read: Callable[..., MedicalImages]
+    tasks: dict[str, tuple[str, ...]]
+    parts: dict[str, RemoteFile]
     images: int | None = None
     patients: int | None = None
-    tasks: tuple[str, ...] = ()
-    parts: dict[str, RemoteFile] = field(default_factory=dict)
-    default_parts: tuple[str, ...] = ()
     git: str | None = None
     kaggle: str | None = None
     synthetic: bool = False
@@ -97,48 +95,29 @@ def _read_medmnist(name: str) -> Callable[..., MedicalImages]:
     return read
 
 
-# By name what reads a set, the classes of its default task, and its tasks.
-READERS: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
-    "chest-phantoms": (chest_phantoms, CHEST_CLASSES, ()),
-    "oct-phantoms": (oct_phantoms, OCT_CLASSES, ()),
-    "nih-chestxray14": (nih.read_nih, nih.TASKS["Pneumonia"], tuple(nih.TASKS)),
-    "covid19-radiography": (
-        covid.read_radiography,
-        covid.RADIOGRAPHY_TASKS["three-class"],
-        tuple(covid.RADIOGRAPHY_TASKS),
-    ),
-    "covid-chestxray": (
-        covid.read_covid_chestxray,
-        covid.CHESTXRAY_TASKS["three-class"],
-        tuple(covid.CHESTXRAY_TASKS),
-    ),
-    "retinal-oct": (oct.read_oct2017, oct.OCT_CLASSES, tuple(oct.TASKS)),
-} | {
-    name: (_read_medmnist(name), classes, ()) for name, classes in medmnist.MEDMNIST_CLASSES.items()
-}
+# By name what reads a set, and the classes of each of its tasks, the default first; "" is the
+# only one.
+READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
+    "chest-phantoms": (chest_phantoms, {"": CHEST_CLASSES}),
+    "oct-phantoms": (oct_phantoms, {"": OCT_CLASSES}),
+    "nih-chestxray14": (nih.read_nih, nih.TASKS),
+    "covid19-radiography": (covid.read_radiography, covid.RADIOGRAPHY_TASKS),
+    "covid-chestxray": (covid.read_covid_chestxray, covid.CHESTXRAY_TASKS),
+    "retinal-oct": (oct.read_oct2017, oct.TASKS),
+} | {name: (_read_medmnist(name), {"": names}) for name, names in medmnist.MEDMNIST_CLASSES.items()}
 
 
-def _read_registry() -> dict[str, Dataset]:
-    """Read ``sets.toml``, which says all that can be said without code."""
-    found = tomllib.loads(Path(__file__).with_name("sets.toml").read_text(encoding="utf-8"))
-    registry = {}
-    for name, info in found.items():
-        read, classes, tasks = READERS[name]
-        parts = {part: RemoteFile(**file) for part, file in info.pop("parts", {}).items()}
-        default_parts = tuple(info.pop("default_parts", ()))
-        registry[name] = Dataset(
-            name=name,
-            read=read,
-            classes=classes,
-            tasks=tasks,
-            parts=parts,
-            default_parts=default_parts,
-            **info,
-        )
-    return registry
+def _entry(name: str, parts: dict[str, Any] | None = None, **info: Any) -> Dataset:
+    """Tie what ``sets.toml`` says of a set, all that can be said without code, to its reader."""
+    read, tasks = READERS[name]
+    classes = next(iter(tasks.values()))
+    files = {part: RemoteFile(**file) for part, file in (parts or {}).items()}
+    tasks = tasks if len(tasks) > 1 else {}
+    return Dataset(name=name, read=read, classes=classes, tasks=tasks, parts=files, **info)
 
 
-DATASETS = _read_registry()
+_SETS = tomllib.loads(Path(__file__).with_name("sets.toml").read_text(encoding="utf-8"))
+DATASETS = {name: _entry(name, **info) for name, info in _SETS.items()}
 
 
 def dataset_names() -> tuple[str, ...]:

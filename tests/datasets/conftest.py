@@ -9,6 +9,16 @@ import pytest
 
 
 @pytest.fixture
+def watch_progress(monkeypatch):
+    """Call a function with the steps that a module reports, in place of drawing a bar."""
+
+    def watch(module, report):
+        monkeypatch.setattr(module, "reporting", lambda *_, **__: contextlib.nullcontext(report))
+
+    return watch
+
+
+@pytest.fixture
 def mounted():
     """Mount a small disk on a folder, for the time of a with block."""
 

@@ -19,6 +19,7 @@ import pytest
 
 from fedtutor.datasets import disk
 from fedtutor.datasets.download import RemoteFile, transfer
+from fedtutor.datasets.download import file as file_module
 from fedtutor.datasets.download.file import download_file
 from fedtutor.deployment.certificates import write_tls_files
 from fedtutor.errors import DataError
@@ -437,10 +438,11 @@ def test_a_web_page_in_place_of_the_file_is_refused(site, folder):
 # What the learner sees
 
 
-def test_progress_is_told_to_a_function(site, folder):
+def test_progress_is_told_in_bytes(site, folder, watch_progress):
     told = []
     site.script = [cut(100_000)]
-    download_file(site.file(), folder, progress=lambda *numbers: told.append(numbers))
+    watch_progress(file_module, lambda *numbers: told.append(numbers))
+    download_file(site.file(), folder)
     assert told == sorted(told)
     assert told[-1] == (SIZE, SIZE)
     assert 100_000 in [done for done, _ in told]
@@ -516,15 +518,17 @@ def test_of_eight_callers_one_downloads_and_all_have_the_file(site, folder):
     assert files(folder) == ["set.npz"]
 
 
-def test_ctrl_c_leaves_the_part_and_nothing_else(site, folder):
+def test_ctrl_c_leaves_the_part_and_nothing_else(site, folder, watch_progress):
     def interrupt(done, total):
-        if done > 150_000:
+        if 150_000 < done < SIZE:
             raise KeyboardInterrupt
 
+    watch_progress(file_module, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        download_file(site.file(), folder, progress=interrupt)
+        download_file(site.file(), folder)
     assert files(folder) == [".set.npz.part"]
     have = (folder / ".set.npz.part").stat().st_size
+    watch_progress(file_module, print)
     assert download_file(site.file(), folder).read_bytes() == BODY
     assert site.ranges == [None, f"bytes={have}-"]
 
@@ -553,12 +557,13 @@ def mirror(tmp_path):
 
 
 @pytest.mark.parametrize("hash", [MD5, None])
-def test_a_folder_can_be_the_mirror(site, folder, mirror, monkeypatch, hash):
+def test_a_folder_can_be_the_mirror(site, folder, mirror, monkeypatch, watch_progress, hash):
     monkeypatch.setenv("FEDTUTOR_MIRROR", str(mirror))
     folder.mkdir(parents=True)
     (folder / ".set.npz.part").write_bytes(b"of a download")
     told = []
-    path = download_file(site.file(hash), folder, progress=lambda *numbers: told.append(numbers))
+    watch_progress(file_module, lambda *numbers: told.append(numbers))
+    path = download_file(site.file(hash), folder)
     assert path.read_bytes() == BODY
     assert told[-1] == (SIZE, SIZE)
     assert site.requests == []

@@ -1,4 +1,4 @@
-"""Unpack a .zip or .tar.gz without trusting it: all of its files appear, or none."""
+"""Unpack a .tar.gz without trusting it: all of its files appear, or none."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import gzip
 import os
 import re
 import shutil
-import stat
-import struct
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol, cast
+from typing import IO, BinaryIO, cast
 
 from fedtutor.datasets.disk import require_space
 from fedtutor.datasets.progress import Report, reporting
@@ -30,16 +27,7 @@ MAX_RATIO, RATIO_FROM = 200, 2**26
 MAX_HEADER = 2**20
 """Bytes between two files of a tar; tarfile reads a header whole, however long it claims to be."""
 
-DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    ValueError,
-    RuntimeError,
-)
+DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RuntimeError)
 """What the standard library raises for an archive that is cut off or scrambled."""
 
 
@@ -47,14 +35,10 @@ class _RefusedError(Exception):
     """Why an archive is not unpacked."""
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
 class _Metered:
     """A stream that refuses to give more than ``left`` bytes; ``reason`` says what that means."""
 
-    def __init__(self, stream: _Readable, left: int, reason: str) -> None:
+    def __init__(self, stream: gzip.GzipFile | _Metered, left: int, reason: str) -> None:
         self.stream, self.left, self.reason = stream, left, reason
 
     def read(self, size: int, /) -> bytes:
@@ -65,29 +49,24 @@ class _Metered:
         return data
 
 
-def unpack(archive: Path, folder: Path, *, progress: Report | None = None) -> int:
-    """Unpack a .zip or .tar.gz, told by its content, and return the number of files.
+def unpack(archive: Path, folder: Path) -> int:
+    """Unpack a .tar.gz, whatever its name, and return the number of files.
 
     The files are written beside their places and moved there when all have come, replacing what
     was there. They get the permissions of new files. Folders without a file are left out.
 
-    Parameters
-    ----------
-    archive, folder : the file, and where to unpack it, made if need be.
-    progress : called with the packed bytes read and in all; by default a terminal shows a bar.
-
     Raises
     ------
     DataError
-        For an archive that is damaged, that holds a link, a device, an encrypted member or a path
-        out of the folder, that is larger than its limits, or that has no room on the disk. Nothing
-        of it is then in the folder.
+        For an archive that is damaged, that holds a link, a device or a path out of the folder,
+        that is larger than its limits, or that has no room on the disk. Nothing of it is then in
+        the folder.
     """
     staging = folder / f".{archive.name}.unpacking"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-        with open(archive, "rb") as raw, reporting(progress, archive.name, in_bytes=True) as report:
+        with open(archive, "rb") as raw, reporting(archive.name, in_bytes=True) as report:
             staging.mkdir()
             num_files = _write_all(raw, staging, report)
             _move(staging, folder)
@@ -95,7 +74,7 @@ def unpack(archive: Path, folder: Path, *, progress: Report | None = None) -> in
         raise DataError(f"{archive} was not unpacked: {error}.") from error
     except DAMAGED as error:
         raise DataError(
-            f"{archive} is damaged, or no .zip or .tar.gz ({error}); delete it and fetch it again."
+            f"{archive} is damaged, or no .tar.gz ({error}); delete it and fetch it again."
         ) from error
     except OSError as error:
         raise DataError(
@@ -110,10 +89,7 @@ def _write_all(raw: BinaryIO, staging: Path, report: Report) -> int:
     """Write the files of an archive below ``staging``, and return their number."""
     packed, num_files = os.fstat(raw.fileno()).st_size, 0
     require_space(staging, packed)
-    limit = min(MAX_BYTES, max(RATIO_FROM, MAX_RATIO * packed))
-    is_zip = raw.read(2) == b"PK"
-    raw.seek(0)
-    members = _zip_members(raw, limit) if is_zip else _tar_members(raw, limit)
+    members = _members(raw, limit=min(MAX_BYTES, max(RATIO_FROM, MAX_RATIO * packed)))
     for number, (name, source) in enumerate(members, start=1):
         if number > MAX_MEMBERS:
             raise _RefusedError(f"it has more than {MAX_MEMBERS} members")
@@ -141,9 +117,10 @@ def _safe_path(name: str) -> PurePosixPath:
     return path
 
 
-def _tar_members(raw: BinaryIO, limit: int) -> Iterator[tuple[str, _Readable | None]]:
+def _members(raw: BinaryIO, limit: int) -> Iterator[tuple[str, IO[bytes] | None]]:
     """Yield the name and the content, or None for a folder, of each member of a .tar.gz."""
-    unpacked = _Metered(gzip.GzipFile(fileobj=raw), limit, _too_large(limit))
+    too_large = f"it unpacks to more than {limit:,} bytes"
+    unpacked = _Metered(gzip.GzipFile(fileobj=raw), limit, too_large)
     stream = _Metered(unpacked, MAX_HEADER, "it holds more than its headers tell")
     with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|", bufsize=CHUNK) as tar:
         while member := tar.next():
@@ -154,31 +131,6 @@ def _tar_members(raw: BinaryIO, limit: int) -> Iterator[tuple[str, _Readable | N
             yield member.name, tar.extractfile(member)
     while unpacked.read(CHUNK):  # gzip compares its checksum at the end
         pass
-
-
-def _zip_members(raw: BinaryIO, limit: int) -> Iterator[tuple[str, _Readable | None]]:
-    """Yield the name and the content, or None for a folder, of each member of a .zip."""
-    left = limit
-    with zipfile.ZipFile(raw) as archive:
-        for info in archive.infolist():
-            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _RefusedError(f"{info.filename[:200]!r} is a link or a device")
-            if info.flag_bits & 0x41:
-                raise _RefusedError(f"{info.filename[:200]!r} is encrypted")
-            # The other methods turn a few bytes into gigabytes at once, or are not known at all.
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise _RefusedError(f"{info.filename[:200]!r} is packed by an unusual method")
-            if info.is_dir():
-                yield info.filename, None
-                continue
-            with archive.open(info) as stream:
-                metered = _Metered(stream, left, _too_large(limit))
-                yield info.filename, metered
-                left = metered.left
-
-
-def _too_large(limit: int) -> str:
-    return f"it unpacks to more than {limit:,} bytes"
 
 
 def _move(staging: Path, folder: Path) -> None:

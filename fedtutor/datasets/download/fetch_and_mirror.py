@@ -27,7 +27,7 @@ def fetch(
     Parameters
     ----------
     name : one of :func:`fedtutor.datasets.dataset_names`.
-    parts : which, by their names in the registry; by default the set's ``default_parts``.
+    parts : which, by their names in the registry; by default the first.
     folder : the data folder in which the set gets a folder of its own, by default
         :func:`fedtutor.datasets.data_folder`.
     keep_archives : do not delete an archive once its files are unpacked.
@@ -86,12 +86,12 @@ def mirror(directory: Path, names: Sequence[str] = (), *, parts: Sequence[str] =
 
 
 def _chosen_files(info: Dataset, parts: Sequence[str]) -> list[RemoteFile]:
-    """Return the files of these parts, or of the default ones."""
+    """Return the files of these parts, or of the first."""
     if unknown := [part for part in parts if part not in info.parts]:
         raise DataError(
             f"{info.name} has no part {', '.join(unknown)}; it has: {', '.join(info.parts)}."
         )
-    return [info.parts[part] for part in parts or info.default_parts]
+    return [info.parts[part] for part in parts or list(info.parts)[:1]]
 
 
 def _fetch_archive(file: RemoteFile, folder: Path, keep: bool) -> None:

@@ -15,13 +15,7 @@ from fedtutor.datasets.progress import Report, reporting
 from fedtutor.errors import DataError
 
 
-def download_file(
-    file: RemoteFile,
-    folder: Path,
-    *,
-    mirror: str | Path | None = None,
-    progress: Report | None = None,
-) -> Path:
+def download_file(file: RemoteFile, folder: Path, *, mirror: str | Path | None = None) -> Path:
     """Download ``file`` into ``folder`` unless it is there, and return its path.
 
     The file gets its name once its size and hash are right; until then it is ``.NAME.part``, which
@@ -33,7 +27,6 @@ def download_file(
     mirror : a folder, or an http(s) address, that holds ``<data set>/<file name>``; by default
         ``$FEDTUTOR_MIRROR``, and "" for none. With a mirror the internet is never asked, so that
         a class without a network learns at once what is missing.
-    progress : called with the bytes done and in all; by default a terminal shows a bar.
 
     Raises
     ------
@@ -49,7 +42,7 @@ def download_file(
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{file.name}.lock"):
             if not _is_present(file, path):
-                with reporting(progress, file.name, in_bytes=True) as report:
+                with reporting(file.name, in_bytes=True) as report:
                     _bring(file, path, source, report)
     except TransferError as error:
         raise DataError(f"{source}: {error}. {_by_hand(file, path, source)}") from error

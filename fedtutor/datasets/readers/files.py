@@ -154,22 +154,21 @@ def decode_rows(
     """
     files, size = [folder / file for file in table["file"]], size or DEFAULT_SIZE
     if len(files) < CACHE_FROM:
-        images, kept, bad = read_images(files, size=size, strict=strict)
+        found = read_images(files, size=size, strict=strict)
     else:
-        cache = folder / CACHE_FOLDER
-        images, kept, bad = cached_images(files, size=size, folder=cache, strict=strict)
-    if len(bad):
+        found = cached_images(files, size=size, folder=folder / CACHE_FOLDER, strict=strict)
+    if found.bad:
+        bad = [{"file": str(files[k]), "reason": reason} for k, reason in found.bad.items()]
         logger.warning(
             "%s: %d of %d files are left out because they are no whole images; the first: %s %s.",
             folder.name,
             len(bad),
             len(files),
-            bad["file"].iloc[0],
-            bad["reason"].iloc[0],
+            *bad[0].values(),
         )
-        table = table.iloc[kept].reset_index(drop=True)
-        table.attrs["bad_files"] = bad[["file", "reason"]].to_dict("records")
-    return images, table
+        table = table.iloc[found.kept].reset_index(drop=True)
+        table.attrs["bad_files"] = bad
+    return found.images, table
 
 
 def read_classes(
