@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from fedtutor.deployment.private import open_private
+
 CURVE = ec.SECP384R1()
 """The one curve that Flower takes for a SuperNode's key."""
 
@@ -44,7 +46,7 @@ class TlsFiles:
 def write_tls_files(folder: Path) -> TlsFiles:
     """Make an authority and, signed by it, a certificate for ``localhost`` and 127.0.0.1.
 
-    Both are valid for two days.
+    Both are valid for two days. The authority's own key is written nowhere.
     """
     folder.mkdir(parents=True, exist_ok=True)
     authority_key, server_key = (ec.generate_private_key(CURVE) for _ in range(2))
@@ -82,8 +84,8 @@ def write_key_pair(path: Path) -> Path:
 
 
 def _write_secret(path: Path, key: ec.EllipticCurvePrivateKey, form: PrivateFormat) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
+    with open_private(path) as file:
+        file.write(key.private_bytes(Encoding.PEM, form, NoEncryption()))
 
 
 def _builder(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -18,6 +18,7 @@ from typing import Any
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import write_key_pair
 from fedtutor.deployment.hospital_file import write_hospital_file
+from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.processes import Program, free_port
 from fedtutor.deployment.proxy import RecordingProxy
 from fedtutor.deployment.running import Running
@@ -55,11 +56,11 @@ class LocalFederation(SuperLink):
     Parameters
     ----------
     hospitals : from each one's name to its images. With None in place of images it has no data
-        and the app must do without.
+        and the app must do without. What is not UTF-8 in a name reaches the app as an escape.
     test : the central test set, which only the server has.
-    listen : whether to put a :class:`~fedtutor.deployment.RecordingProxy` between the hospitals and
-        the SuperLink; it is then ``federation.wire``.
-    options : as for :class:`~fedtutor.deployment.SuperLink`: tls, folder, options.
+    listen : whether to put a :class:`~fedtutor.deployment.proxy.RecordingProxy` between the
+        hospitals and the SuperLink; it is then ``federation.wire``.
+    options : as for :class:`~fedtutor.deployment.superlink.SuperLink`: tls, folder, options.
     """
 
     def __init__(
@@ -87,14 +88,26 @@ class LocalFederation(SuperLink):
     def _lay_out(self) -> None:
         """Write images and keys, as each hospital would prepare its own."""
         super()._lay_out()
-        for name, site in self.sites.items():
-            (site.folder / "tmp").mkdir(parents=True, exist_ok=True)
-            if (images := self._images[name]) is not None:
-                write_hospital_file(images, site.data)
-            if self.tls_files:
-                write_key_pair(site.key)
+        for site in self.sites.values():
+            self._prepare(site, self._images[site.name])
         if self._test is not None:
             write_hospital_file(self._test, self.test_data)
+
+    def _prepare(self, site: Site, images: MedicalImages | None = None) -> None:
+        """Write what a hospital has: its images, its key, and what its app is told of them."""
+        for folder in (site.folder, site.folder / "tmp"):
+            make_private_folder(folder)
+        config: dict = {
+            "partition-id": site.number,
+            "num-partitions": len(self.sites),
+            "name": site.name.encode(errors="backslashreplace").decode(),
+        }
+        if images is not None:
+            write_hospital_file(images, site.data)
+            config["data"] = str(site.data)
+        if self.tls_files:
+            write_key_pair(site.key)
+        (site.folder / "node.toml").write_text(to_toml(config), encoding="utf-8")
 
     def _start_others(self) -> None:
         self.wire = RecordingProxy(self.port) if self._listen else None
@@ -105,13 +118,13 @@ class LocalFederation(SuperLink):
             self._wait_for_hospital(site)
 
     def close(self) -> None:
-        """End all programs and whatever they have started; remove a temporary folder."""
+        """Do what :meth:`SuperLink.close` does, and stop listening."""
         super().close()
         if self.wire:
             self.wire.close()
 
     def register(self) -> None:
-        """Tell the SuperLink the hospitals' public keys; nobody else is let in."""
+        """Tell the SuperLink the hospitals' public keys; no other SuperNode is let in."""
         if not self.tls_files:
             return
         keys = [site.key.with_suffix(".pub") for site in self.sites.values()]
@@ -137,14 +150,6 @@ class LocalFederation(SuperLink):
         self._wait_for_hospital(site)
 
     def _start_supernode(self, site: Site, *options: str, tls: bool = True) -> Program:
-        config: dict = {
-            "partition-id": site.number,
-            "num-partitions": len(self.sites),
-            "name": site.name,
-        }
-        if site.data.exists():
-            config["data"] = str(site.data)
-        (site.folder / "node.toml").write_text(to_toml(config), encoding="utf-8")
         (site.folder / "supernode.log").unlink(missing_ok=True)
         self._said_before.pop(site.name, None)
         trust = ["--insecure"]
@@ -223,8 +228,7 @@ class LocalFederation(SuperLink):
         What its log gives as the reason, or "let in" if there is none.
         """
         site = Site(name, len(self.sites), self.folder / "stranger")
-        (site.folder / "tmp").mkdir(parents=True, exist_ok=True)
-        write_key_pair(site.key)
+        self._prepare(site)
         program = self._start_supernode(site, "--max-retries", "1", tls=tls)
         try:
             program.wait_until(

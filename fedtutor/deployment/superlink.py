@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-import shutil
 import ssl
+import sys
 import sysconfig
 import tempfile
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import TlsFiles, write_tls_files
-from fedtutor.deployment.processes import HOME, Program, Watchdog, end_all_in, free_port
+from fedtutor.deployment.private import make_private_folder
+from fedtutor.deployment.processes import (
+    HOME,
+    Program,
+    Watchdog,
+    clear_away,
+    free_port,
+    without_proxy,
+)
 from fedtutor.deployment.running import Running
 
 START_SECONDS = 300.0
@@ -30,20 +39,29 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 class SuperLink:
     """A SuperLink of our own on 127.0.0.1; use it in a ``with`` block, which ends it.
 
+    A SuperNode needs a registered key. Who starts an app needs none: Flower 1.41 has one port for
+    both, so whoever reaches it, with ``ca.crt``, can run code here and in every hospital.
+
     Parameters
     ----------
-    tls : whether it speaks TLS and asks every hospital for its key.
-    folder : where everything is kept, logs included; by default a temporary folder that is removed
-        in the end.
+    tls : whether it speaks TLS and asks every SuperNode for its key.
+    folder : where everything is kept; in the end all that is secret is removed from it, and logs
+        and certificates stay. By default a temporary folder, which is removed as a whole.
     options : further ones of ``flower-superlink``, such as ``("--database", "state.db")`` to keep
-        its state in a file, so that it survives a restart.
+        its state in a file, so that it survives a restart of the server.
+    parent : where a temporary folder is made, if not where the system makes them.
     """
 
     def __init__(
-        self, *, tls: bool = True, folder: Path | None = None, options: tuple[str, ...] = ()
+        self,
+        *,
+        tls: bool = True,
+        folder: Path | None = None,
+        options: tuple[str, ...] = (),
+        parent: str | None = None,
     ) -> None:
         self._temporary = folder is None
-        self.folder = (folder or Path(tempfile.mkdtemp(prefix="fedtutor-"))).absolute()
+        self.folder = (folder or Path(tempfile.mkdtemp("", "fedtutor-", parent))).absolute()
         self.server_folder = self.folder / "server"
         self.port = free_port()
         self.tls_files: TlsFiles | None = None
@@ -72,31 +90,32 @@ class SuperLink:
         self.close()
 
     def close(self) -> None:
-        """End all programs and whatever they have started; remove a temporary folder."""
-        end_all_in(self.folder)
+        """End all programs and whatever they have started; remove secrets or a temporary folder."""
+        clear_away(self.folder, temporary=self._temporary)
         for program in self._programs.values():
             program.process.wait()
         self._programs.clear()
         self._watchdog.close()
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lay_out(self) -> None:
         """Write the server's folder, its certificate, and what ``flwr`` is told of it."""
         home = self.server_folder / "flwr"
-        for folder in (home, self.server_folder / "tmp"):
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.server_folder, home, self.server_folder / "tmp"):
+            make_private_folder(folder)
+        for option, value in pairwise(self._options):
+            if option == "--database":
+                (self.server_folder / value).touch(mode=0o600)
         trust: dict = {"insecure": True}
         if self._tls:
             self.tls_files = write_tls_files(self.server_folder / "tls")
             trust = {"root-certificates": str(self.tls_files.authority)}
-        text = f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
-        values = {"address": f"localhost:{self.port}", **trust}
-        (home / "config.toml").write_text(text + to_toml(values), encoding="utf-8")
+        connection = {"address": f"localhost:{self.port}", **trust}
+        text = to_toml({"superlink": {"default": CONNECTION, CONNECTION: connection}})
+        (home / "config.toml").write_text(text, encoding="utf-8")
 
     def environment(self, folder: Path) -> dict[str, str]:
         """Return the environment of a program that keeps everything in ``folder``."""
-        return os.environ | {
+        return without_proxy() | {
             # SuperLink and SuperNode start further programs by their bare names.
             "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
             HOME: str(folder / "flwr"),
@@ -156,9 +175,10 @@ class SuperLink:
         if self.tls_files:
             scheme = "https"
             context = ssl.create_default_context(cafile=self.tls_files.authority)
+        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         url = f"{scheme}://localhost:{self.port}/health"
         try:
-            with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+            with urllib.request.build_opener(*handlers).open(url, timeout=5) as answer:
                 return answer.status == 200
         except OSError:  # nobody listens yet, or nobody speaks
             return False
@@ -193,16 +213,16 @@ class LocalSimulation(SuperLink):
     """
 
     def __init__(self, hospitals: int, *, cpus: int = 1) -> None:
-        super().__init__(tls=False, options=("--simulation",))
+        # Ray makes sockets in the folder, and their whole path may have 107 letters.
+        long = len(tempfile.gettempdir()) > 12 and sys.platform != "win32"
+        parent = "/tmp" if long else None
+        super().__init__(tls=False, options=("--simulation",), parent=parent)
         self._nodes = f"num-supernodes={hospitals} client-resources-num-cpus={cpus}"
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """Return the environment, with a folder that is short enough for Ray."""
-        # Ray makes sockets below this folder, and their whole path may have 107 letters.
-        short = str(self.folder) if len(str(self.folder)) < 32 else "/tmp"
+        """Return the environment, with Ray's files in the one folder, too."""
         return super().environment(folder) | {
-            "RAY_TMPDIR": short,
-            "TMPDIR": short,
+            **dict.fromkeys(("RAY_TMPDIR", "TMPDIR"), str(self.folder)),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
 
