@@ -32,8 +32,10 @@ def add_commands(commands: Any) -> None:
         help="rehearse a deployment: a server and hospitals as processes, over TLS",
         description="Start a Flower SuperLink and a SuperNode for each hospital on this machine,\n"
         "with TLS and a key for each hospital, run the course's app on them, end them\n"
-        "all, and write summary.json and global-model.keras. What is written stays in\n"
-        "--out. Nothing but 127.0.0.1 is listened on.",
+        "all, and write summary.json and global-model.keras. Logs and certificates stay\n"
+        "in --out, keys and images go. Nothing but 127.0.0.1 is listened on; whoever\n"
+        "reaches the SuperLink there can run code on it and in every hospital, as Flower\n"
+        "asks for a key only of SuperNodes: use it where you trust all users.",
         epilog="examples:\n"
         "  fedtutor deploy                                three hospitals, three rounds\n"
         "  fedtutor deploy --kill-one                     one loses its power half-way\n"
@@ -42,7 +44,7 @@ def add_commands(commands: Any) -> None:
     )
     add_settings(deploy, (RunSettings, TrainingSettings), DEFAULTS)
     add_settings(deploy, (ServerSettings,), DEFAULTS, only=("round_timeout", "patience"))
-    add_out(deploy, "folder for results, logs and keys")
+    add_out(deploy, "folder for results and logs")
     deploy.add_argument(
         "--kill-one", action="store_true", help="kill a hospital while it trains; the others go on"
     )
