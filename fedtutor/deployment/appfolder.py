@@ -50,19 +50,11 @@ def write_app(folder: Path, config: Mapping[str, str | int | float], code: str =
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
-    """Return values as TOML, which is UTF-8.
-
-    Raises
-    ------
-    FederationError
-        If a text cannot be written in it, such as a path with bytes of another encoding.
-    """
+    """Return values as TOML, or raise :class:`FederationError` for bytes that are not UTF-8."""
     text = tomli_w.dumps(values)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         line = text[: error.end].splitlines()[-1]
-        raise FederationError(
-            f"a name or path is not in UTF-8: {line!r}. Rename the file or folder."
-        ) from error
+        raise FederationError(f"not in UTF-8: {line!r}. Rename the file or folder.") from error
     return text

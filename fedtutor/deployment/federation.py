@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,6 @@ class LocalFederation(SuperLink):
         self._wait_for_hospital(site)
 
     def _start_supernode(self, site: Site, *options: str, tls: bool = True) -> Program:
-        (site.folder / "supernode.log").unlink(missing_ok=True)
         self._said_before.pop(site.name, None)
         trust = ["--insecure"]
         if tls and self.tls_files:
@@ -172,24 +172,20 @@ class LocalFederation(SuperLink):
         )
 
     def _wait_for_hospital(self, site: Site) -> None:
+        """Wait until it is let in; start it anew while it is taken for connected still."""
         deadline = time.monotonic() + START_SECONDS
-        while not self._is_let_in(site) and time.monotonic() < deadline:
-            self._programs[site.name].kill()
+        while True:
+            program = self._programs[site.name]
+            try:
+                program.wait_until(partial(_is_let_in, program), START_SECONDS, "it was let in")
+                return
+            except FederationError:
+                known = site.name in self._lost_power and REFUSED in program.said()
+                if not known or time.monotonic() > deadline:
+                    raise
+            program.kill()
             time.sleep(1)
             self._start_supernode(site)
-
-    def _is_let_in(self, site: Site) -> bool:
-        """Wait for the SuperLink's answer; False if it takes the hospital for connected still."""
-        program = self._programs[site.name]
-        try:
-            program.wait_until(
-                lambda: LET_IN in program.said(), START_SECONDS, "the SuperLink let it in"
-            )
-            return True
-        except FederationError:
-            if site.name in self._lost_power and REFUSED in program.said():
-                return False
-            raise
 
     def is_running(self, name: str) -> bool:
         """Return whether a hospital's SuperNode runs at this moment."""
@@ -217,24 +213,20 @@ class LocalFederation(SuperLink):
         )
 
     def try_to_join(self, name: str, *, tls: bool = True) -> str:
-        """Return what a SuperNode that nobody has invited is told.
+        """Return what a SuperNode that nobody has invited is told: the reason, or "let in".
 
         Parameters
         ----------
         tls : whether it has a key of its own, or neither key nor TLS.
-
-        Returns
-        -------
-        What its log gives as the reason, or "let in" if there is none.
         """
         site = Site(name, len(self.sites), self.folder / "stranger")
         self._prepare(site)
         program = self._start_supernode(site, "--max-retries", "1", tls=tls)
         try:
             program.wait_until(
-                lambda: not program.running or LET_IN in program.said(), START_SECONDS, "an answer"
+                lambda: not program.running or _is_let_in(program), START_SECONDS, "an answer"
             )
-            if LET_IN in program.said():
+            if _is_let_in(program):
                 return "let in"
             reason = EXIT.search(program.said())
             return reason[1].strip() if reason else program.tail()
@@ -244,9 +236,10 @@ class LocalFederation(SuperLink):
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
         """Run an app as :class:`SuperLink` does."""
-        self._said_before = {
-            name: len(program.said())
-            for name, program in self._programs.items()
-            if name in self.sites
-        }
+        here = self._programs.keys() & self.sites.keys()
+        self._said_before = {name: len(self._programs[name].said()) for name in here}
         return super().run(app, journal, options)
+
+
+def _is_let_in(supernode: Program) -> bool:
+    return LET_IN in supernode.said()

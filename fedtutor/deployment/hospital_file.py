@@ -26,7 +26,6 @@ def write_hospital_file(images: MedicalImages, path: Path) -> None:
     parts: dict[str, Any] = {part: np.asarray(getattr(images, part)) for part in PARTS}
     if "patient" in images.table.columns:
         _, parts["patients"] = np.unique(images.table["patient"].astype(str), return_inverse=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with open_private(path) as file:
         np.savez_compressed(file, **parts)
 

@@ -178,12 +178,9 @@ def _write_summary(
             **{key: last[key] for key in ("rounds", "left_out")},
             "versions": versions(),
             "seconds": {
-                key: round(seconds, 3)
-                for key, seconds in (
-                    ("start", ready - began),
-                    ("federated", now - ready),
-                    ("total", now - began),
-                )
+                "start": round(ready - began, 3),
+                "federated": round(now - ready, 3),
+                "total": round(now - began, 3),
             },
             "engine": engine,
         }

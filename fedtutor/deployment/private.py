@@ -25,7 +25,11 @@ def make_private_folder(folder: Path) -> Path:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a new file for writing, with mode 0600 from the start; an older one is removed."""
+    """Open a new file for writing, with mode 0600 from the start; an older one is removed.
+
+    Its folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     return open(path, "xb", opener=partial(os.open, mode=0o600))
 

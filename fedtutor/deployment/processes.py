@@ -75,11 +75,8 @@ class Watchdog:
     """Clears a folder away when this process is gone, even if it was killed.
 
     A small program reads a pipe from us; when the pipe ends without a farewell, it calls
-    :func:`clear_away`. A notebook's kernel that is restarted so leaves no server behind.
-
-    Parameters
-    ----------
-    folder, temporary : as for :func:`clear_away`.
+    :func:`clear_away` with what we were given. So a notebook's kernel that is restarted leaves no
+    server behind.
     """
 
     def __init__(self, folder: Path, *, temporary: bool) -> None:
@@ -92,12 +89,6 @@ class Watchdog:
             self._process.communicate(b"bye")
 
 
-def _watch(folder: Path, temporary: bool) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for us all when a service is stopped
-    if not sys.stdin.read():
-        clear_away(folder, temporary=temporary)
-
-
 class Program:
     """A running program, which Ctrl-C does not reach.
 
@@ -105,7 +96,7 @@ class Program:
     ----------
     name : for messages.
     command : as for :class:`subprocess.Popen`.
-    log : file that gets all it says.
+    log : new file that gets all it says.
     environment : with a ``FLWR_HOME`` in ``folder``.
     folder : where it runs.
     """
@@ -120,7 +111,7 @@ class Program:
         folder: Path,
     ) -> None:
         self.name, self.log, self.folder = name, log, folder
-        with log.open("ab") as out:
+        with log.open("wb") as out:
             self.process = _start_apart(
                 list(map(str, command)),
                 stdin=subprocess.DEVNULL,
@@ -189,5 +180,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-if __name__ == "__main__":
-    _watch(Path(sys.argv[1]), temporary="temporary" in sys.argv[2:])
+if __name__ == "__main__":  # the watchdog's program
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for us all when a service is stopped
+    if not sys.stdin.read():
+        clear_away(Path(sys.argv[1]), temporary="temporary" in sys.argv[2:])

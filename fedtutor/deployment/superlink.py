@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 import sysconfig
 import tempfile
-import urllib.request
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
@@ -15,18 +13,14 @@ from typing import Self
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import TlsFiles, write_tls_files
 from fedtutor.deployment.private import make_private_folder
-from fedtutor.deployment.processes import (
-    HOME,
-    Program,
-    Watchdog,
-    clear_away,
-    free_port,
-    without_proxy,
-)
+from fedtutor.deployment.processes import Program, Watchdog, clear_away, free_port, without_proxy
 from fedtutor.deployment.running import Running
 
 START_SECONDS = 300.0
 """How long a program may take to be ready, on a machine that is busy."""
+
+READY = "Uvicorn running on"
+"""The SuperLink's words when it listens."""
 
 RAY_TOO_SLOW = "The current node timed out during startup"
 """Ray's words if it has not started within 30 s, which cannot be changed."""
@@ -49,19 +43,13 @@ class SuperLink:
         and certificates stay. By default a temporary folder, which is removed as a whole.
     options : further ones of ``flower-superlink``, such as ``("--database", "state.db")`` to keep
         its state in a file, so that it survives a restart of the server.
-    parent : where a temporary folder is made, if not where the system makes them.
     """
 
     def __init__(
-        self,
-        *,
-        tls: bool = True,
-        folder: Path | None = None,
-        options: tuple[str, ...] = (),
-        parent: str | None = None,
+        self, *, tls: bool = True, folder: Path | None = None, options: tuple[str, ...] = ()
     ) -> None:
         self._temporary = folder is None
-        self.folder = (folder or Path(tempfile.mkdtemp("", "fedtutor-", parent))).absolute()
+        self.folder = (folder or Path(tempfile.mkdtemp(prefix="fedtutor-"))).absolute()
         self.server_folder = self.folder / "server"
         self.port = free_port()
         self.tls_files: TlsFiles | None = None
@@ -118,9 +106,11 @@ class SuperLink:
         return without_proxy() | {
             # SuperLink and SuperNode start further programs by their bare names.
             "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
-            HOME: str(folder / "flwr"),
+            "FLWR_HOME": str(folder / "flwr"),
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP", "MPLCONFIGDIR"), str(folder / "tmp")),
             "KERAS_HOME": str(folder / "keras"),
+            "RAY_TMPDIR": str(self.folder),
+            "RAY_USAGE_STATS_ENABLED": "0",
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -130,17 +120,14 @@ class SuperLink:
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
 
-    def _start(
-        self, name: str, command: str, *options: str, folder: Path, log: str | None = None
-    ) -> Program:
-        program = Program(
+    def _start(self, name: str, command: str, *options: str, folder: Path, log: str) -> Program:
+        program = self._programs[name] = Program(
             name,
             [str(SCRIPTS / command), *options],
-            folder / (log or f"{name}.log"),
+            folder / log,
             environment=self.environment(folder),
             folder=folder,
         )
-        self._programs[name] = program
         return program
 
     def start_server(self) -> None:
@@ -164,28 +151,16 @@ class SuperLink:
             folder=self.server_folder,
             log="superlink.log",
         )
-        program.wait_until(self._answers, START_SECONDS, "it answered")
+        program.wait_until(lambda: READY in program.said(), START_SECONDS, "it answered")
 
     def kill_server(self) -> None:
         """Cut the server's power; the hospitals stay as they are."""
         self._programs.pop("SuperLink").kill()
 
-    def _answers(self) -> bool:
-        scheme, context = "http", None
-        if self.tls_files:
-            scheme = "https"
-            context = ssl.create_default_context(cafile=self.tls_files.authority)
-        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        url = f"{scheme}://localhost:{self.port}/health"
-        try:
-            with urllib.request.build_opener(*handlers).open(url, timeout=5) as answer:
-                return answer.status == 200
-        except OSError:  # nobody listens yet, or nobody speaks
-            return False
-
     def flwr(self, *arguments: str, name: str = "flwr") -> Program:
         """Start the ``flwr`` command, as at the desk of whoever runs the consortium."""
-        return self._start(name, "flwr", *arguments, folder=self.server_folder)
+        folder = self.server_folder
+        return self._start(name, "flwr", *arguments, folder=folder, log=f"{name}.log")
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
         """Send an app to the SuperLink and have it run (``flwr run``).
@@ -196,8 +171,8 @@ class SuperLink:
         journal : the server's progress file, see :class:`fedtutor.deployment.app.Journal`.
         options : further ones of ``flwr run``.
         """
-        app = app.absolute()
-        program = self.flwr("run", str(app), CONNECTION, "--stream", *options, name="flwr-run")
+        command = ("run", str(app.absolute()), CONNECTION, "--stream", *options)
+        program = self.flwr(*command, name="flwr-run")
         return Running(program, journal)
 
 
@@ -215,16 +190,10 @@ class LocalSimulation(SuperLink):
     def __init__(self, hospitals: int, *, cpus: int = 1) -> None:
         # Ray makes sockets in the folder, and their whole path may have 107 letters.
         long = len(tempfile.gettempdir()) > 12 and sys.platform != "win32"
-        parent = "/tmp" if long else None
-        super().__init__(tls=False, options=("--simulation",), parent=parent)
+        folder = Path(tempfile.mkdtemp(prefix="fedtutor-", dir="/tmp" if long else None))
+        super().__init__(tls=False, folder=folder, options=("--simulation",))
+        self._temporary = True
         self._nodes = f"num-supernodes={hospitals} client-resources-num-cpus={cpus}"
-
-    def environment(self, folder: Path) -> dict[str, str]:
-        """Return the environment, with Ray's files in the one folder, too."""
-        return super().environment(folder) | {
-            **dict.fromkeys(("RAY_TMPDIR", "TMPDIR"), str(self.folder)),
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
         """Run an app as :class:`SuperLink` does; again if Ray is too slow to start."""
@@ -235,8 +204,8 @@ class LocalSimulation(SuperLink):
         def start_again() -> Program | None:
             if RAY_TOO_SLOW not in program.said() or next(tries, None) is None:
                 return None
-            for old in filter(None, (program.log, journal)):
-                old.unlink(missing_ok=True)
+            if journal:
+                journal.unlink(missing_ok=True)
             return super(LocalSimulation, self).run(app, journal, options).program
 
         return Running(program, journal, start_again)

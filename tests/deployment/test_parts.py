@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from contextlib import closing
 
 import psutil
 import pytest
@@ -140,15 +141,13 @@ def test_a_python_that_is_killed_takes_its_programs_and_secrets_along(tmp_path, 
 
 
 STOPPED = """
-import os, signal, sys
-from pathlib import Path
-from fedtutor.deployment import processes
+import os, runpy, signal, sys
 class Pipe:
     def read(self):
         os.kill(os.getpid(), signal.SIGTERM)
         return ""
 sys.stdin = Pipe()
-processes._watch(Path(sys.argv[1]), temporary=False)
+runpy.run_module("fedtutor.deployment.processes", run_name="__main__")
 """
 
 
@@ -168,7 +167,7 @@ def lives(process):
 
 def test_the_proxy_passes_everything_on_and_remembers_it():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        with RecordingProxy(server.getsockname()[1]) as wire:
+        with closing(RecordingProxy(server.getsockname()[1])) as wire:
             client = socket.create_connection(("127.0.0.1", wire.port))
             behind, _ = server.accept()
             client.sendall(b"a secret, or so we thought")
