@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fedtutor.errors import FederationError
 
 CODE = '''"""The course's app, as it is installed on every machine of the federation."""
 
@@ -45,6 +49,12 @@ def write_app(folder: Path, config: Mapping[str, str | int | float], code: str =
     return folder
 
 
-def to_toml(values: Mapping[str, str | int | float]) -> str:
-    """Return a flat TOML table; JSON's strings and numbers are TOML's as well."""
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Return values as TOML, or raise :class:`FederationError` for bytes that are not UTF-8."""
+    text = tomli_w.dumps(values)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line = text[: error.end].splitlines()[-1]
+        raise FederationError(f"not in UTF-8: {line!r}. Rename the file or folder.") from error
+    return text

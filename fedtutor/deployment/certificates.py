@@ -19,17 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from cryptography.x509.oid import NameOID
+
+from fedtutor.deployment.private import open_private
 
 CURVE = ec.SECP384R1()
 """The one curve that Flower takes for a SuperNode's key."""
 
 AUTHORITY = "fedtutor throw-away CA"
 HOUR = datetime.timedelta(hours=1)
-KEY_USES = (
-    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
-    *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
-)
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,11 @@ class TlsFiles:
 def write_tls_files(folder: Path) -> TlsFiles:
     """Make an authority and, signed by it, a certificate for ``localhost`` and 127.0.0.1.
 
-    Both are valid for two days.
+    Both are valid for two days. The authority's own key is written nowhere.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     authority_key, server_key = (ec.generate_private_key(CURVE) for _ in range(2))
-    uses = x509.KeyUsage(**{use: use in ("key_cert_sign", "crl_sign") for use in KEY_USES})
+    # Of nine uses, in the standard's order, two: to sign certificates and lists of revoked ones.
+    uses = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
     authority = (
         _builder(AUTHORITY, authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -62,9 +59,9 @@ def write_tls_files(folder: Path) -> TlsFiles:
         .add_extension(by_authority, critical=False)
     ).sign(authority_key, hashes.SHA384())
     files = TlsFiles(folder / "ca.crt", folder / "server.pem", folder / "server.key")
+    _write_secret(files.key, server_key, PrivateFormat.TraditionalOpenSSL)
     files.authority.write_bytes(authority.public_bytes(Encoding.PEM))
     files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
-    _write_secret(files.key, server_key, PrivateFormat.TraditionalOpenSSL)
     return files
 
 
@@ -73,7 +70,6 @@ def write_key_pair(path: Path) -> Path:
 
     Only the public half, ``.pub``, ever leaves the hospital. Returns its path.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(CURVE)
     _write_secret(path, key, PrivateFormat.OpenSSH)
     public = path.with_suffix(".pub")
@@ -82,14 +78,12 @@ def write_key_pair(path: Path) -> Path:
 
 
 def _write_secret(path: Path, key: ec.EllipticCurvePrivateKey, form: PrivateFormat) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
+    with open_private(path) as file:
+        file.write(key.private_bytes(Encoding.PEM, form, NoEncryption()))
 
 
 def _builder(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    names = [
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (AUTHORITY, subject)
-    ]
+    names = [x509.Name.from_rfc4514_string(f"CN={name}") for name in (AUTHORITY, subject)]
     now, public = datetime.datetime.now(datetime.UTC), key.public_key()
     return (
         x509.CertificateBuilder()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,8 @@ from fedtutor.errors import FederationError
 from fedtutor.options import INTERRUPTED, STOPPED, add_out, add_settings, settings_from
 from fedtutor.output import LAST_GOOD
 from fedtutor.settings import RunSettings, ServerSettings, TrainingSettings
+
+OF_DEPLOY = ("kill_one", "round_timeout", "patience")  # arguments that only this job takes
 
 
 def add_commands(commands: Any) -> None:
@@ -32,8 +33,9 @@ def add_commands(commands: Any) -> None:
         help="rehearse a deployment: a server and hospitals as processes, over TLS",
         description="Start a Flower SuperLink and a SuperNode for each hospital on this machine,\n"
         "with TLS and a key for each hospital, run the course's app on them, end them\n"
-        "all, and write summary.json and global-model.keras. What is written stays in\n"
-        "--out. Nothing but 127.0.0.1 is listened on.",
+        "all, and write summary.json and global-model.keras. Nothing but 127.0.0.1 is\n"
+        "listened on. Whoever reaches the SuperLink there can run code on it and in every\n"
+        "hospital, as Flower wants a key only of SuperNodes: trust this machine's users.",
         epilog="examples:\n"
         "  fedtutor deploy                                three hospitals, three rounds\n"
         "  fedtutor deploy --kill-one                     one loses its power half-way\n"
@@ -42,11 +44,11 @@ def add_commands(commands: Any) -> None:
     )
     add_settings(deploy, (RunSettings, TrainingSettings), DEFAULTS)
     add_settings(deploy, (ServerSettings,), DEFAULTS, only=("round_timeout", "patience"))
-    add_out(deploy, "folder for results, logs and keys")
+    add_out(deploy, "folder for results, logs and certificates; keys and images are removed")
     deploy.add_argument(
         "--kill-one", action="store_true", help="kill a hospital while it trains; the others go on"
     )
-    deploy.set_defaults(run=_deploy)
+    deploy.set_defaults(run=_run)
     simulate = commands.add_parser(
         "simulate",
         help="run the same app in Flower's Ray simulation, and end all that it started",
@@ -57,24 +59,15 @@ def add_commands(commands: Any) -> None:
     )
     add_settings(simulate, (RunSettings, TrainingSettings), DEFAULTS)
     add_out(simulate, "folder for the results")
-    simulate.set_defaults(run=_simulate)
+    simulate.set_defaults(run=_run)
 
 
-def _deploy(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.deployment.job import deploy
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    """Run the job that was asked for, tell what happens, and return the exit code."""
+    from fedtutor.deployment import job as jobs
 
-    further = {name: getattr(arguments, name) for name in ("kill_one", "round_timeout", "patience")}
-    return _run(partial(deploy, **further), arguments, console)
-
-
-def _simulate(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.deployment.job import simulate
-
-    return _run(simulate, arguments, console)
-
-
-def _run(job: Callable[..., dict], arguments: argparse.Namespace, console: Console) -> int:
-    """Run a job, tell what happens, and return the exit code."""
+    further = {name: value for name, value in vars(arguments).items() if name in OF_DEPLOY}
+    job = partial(getattr(jobs, arguments.command), **further)
 
     def tell(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -12,12 +12,14 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import write_key_pair
 from fedtutor.deployment.hospital_file import write_hospital_file
+from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.processes import Program, free_port
 from fedtutor.deployment.proxy import RecordingProxy
 from fedtutor.deployment.running import Running
@@ -55,11 +57,11 @@ class LocalFederation(SuperLink):
     Parameters
     ----------
     hospitals : from each one's name to its images. With None in place of images it has no data
-        and the app must do without.
+        and the app must do without. What is not UTF-8 in a name reaches the app as an escape.
     test : the central test set, which only the server has.
-    listen : whether to put a :class:`~fedtutor.deployment.RecordingProxy` between the hospitals and
-        the SuperLink; it is then ``federation.wire``.
-    options : as for :class:`~fedtutor.deployment.SuperLink`: tls, folder, options.
+    listen : whether to put a :class:`~fedtutor.deployment.proxy.RecordingProxy` between the
+        hospitals and the SuperLink; it is then ``federation.wire``.
+    options : as for :class:`~fedtutor.deployment.superlink.SuperLink`: tls, folder, options.
     """
 
     def __init__(
@@ -87,14 +89,26 @@ class LocalFederation(SuperLink):
     def _lay_out(self) -> None:
         """Write images and keys, as each hospital would prepare its own."""
         super()._lay_out()
-        for name, site in self.sites.items():
-            (site.folder / "tmp").mkdir(parents=True, exist_ok=True)
-            if (images := self._images[name]) is not None:
-                write_hospital_file(images, site.data)
-            if self.tls_files:
-                write_key_pair(site.key)
+        for site in self.sites.values():
+            self._prepare(site, self._images[site.name])
         if self._test is not None:
             write_hospital_file(self._test, self.test_data)
+
+    def _prepare(self, site: Site, images: MedicalImages | None = None) -> None:
+        """Write what a hospital has: its images, its key, and what its app is told of them."""
+        for folder in (site.folder, site.folder / "tmp"):
+            make_private_folder(folder)
+        config: dict = {
+            "partition-id": site.number,
+            "num-partitions": len(self.sites),
+            "name": site.name.encode(errors="backslashreplace").decode(),
+        }
+        if images is not None:
+            write_hospital_file(images, site.data)
+            config["data"] = str(site.data)
+        if self.tls_files:
+            write_key_pair(site.key)
+        (site.folder / "node.toml").write_text(to_toml(config), encoding="utf-8")
 
     def _start_others(self) -> None:
         self.wire = RecordingProxy(self.port) if self._listen else None
@@ -105,13 +119,13 @@ class LocalFederation(SuperLink):
             self._wait_for_hospital(site)
 
     def close(self) -> None:
-        """End all programs and whatever they have started; remove a temporary folder."""
+        """Do what :meth:`SuperLink.close` does, and stop listening."""
         super().close()
         if self.wire:
             self.wire.close()
 
     def register(self) -> None:
-        """Tell the SuperLink the hospitals' public keys; nobody else is let in."""
+        """Tell the SuperLink the hospitals' public keys; no other SuperNode is let in."""
         if not self.tls_files:
             return
         keys = [site.key.with_suffix(".pub") for site in self.sites.values()]
@@ -137,15 +151,6 @@ class LocalFederation(SuperLink):
         self._wait_for_hospital(site)
 
     def _start_supernode(self, site: Site, *options: str, tls: bool = True) -> Program:
-        config: dict = {
-            "partition-id": site.number,
-            "num-partitions": len(self.sites),
-            "name": site.name,
-        }
-        if site.data.exists():
-            config["data"] = str(site.data)
-        (site.folder / "node.toml").write_text(to_toml(config), encoding="utf-8")
-        (site.folder / "supernode.log").unlink(missing_ok=True)
         self._said_before.pop(site.name, None)
         trust = ["--insecure"]
         if tls and self.tls_files:
@@ -167,24 +172,20 @@ class LocalFederation(SuperLink):
         )
 
     def _wait_for_hospital(self, site: Site) -> None:
+        """Wait until it is let in; start it anew while it is taken for connected still."""
         deadline = time.monotonic() + START_SECONDS
-        while not self._is_let_in(site) and time.monotonic() < deadline:
-            self._programs[site.name].kill()
+        while True:
+            program = self._programs[site.name]
+            try:
+                program.wait_until(partial(_is_let_in, program), START_SECONDS, "it was let in")
+                return
+            except FederationError:
+                known = site.name in self._lost_power and REFUSED in program.said()
+                if not known or time.monotonic() > deadline:
+                    raise
+            program.kill()
             time.sleep(1)
             self._start_supernode(site)
-
-    def _is_let_in(self, site: Site) -> bool:
-        """Wait for the SuperLink's answer; False if it takes the hospital for connected still."""
-        program = self._programs[site.name]
-        try:
-            program.wait_until(
-                lambda: LET_IN in program.said(), START_SECONDS, "the SuperLink let it in"
-            )
-            return True
-        except FederationError:
-            if site.name in self._lost_power and REFUSED in program.said():
-                return False
-            raise
 
     def is_running(self, name: str) -> bool:
         """Return whether a hospital's SuperNode runs at this moment."""
@@ -212,25 +213,20 @@ class LocalFederation(SuperLink):
         )
 
     def try_to_join(self, name: str, *, tls: bool = True) -> str:
-        """Return what a SuperNode that nobody has invited is told.
+        """Return what a SuperNode that nobody has invited is told: the reason, or "let in".
 
         Parameters
         ----------
         tls : whether it has a key of its own, or neither key nor TLS.
-
-        Returns
-        -------
-        What its log gives as the reason, or "let in" if there is none.
         """
         site = Site(name, len(self.sites), self.folder / "stranger")
-        (site.folder / "tmp").mkdir(parents=True, exist_ok=True)
-        write_key_pair(site.key)
+        self._prepare(site)
         program = self._start_supernode(site, "--max-retries", "1", tls=tls)
         try:
             program.wait_until(
-                lambda: not program.running or LET_IN in program.said(), START_SECONDS, "an answer"
+                lambda: not program.running or _is_let_in(program), START_SECONDS, "an answer"
             )
-            if LET_IN in program.said():
+            if _is_let_in(program):
                 return "let in"
             reason = EXIT.search(program.said())
             return reason[1].strip() if reason else program.tail()
@@ -240,9 +236,10 @@ class LocalFederation(SuperLink):
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
         """Run an app as :class:`SuperLink` does."""
-        self._said_before = {
-            name: len(program.said())
-            for name, program in self._programs.items()
-            if name in self.sites
-        }
+        here = self._programs.keys() & self.sites.keys()
+        self._said_before = {name: len(self._programs[name].said()) for name in here}
         return super().run(app, journal, options)
+
+
+def _is_let_in(supernode: Program) -> bool:
+    return LET_IN in supernode.said()

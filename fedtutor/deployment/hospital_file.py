@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fedtutor.datasets import load
+from fedtutor.deployment.private import open_private
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 
@@ -20,13 +21,13 @@ def write_hospital_file(images: MedicalImages, path: Path) -> None:
     """Write images, labels and class names, and nothing about who the patients are, to ``.npz``.
 
     ``patients``, where known, are written as numbers, as the test set's intervals need to know
-    which images belong together.
+    which images belong together. Only this user can read the file (mode 0600).
     """
     parts: dict[str, Any] = {part: np.asarray(getattr(images, part)) for part in PARTS}
     if "patient" in images.table.columns:
         _, parts["patients"] = np.unique(images.table["patient"].astype(str), return_inverse=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **parts)
+    with open_private(path) as file:
+        np.savez_compressed(file, **parts)
 
 
 def read_hospital_file(path: Path, *, size: int | None = None) -> MedicalImages:

@@ -15,6 +15,7 @@ from fedtutor.deployment import DEFAULTS
 from fedtutor.deployment.app import PROGRESS, say_round
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
+from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.superlink import LocalSimulation, SuperLink
 from fedtutor.errors import FederationError
 from fedtutor.output import LAST_GOOD, check_writable, write_text
@@ -41,7 +42,7 @@ def deploy(
     ----------
     settings : as for :func:`fedtutor.experiment.run_experiment`.
     out : gets ``summary.json``, ``global-model.keras``, the server's ``progress.jsonl``, and in
-        ``federation/`` the logs, certificates and each hospital's folder.
+        ``federation/`` the logs and certificates; keys and images are removed in the end.
     kill_one : cut a hospital's power while it trains, in the middle of the run.
     tell : called with a line of text whenever something has happened.
     round_timeout, patience : see :class:`fedtutor.settings.ServerSettings`.
@@ -134,7 +135,7 @@ def _fresh(folder: Path) -> Path:
                 "name; choose another folder with --out."
             )
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    make_private_folder(folder)
     mark.touch()
     return folder
 
@@ -177,12 +178,9 @@ def _write_summary(
             **{key: last[key] for key in ("rounds", "left_out")},
             "versions": versions(),
             "seconds": {
-                key: round(seconds, 3)
-                for key, seconds in (
-                    ("start", ready - began),
-                    ("federated", now - ready),
-                    ("total", now - began),
-                )
+                "start": round(ready - began, 3),
+                "federated": round(now - ready, 3),
+                "total": round(now - began, 3),
             },
             "engine": engine,
         }

@@ -54,7 +54,7 @@ def check_machine() -> list[Finding]:
         ),
         _memory(),
         Finding(
-            "cores", str(cores), cores >= 2, "with one core allow twice the minutes", needed=False
+            "cores", str(cores), cores >= 2, "with one core allow twice the time", needed=False
         ),
         Finding(
             "free disk here",
@@ -112,16 +112,10 @@ def _write_access() -> Finding:
 def _data() -> list[Finding]:
     from fedtutor.datasets import DATASETS
 
-    def found(synthetic: bool, here: bool) -> str:
-        return "generated on the spot" if synthetic else "present" if here else "absent"
-
-    return [
-        Finding(
-            info.name,
-            found(info.synthetic, here := info.is_present()),
-            here,
-            f"optional: fedtutor fetch {info.name}",
-            needed=False,
-        )
-        for info in DATASETS.values()
-    ]
+    findings = []
+    for info in DATASETS.values():
+        here = info.is_present()
+        found = "generated on the spot" if info.synthetic else "present" if here else "absent"
+        fix = f"optional: fedtutor fetch {info.name}"
+        findings.append(Finding(info.name, found, here, fix, needed=False))
+    return findings

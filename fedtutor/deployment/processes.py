@@ -7,8 +7,10 @@ program starts: ``FLWR_HOME``, a folder of its own in each hospital.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from fedtutor.deployment.private import remove_secrets
 from fedtutor.errors import FederationError
 
 HOME = "FLWR_HOME"
@@ -51,6 +54,15 @@ def end_all_in(folder: Path, variable: str = HOME) -> None:
             time.sleep(0.01)
 
 
+def clear_away(folder: Path, *, temporary: bool) -> None:
+    """End all that runs in a folder; remove the folder if it is temporary, else its secrets."""
+    end_all_in(folder)
+    if temporary:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        remove_secrets(folder)
+
+
 def _lives(process: psutil.Process) -> bool:
     # Not psutil.wait_procs: in a container nobody may come for the dead.
     try:
@@ -60,15 +72,11 @@ def _lives(process: psutil.Process) -> bool:
 
 
 class Watchdog:
-    """Ends all processes of a folder when this process is gone, even if it was killed.
+    """Clears a folder away when this process is gone, even if it was killed.
 
-    A small program reads a pipe from us; when the pipe ends without a farewell, it kills whatever
-    :func:`processes_in` finds. A notebook's kernel that is restarted so leaves no server behind.
-
-    Parameters
-    ----------
-    folder : where the programs' homes are.
-    temporary : whether to remove the folder in that case, too.
+    A small program reads a pipe from us; when the pipe ends without a farewell, it calls
+    :func:`clear_away` with what we were given. So a notebook's kernel that is restarted leaves no
+    server behind.
     """
 
     def __init__(self, folder: Path, *, temporary: bool) -> None:
@@ -81,13 +89,6 @@ class Watchdog:
             self._process.communicate(b"bye")
 
 
-def _watch(folder: Path, temporary: bool) -> None:
-    if not sys.stdin.read():
-        end_all_in(folder)
-        if temporary:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 class Program:
     """A running program, which Ctrl-C does not reach.
 
@@ -95,7 +96,7 @@ class Program:
     ----------
     name : for messages.
     command : as for :class:`subprocess.Popen`.
-    log : file that gets all it says.
+    log : new file that gets all it says.
     environment : with a ``FLWR_HOME`` in ``folder``.
     folder : where it runs.
     """
@@ -110,7 +111,7 @@ class Program:
         folder: Path,
     ) -> None:
         self.name, self.log, self.folder = name, log, folder
-        with log.open("ab") as out:
+        with log.open("wb") as out:
             self.process = _start_apart(
                 list(map(str, command)),
                 stdin=subprocess.DEVNULL,
@@ -165,6 +166,13 @@ def _start_apart(command: Sequence[str], **options: Any) -> subprocess.Popen:
     return subprocess.Popen(command, start_new_session=True, **options)
 
 
+def without_proxy() -> dict[str, str]:
+    """Return this process's environment, and in it that no proxy is asked for this machine."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    hosts = ",".join(filter(None, (known, "localhost", "127.0.0.1")))
+    return os.environ | {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
 def free_port() -> int:
     """Return a port on 127.0.0.1 that nobody listens on at this moment."""
     with socket.socket() as probe:
@@ -172,5 +180,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-if __name__ == "__main__":
-    _watch(Path(sys.argv[1]), temporary="temporary" in sys.argv[2:])
+if __name__ == "__main__":  # the watchdog's program
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for us all when a service is stopped
+    if not sys.stdin.read():
+        clear_away(Path(sys.argv[1]), temporary="temporary" in sys.argv[2:])

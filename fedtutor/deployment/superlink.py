@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
-import ssl
+import sys
 import sysconfig
 import tempfile
-import urllib.request
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import TlsFiles, write_tls_files
-from fedtutor.deployment.processes import HOME, Program, Watchdog, end_all_in, free_port
+from fedtutor.deployment.private import make_private_folder
+from fedtutor.deployment.processes import Program, Watchdog, clear_away, free_port, without_proxy
 from fedtutor.deployment.running import Running
 
 START_SECONDS = 300.0
 """How long a program may take to be ready, on a machine that is busy."""
+
+READY = "Uvicorn running on"
+"""The SuperLink's words when it listens."""
 
 RAY_TOO_SLOW = "The current node timed out during startup"
 """Ray's words if it has not started within 30 s, which cannot be changed."""
@@ -30,13 +33,16 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 class SuperLink:
     """A SuperLink of our own on 127.0.0.1; use it in a ``with`` block, which ends it.
 
+    A SuperNode needs a registered key. Who starts an app needs none: Flower 1.41 has one port for
+    both, so whoever reaches it, with ``ca.crt``, can run code here and in every hospital.
+
     Parameters
     ----------
-    tls : whether it speaks TLS and asks every hospital for its key.
-    folder : where everything is kept, logs included; by default a temporary folder that is removed
-        in the end.
+    tls : whether it speaks TLS and asks every SuperNode for its key.
+    folder : where everything is kept; in the end all that is secret is removed from it, and logs
+        and certificates stay. By default a temporary folder, which is removed as a whole.
     options : further ones of ``flower-superlink``, such as ``("--database", "state.db")`` to keep
-        its state in a file, so that it survives a restart.
+        its state in a file, so that it survives a restart of the server.
     """
 
     def __init__(
@@ -72,36 +78,39 @@ class SuperLink:
         self.close()
 
     def close(self) -> None:
-        """End all programs and whatever they have started; remove a temporary folder."""
-        end_all_in(self.folder)
+        """End all programs and whatever they have started; remove secrets or a temporary folder."""
+        clear_away(self.folder, temporary=self._temporary)
         for program in self._programs.values():
             program.process.wait()
         self._programs.clear()
         self._watchdog.close()
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lay_out(self) -> None:
         """Write the server's folder, its certificate, and what ``flwr`` is told of it."""
         home = self.server_folder / "flwr"
-        for folder in (home, self.server_folder / "tmp"):
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.server_folder, home, self.server_folder / "tmp"):
+            make_private_folder(folder)
+        for option, value in pairwise(self._options):
+            if option == "--database":
+                (self.server_folder / value).touch(mode=0o600)
         trust: dict = {"insecure": True}
         if self._tls:
             self.tls_files = write_tls_files(self.server_folder / "tls")
             trust = {"root-certificates": str(self.tls_files.authority)}
-        text = f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
-        values = {"address": f"localhost:{self.port}", **trust}
-        (home / "config.toml").write_text(text + to_toml(values), encoding="utf-8")
+        connection = {"address": f"localhost:{self.port}", **trust}
+        text = to_toml({"superlink": {"default": CONNECTION, CONNECTION: connection}})
+        (home / "config.toml").write_text(text, encoding="utf-8")
 
     def environment(self, folder: Path) -> dict[str, str]:
         """Return the environment of a program that keeps everything in ``folder``."""
-        return os.environ | {
+        return without_proxy() | {
             # SuperLink and SuperNode start further programs by their bare names.
             "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
-            HOME: str(folder / "flwr"),
+            "FLWR_HOME": str(folder / "flwr"),
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP", "MPLCONFIGDIR"), str(folder / "tmp")),
             "KERAS_HOME": str(folder / "keras"),
+            "RAY_TMPDIR": str(self.folder),
+            "RAY_USAGE_STATS_ENABLED": "0",
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -111,17 +120,14 @@ class SuperLink:
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
 
-    def _start(
-        self, name: str, command: str, *options: str, folder: Path, log: str | None = None
-    ) -> Program:
-        program = Program(
+    def _start(self, name: str, command: str, *options: str, folder: Path, log: str) -> Program:
+        program = self._programs[name] = Program(
             name,
             [str(SCRIPTS / command), *options],
-            folder / (log or f"{name}.log"),
+            folder / log,
             environment=self.environment(folder),
             folder=folder,
         )
-        self._programs[name] = program
         return program
 
     def start_server(self) -> None:
@@ -145,27 +151,16 @@ class SuperLink:
             folder=self.server_folder,
             log="superlink.log",
         )
-        program.wait_until(self._answers, START_SECONDS, "it answered")
+        program.wait_until(lambda: READY in program.said(), START_SECONDS, "it answered")
 
     def kill_server(self) -> None:
         """Cut the server's power; the hospitals stay as they are."""
         self._programs.pop("SuperLink").kill()
 
-    def _answers(self) -> bool:
-        scheme, context = "http", None
-        if self.tls_files:
-            scheme = "https"
-            context = ssl.create_default_context(cafile=self.tls_files.authority)
-        url = f"{scheme}://localhost:{self.port}/health"
-        try:
-            with urllib.request.urlopen(url, timeout=5, context=context) as answer:
-                return answer.status == 200
-        except OSError:  # nobody listens yet, or nobody speaks
-            return False
-
     def flwr(self, *arguments: str, name: str = "flwr") -> Program:
         """Start the ``flwr`` command, as at the desk of whoever runs the consortium."""
-        return self._start(name, "flwr", *arguments, folder=self.server_folder)
+        folder = self.server_folder
+        return self._start(name, "flwr", *arguments, folder=folder, log=f"{name}.log")
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
         """Send an app to the SuperLink and have it run (``flwr run``).
@@ -176,8 +171,8 @@ class SuperLink:
         journal : the server's progress file, see :class:`fedtutor.deployment.app.Journal`.
         options : further ones of ``flwr run``.
         """
-        app = app.absolute()
-        program = self.flwr("run", str(app), CONNECTION, "--stream", *options, name="flwr-run")
+        command = ("run", str(app.absolute()), CONNECTION, "--stream", *options)
+        program = self.flwr(*command, name="flwr-run")
         return Running(program, journal)
 
 
@@ -193,18 +188,12 @@ class LocalSimulation(SuperLink):
     """
 
     def __init__(self, hospitals: int, *, cpus: int = 1) -> None:
-        super().__init__(tls=False, options=("--simulation",))
+        # Ray makes sockets in the folder, and their whole path may have 107 letters.
+        long = len(tempfile.gettempdir()) > 12 and sys.platform != "win32"
+        folder = Path(tempfile.mkdtemp(prefix="fedtutor-", dir="/tmp" if long else None))
+        super().__init__(tls=False, folder=folder, options=("--simulation",))
+        self._temporary = True
         self._nodes = f"num-supernodes={hospitals} client-resources-num-cpus={cpus}"
-
-    def environment(self, folder: Path) -> dict[str, str]:
-        """Return the environment, with a folder that is short enough for Ray."""
-        # Ray makes sockets below this folder, and their whole path may have 107 letters.
-        short = str(self.folder) if len(str(self.folder)) < 32 else "/tmp"
-        return super().environment(folder) | {
-            "RAY_TMPDIR": short,
-            "TMPDIR": short,
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
         """Run an app as :class:`SuperLink` does; again if Ray is too slow to start."""
@@ -215,8 +204,8 @@ class LocalSimulation(SuperLink):
         def start_again() -> Program | None:
             if RAY_TOO_SLOW not in program.said() or next(tries, None) is None:
                 return None
-            for old in filter(None, (program.log, journal)):
-                old.unlink(missing_ok=True)
+            if journal:
+                journal.unlink(missing_ok=True)
             return super(LocalSimulation, self).run(app, journal, options).program
 
         return Running(program, journal, start_again)

@@ -97,6 +97,15 @@ for _ in range(100):
     assert deployment.run_scripts(server, client, 2) == "heard 0 1\n"
 
 
+@pytest.mark.process
+def test_programs_ask_no_proxy_for_this_machine(monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "hospital.example")
+    server = "import urllib.request as u; print(u.proxy_bypass_environment('127.0.0.1'), end=' ')"
+    server += "; print(u.proxy_bypass_environment('www.hospital.example'))"
+    assert deployment.run_scripts(server, "", 1) == "True True\n"
+
+
 WAITS = "import time; time.sleep(600)"
 FAILS = "raise ValueError('no such thing')"
 

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from toy import ours
+from toy import ours, secrets_in
 
 from fedtutor.cli import main
 from fedtutor.deployment import job
@@ -72,6 +74,8 @@ def test_deploy_leaves_nothing_running_and_nothing_outside_its_folder(deployed):
     assert {path.name for path in (folder / "out").iterdir()} == {
         *(*LEFT, "progress.jsonl", "federation")
     }
+    assert secrets_in(folder) == []
+    assert (folder / "out/federation/server/superlink.log").stat().st_size
 
 
 def test_one_process_ray_and_tls_give_the_same_weights(deployed, tmp_path):
@@ -150,23 +154,63 @@ def test_deploy_does_not_touch_a_folder_that_is_not_its_own(tmp_path, capsys):
     assert theirs.read_text() == "years of work"
 
 
-def test_ctrl_c_ends_all_processes(tmp_path):
-    # A shell starts what runs in its background with SIGINT ignored, and so may pytest be.
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + (
-        "import sys; from fedtutor.cli import main; sys.exit(main())"
-    )
-    command = [sys.executable, "-c", program, "deploy", *SMALL, "--out", str(tmp_path / "out")]
+# A shell starts what runs in its background with SIGINT ignored, and so may pytest be.
+PROGRAM = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fedtutor.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "last_words", "signal_number"),
+    [
+        ("deploy", "connected over TLS", signal.SIGINT),
+        ("deploy", "connected over TLS", signal.SIGTERM),
+        ("simulate", "starting Ray", signal.SIGTERM),
+    ],
+)
+def test_a_signal_ends_all_processes_and_removes_secrets(
+    command, last_words, signal_number, tmp_path
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    arguments = [sys.executable, "-c", PROGRAM, command, *SMALL, "--out", str(tmp_path / "out")]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        arguments,
+        env=os.environ | {"HOME": str(home), "TMPDIR": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         for line in process.stdout:
-            if "connected over TLS" in line:
+            if last_words in line:
                 break
-        assert len(ours(tmp_path)) > 3
-        process.send_signal(signal.SIGINT)
-        assert "stopped" in process.stderr.read()
-    assert process.returncode == 130
+        while not (homes := flower_homes(tmp_path)):
+            assert process.poll() is None
+            time.sleep(0.1)
+        if command == "deploy":
+            assert len(ours(tmp_path)) > 3
+            assert secrets_in(tmp_path)
+        process.send_signal(signal_number)
+        _, errors = process.communicate()  # until the watchdog has gone, too
+    if signal_number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "stopped" in errors
+    assert process.returncode != 0
     assert ours(tmp_path) == []
+    assert secrets_in(tmp_path) == []
+    assert list(home.rglob("*")) == []
+    if command == "simulate":
+        assert [folder for folder in homes if folder.parents[1].exists()] == []
+
+
+def flower_homes(folder):
+    """Where the programs keep their files that have anything to do with a folder."""
+    environments = (process.info["environ"] for process in ours(folder))
+    return {Path(found["FLWR_HOME"]) for found in environments if "FLWR_HOME" in found}
 
 
 @pytest.mark.parametrize("option", [["--hospitals", "0"], ["--rounds", "1", "--kill-one"]])

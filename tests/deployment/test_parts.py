@@ -8,13 +8,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import textwrap
-import time
-from operator import attrgetter
+from contextlib import closing
 
 import psutil
 import pytest
 from cryptography import x509
+from toy import secrets_in
 
 from fedtutor.deployment.certificates import write_key_pair, write_tls_files
 from fedtutor.deployment.federation import LocalFederation
@@ -111,31 +110,52 @@ def test_a_killed_program_takes_along_what_it_has_started_and_nobody_else(tmp_pa
     there.kill()
 
 
-def test_a_python_that_is_killed_takes_its_programs_and_its_folder_along(tmp_path):
+KILLED = """
+import os, sys
+from pathlib import Path
+from fedtutor.deployment.processes import Program, Watchdog
+folder, temporary = Path({folder!r}), {temporary}
+watchdog = Watchdog(folder, temporary=temporary)
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
+environment = os.environ | {{"FLWR_HOME": str(folder)}}
+program = Program("p", command, folder / "log", environment=environment, folder=folder)
+print(program.process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_python_that_is_killed_takes_its_programs_and_secrets_along(tmp_path, temporary):
     """As when a notebook's kernel is restarted: nobody is left to clean up but the watchdog."""
     doomed = tmp_path / "doomed"
-    doomed.mkdir()
-    script = f"""
-        import os, sys
-        from pathlib import Path
-        from fedtutor.deployment.processes import Program, Watchdog
-        folder = Path({str(doomed)!r})
-        watchdog = Watchdog(folder, temporary=True)
-        command = [sys.executable, "-c", "import time; time.sleep(600)"]
-        environment = os.environ | {{"FLWR_HOME": str(folder)}}
-        program = Program("p", command, folder / "log", environment=environment, folder=folder)
-        print(program.process.pid, flush=True)
-        os.kill(os.getpid(), 9)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL
-    pid = int(done.stdout)
-    deadline = time.monotonic() + 600
-    while pid in map(attrgetter("pid"), filter(lives, psutil.process_iter())) or doomed.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    write_key_pair(doomed / "hospital-1" / "key")
+    script = KILLED.format(folder=str(doomed), temporary=temporary)
+    # It returns when nobody writes to its pipe any more, and so when the watchdog has gone, too.
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    assert int(done.stdout) not in [
+        process.pid for process in psutil.process_iter() if lives(process)
+    ]
+    assert secrets_in(doomed) == []
+    assert (doomed / "log").exists() == doomed.exists() == (not temporary)
+
+
+STOPPED = """
+import os, runpy, signal, sys
+class Pipe:
+    def read(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ""
+sys.stdin = Pipe()
+runpy.run_module("fedtutor.deployment.processes", run_name="__main__")
+"""
+
+
+def test_the_watchdog_does_its_work_although_all_are_told_to_end(tmp_path):
+    """A service manager sends SIGTERM to all processes of a service, the watchdog among them."""
+    write_key_pair(tmp_path / "server" / "key")
+    subprocess.run([sys.executable, "-c", STOPPED, tmp_path], check=True)
+    assert secrets_in(tmp_path) == []
 
 
 def lives(process):
@@ -147,7 +167,7 @@ def lives(process):
 
 def test_the_proxy_passes_everything_on_and_remembers_it():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        with RecordingProxy(server.getsockname()[1]) as wire:
+        with closing(RecordingProxy(server.getsockname()[1])) as wire:
             client = socket.create_connection(("127.0.0.1", wire.port))
             behind, _ = server.accept()
             client.sendall(b"a secret, or so we thought")

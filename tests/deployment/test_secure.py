@@ -47,6 +47,10 @@ def story(tmp_path_factory):
         told.at_the_server = [
             path.read_bytes() for path in federation.server_folder.rglob("*") if path.is_file()
         ]
+        told.keys = {
+            name: (site.key.stat().st_mode & 0o077, site.key.read_bytes())
+            for name, site in federation.sites.items()
+        }
 
         federation.kill_server()  # Flower keeps runs and nodes in memory unless told otherwise
         federation.start_server()
@@ -93,9 +97,9 @@ def test_who_is_not_invited_is_turned_away(story):
 
 
 def test_each_hospital_keeps_its_key_to_itself(story):
-    for site in story.federation.sites.values():
-        assert site.key.stat().st_mode & 0o077 == 0
-        assert b"PRIVATE" in site.key.read_bytes()
+    for mode, key in story.keys.values():
+        assert mode == 0
+        assert b"PRIVATE" in key
     assert not any(b"OPENSSH PRIVATE KEY" in content for content in story.at_the_server)
 
 

@@ -130,3 +130,15 @@ def ours(folder):
         if str(folder) in words and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return [process for process in found if process.pid != os.getpid()]
+
+
+SECRETS = {"images.npz", "test.npz", "state.db"}
+
+
+def secrets_in(folder):
+    """The files below a folder that hold a private key, images, or the SuperLink's state."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and (path.name in SECRETS or b"PRIVATE KEY" in path.read_bytes())
+    ]

@@ -26,7 +26,7 @@ from fedtutor.course.exercises import Answer, Wrong, exercise
 from fedtutor.course.lessons.flower_simulation import ask, attendance
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
-from fedtutor.deployment.processes import free_port
+from fedtutor.deployment.processes import free_port, without_proxy
 from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import LocalSimulation
 from fedtutor.federation.in_process import InProcessGrid
@@ -151,6 +151,7 @@ def run_scripts(server: str, client: str, clients: int, seconds: float = 300.0) 
             [sys.executable, "-X", "utf8", "-c", text.replace("ADDRESS", address)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=without_proxy(),
             encoding="utf-8",
         )
         for name, text in {"the server": server, **texts}.items()
@@ -288,8 +289,7 @@ STATEMENTS = {
           "TLS ends at the server's door."),
     "B": (False, "a hospital pulls its own messages only; of the others it sees the average."),
     "C": (False, "metrics travel in the same encrypted stream as the weights."),
-    "D": (True, "the app is code, and SuperNodes run what the SuperLink sends them, unless they "
-          "were started with --trusted-entities."),
+    "D": (True, "the app is code, and SuperNodes run what the SuperLink sends them."),
     "E": (False, "follow the arrows of the picture: who calls whom?"),
     "F": (False, "the key is how the SuperLink knows a hospital; TLS hides what is said to it."),
 }  # fmt: skip
