@@ -11,7 +11,7 @@ import pandas as pd
 
 from fedtutor.datasets import load
 from fedtutor.errors import DataError
-from fedtutor.images import MedicalImages
+from fedtutor.images import MedicalImages, patients_of
 
 PARTS = ("images", "labels", "class_names", "name", "synthetic")
 
@@ -19,12 +19,12 @@ PARTS = ("images", "labels", "class_names", "name", "synthetic")
 def write_hospital_file(images: MedicalImages, path: Path) -> None:
     """Write images, labels and class names, and nothing about who the patients are, to ``.npz``.
 
-    ``patients``, where known, are written as numbers, as the test set's intervals need to know
-    which images belong together.
+    ``patients``, or clusters where they are known, are written as numbers, as the test set's
+    intervals need to know which images belong together.
     """
     parts: dict[str, Any] = {part: np.asarray(getattr(images, part)) for part in PARTS}
-    if "patient" in images.table.columns:
-        _, parts["patients"] = np.unique(images.table["patient"].astype(str), return_inverse=True)
+    if {"patient", "cluster"} & set(images.table.columns):
+        _, parts["patients"] = np.unique(patients_of(images), return_inverse=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **parts)
 
