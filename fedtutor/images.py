@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from fedtutor.errors import DataError
+from fedtutor.errors import DataError, check_whole, visible
 from fedtutor.rows import Rows
 
 Images = np.ndarray | Rows
@@ -47,6 +47,8 @@ class MedicalImages:
     masks: np.ndarray | Rows | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", visible(self.name))
+        object.__setattr__(self, "class_names", tuple(map(visible, self.class_names)))
         n = len(self.images)
         if self.images.ndim != 4 or self.images.shape[3] != 1 or self.images.dtype != np.uint8:
             raise DataError(
@@ -193,6 +195,7 @@ def split_by_patient(
     """
     if not 0 < test_fraction < 1:
         raise DataError(f"test_fraction must lie between 0 and 1; got {test_fraction}.")
+    check_whole("seed", seed, least=0)
     if "split" in data.table.columns:
         split = data.table["split"].to_numpy()
         train, test = (data.take(np.flatnonzero(split == name)) for name in ("train", "test"))

@@ -167,6 +167,12 @@ def test_a_test_fraction_outside_zero_to_one_is_refused(make_images, fraction):
         split_by_patient(make_images(30), fraction)
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5, "7"])
+def test_a_split_with_a_seed_that_is_not_whole_or_below_zero_is_refused(make_images, seed):
+    with pytest.raises(DataError, match="seed must be a whole number of at least 0; got"):
+        split_by_patient(make_images(30), seed=seed)
+
+
 def test_the_leakage_check_counts_and_names_the_patients_on_both_sides(make_images):
     data = make_images(6, patients=["p", "q", "r", "p", "q", "s"])
     with pytest.raises(DataError, match=r"toy: 2 patients are in both .*p, q.*split_by_patient"):
