@@ -36,11 +36,10 @@ COLUMN_NAMES = {
 """Our name of a column, and what the data sets' own tables call it, first match first."""
 
 KERMANY_NAME = re.compile(
-    r"(?:.*[/_])?(?:(?P<person>person\d+)_(?:bacteria|virus)_|(?P<scan>(?:NORMAL2-)?IM-\d+)-"
-    r"|(?:BACTERIA|VIRUS|NORMAL|CNV|DME|DRUSEN)-(?P<number>\d+)-)\d+[^/]*\Z"
+    r"(?:.*[/_])?(?:(person\d+)_(?:bacteria|virus)_|((?:NORMAL2-)?IM-\d+)-|"
+    r"(?:BACTERIA|VIRUS|NORMAL|CNV|DME|DRUSEN)-(\d+)-)\d+[^/]*\Z"
 )
-"""person12_bacteria_46.jpeg, NORMAL2-IM-1427-0001.jpeg, VIRUS-1008087-0001.jpeg: in front of the
-image's number stands the patient's (Kermany et al., Cell 2018)."""
+"""person12_bacteria_46.jpeg, IM-0115-0001.jpeg, VIRUS-1008087-0001.jpeg (Kermany et al. 2018)."""
 
 
 def read_path(

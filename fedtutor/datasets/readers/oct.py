@@ -92,8 +92,7 @@ def _table(folder: Path) -> pd.DataFrame:
 def without_shared_patients(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Leave each patient to one side of the official split, and say so: test, else val, else train.
 
-    ``table`` has ``patient`` or ``cluster``, and, or nothing is done, ``split``; ``name`` is that
-    of the data set.
+    ``table`` has ``patient`` or ``cluster``, and maybe ``split``; ``name`` is the data set's.
     """
     if "split" not in table.columns:
         return table
