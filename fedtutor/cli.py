@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,12 @@ def main(argv: list[str] | None = None) -> int:
     -------
     The exit code: 0 done, 1 stopped half-way or check failed, 2 bad input, 130 Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # its encoding may lack a sign of a name
+            stream.reconfigure(errors="backslashreplace")
     arguments = build_parser().parse_args(argv)
     try:
-        return arguments.run(arguments, Console())
+        return arguments.run(arguments, Console(markup=False, emoji=False))
     except FedtutorError as error:
         print(f"fedtutor: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -15,7 +15,7 @@ class LiveProgress(Progress):
 
     def __init__(self, console: Console) -> None:
         self._bar = progress.Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
@@ -73,6 +73,8 @@ def print_table(summary: dict, console: Console) -> None:
     table.add_row("mean", *blank, _number(auc["local_mean"]), _number(auc["federated"]))
     table.add_row("pooled (reference)", *blank, "", _number(auc["pooled"]))
     console.print(table)
+    if summary["warnings"]:
+        console.print(f"{len(summary['warnings'])} warnings, printed above, stand in the report.")
     if summary["left_out"]:
         console.print(f"{len(summary['left_out'])} updates were left out; the report names them.")
 

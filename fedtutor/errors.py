@@ -1,5 +1,16 @@
 """Errors a person can act on: what came, what is allowed, what to do next."""
 
+from numbers import Integral
+
+
+def visible(text: str) -> str:
+    r"""Return the text with all that cannot be seen written out, a line break as ``\n``.
+
+    Such signs could move a terminal's cursor or turn the direction of writing. What means something
+    to one medium only, as ``<``, ``[`` and ``$`` do, is left to that medium.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
 
 class FedtutorError(Exception):
     """Bad input of any kind; the command prints its one line and ends with exit code 2."""
@@ -19,3 +30,9 @@ class UpdateError(FedtutorError, ValueError):
 
 class FederationError(FedtutorError, RuntimeError):
     """A federated run that cannot go on."""
+
+
+def check_whole(name: str, value: object, least: int, error: type[Exception] = DataError) -> None:
+    """Raise an ``error`` unless ``value`` is a whole number of at least ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise error(f"{name} must be a whole number of at least {least}; got {value!r}.")

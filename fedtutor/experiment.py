@@ -19,6 +19,7 @@ from flwr.serverapp.strategy import Strategy
 from fedtutor import federation
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.compiled_training import Trainer, trainer_for
+from fedtutor.datasets.warned import heard_warnings
 from fedtutor.errors import FederationError
 from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.explaining import Explained, explain
@@ -114,7 +115,7 @@ class Experiment:
         with self._stage("evaluate", "evaluating"):
             probabilities = {name: self._predict(alone, one) for name, one in weights.items()}
             scores = compare(cohort, probabilities, settings.seed)
-        with self._stage("explain", "explaining"):
+        with self._stage("explain", "explaining"), heard_warnings() as late:
             model = self._new_model(weights["federated"])
             map_scores, explained = explain(model, cohort.test, probabilities["federated"])
         summary = {
@@ -123,6 +124,7 @@ class Experiment:
             "rounds": self._log.rounds if self._log else [],
             "left_out": self._log.left_out if self._log else [],
             "grad_cam": map_scores,
+            "warnings": [*cohort.warnings, *late],
             "seconds": self._seconds,
             "versions": versions(),
         }

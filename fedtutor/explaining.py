@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fedtutor import gradcam
+from fedtutor.datasets.warned import warn_if_few
 from fedtutor.images import MedicalImages
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def explain(
             scores[f"pointing_game{suffix}"] = gradcam.pointing_game(heat, masks)
             scores[f"mass_in_lesion{suffix}"] = gradcam.mass_in_lesion(heat, masks)
         scores["pointing_game_random"] = gradcam.pointing_game_random(masks)
+        warn_if_few("The heat maps' scores come from few images", {"with a lesion": len(scored)})
     shown = _spread(test.take(chosen), classes[chosen], NUM_SHOWN)
     return scores, Explained(
         chosen[shown], classes[chosen][shown], maps["grad_cam"][shown], maps["hirescam"][shown]

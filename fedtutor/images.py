@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from fedtutor.errors import DataError
+from fedtutor.errors import DataError, check_whole, visible
 from fedtutor.rows import Rows
 
 Images = np.ndarray | Rows
@@ -29,9 +29,10 @@ class MedicalImages:
         Multi-label, any number of findings an image: uint8 array of shape (n, k), 1 where the
         image has the finding and 0 where not.
     class_names : the classes, or the k findings, in label order.
-    table : one row an image, in the same order. Columns where known: ``patient`` (str),
+    table : one row an image, in the same order. Columns where known: ``patient`` (str, no gaps),
         ``hospital`` (str), ``sex`` ("F" or "M"), ``age`` (years), ``view`` ("PA", "AP", ...),
-        ``split`` (the official "train", "val" or "test").
+        ``split`` (the official "train", "val" or "test"). Where patients are not known,
+        ``cluster`` (str) may say which images must stay together, such as near twins.
     name : the data set's name, as in :func:`fedtutor.datasets.dataset_names`.
     synthetic : True if no patient was ever imaged.
     masks : bool array of shape (n, height, width), True on the lesion, or None if unknown.
@@ -46,6 +47,8 @@ class MedicalImages:
     masks: np.ndarray | Rows | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", visible(self.name))
+        object.__setattr__(self, "class_names", tuple(map(visible, self.class_names)))
         n = len(self.images)
         if self.images.ndim != 4 or self.images.shape[3] != 1 or self.images.dtype != np.uint8:
             raise DataError(
@@ -58,6 +61,13 @@ class MedicalImages:
         for part, length in lengths.items():
             if length != n:
                 raise DataError(f"{n} images but {length} rows of {part}; give one for each image.")
+        for column in {"patient", "cluster"} & set(self.table.columns):
+            known = self.table[column]
+            if gaps := int((known.isna() | known.eq("")).sum()):
+                raise DataError(
+                    f"{self.name}: {gaps} of {n} images have no {column}; give each image one, or "
+                    f"leave the column {column!r} out."
+                )
         if self.multi_label:
             self._check_findings()
         elif n and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
@@ -161,9 +171,10 @@ def count_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def patients_of(data: MedicalImages) -> np.ndarray:
-    """Who each image is of, str array (n,); where that is not known, one patient an image."""
-    if "patient" in data.table.columns:
-        return data.table["patient"].astype(str).to_numpy()
+    """Who each image is of, str array (n,); else its cluster, or else one patient an image."""
+    for column in ("patient", "cluster"):
+        if column in data.table.columns:
+            return data.table[column].astype(str).to_numpy()
     return np.array([f"image-{i}" for i in range(len(data))])
 
 
@@ -184,6 +195,7 @@ def split_by_patient(
     """
     if not 0 < test_fraction < 1:
         raise DataError(f"test_fraction must lie between 0 and 1; got {test_fraction}.")
+    check_whole("seed", seed, least=0)
     if "split" in data.table.columns:
         split = data.table["split"].to_numpy()
         train, test = (data.take(np.flatnonzero(split == name)) for name in ("train", "test"))
@@ -215,7 +227,7 @@ def _draw_test_patients(data: MedicalImages, test_fraction: float, seed: int) ->
 
 def check_no_leakage(train: MedicalImages, test: MedicalImages) -> None:
     """Raise :class:`DataError` if a patient is on both sides of a split."""
-    if "patient" not in train.table.columns or "patient" not in test.table.columns:
+    if not {"patient", "cluster"} & set(train.table.columns) & set(test.table.columns):
         return
     shared = sorted(set(patients_of(train)) & set(patients_of(test)))
     if shared:

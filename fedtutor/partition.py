@@ -6,12 +6,14 @@ hospital, and no hospital is empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, count
 
 import numpy as np
 import pandas as pd
 
-from fedtutor.errors import PartitionError
+from fedtutor.errors import PartitionError, check_whole, visible
 from fedtutor.images import MedicalImages, count_classes, patients_of
 from fedtutor.settings import check_alpha
 
@@ -41,9 +43,7 @@ class Partition:
 
     def class_counts(self, data: MedicalImages) -> np.ndarray:
         """Images of each class, or with each finding, int64 of shape (hospitals, classes)."""
-        return np.stack(
-            [count_classes(data.labels[own], len(data.class_names)) for own in self.indices]
-        )
+        return self._counts(data.labels, len(data.class_names))
 
     def strata_counts(self, data: MedicalImages) -> np.ndarray:
         """Images of each stratum, int64 of shape (hospitals, strata); rows sum to the images.
@@ -51,10 +51,10 @@ class Partition:
         One class an image: the same as :meth:`class_counts`. Otherwise an image counts once, for
         its rarest finding, or as one without a finding: see ``MedicalImages.strata``.
         """
-        strata = data.strata
-        return np.stack(
-            [count_classes(strata[own], len(data.strata_names)) for own in self.indices]
-        )
+        return self._counts(data.strata, len(data.strata_names))
+
+    def _counts(self, labels: np.ndarray, num_classes: int) -> np.ndarray:
+        return np.stack([count_classes(labels[own], num_classes) for own in self.indices])
 
     def summary(self, data: MedicalImages) -> pd.DataFrame:
         """Return a table, one row a hospital: images, patients, images of each class or finding."""
@@ -86,26 +86,24 @@ def partition(
     Raises
     ------
     PartitionError
-        For an unknown scheme, alpha <= 0, or more hospitals than patients.
+        For an unknown scheme, alpha <= 0, a number or a seed that is not a whole number, or more
+        hospitals than patients.
     """
-    count = 5 if num_hospitals is None else num_hospitals
-    if scheme.startswith("by:"):
+    if str(scheme).startswith("by:"):
         return by_column(data, num_hospitals, column=scheme[3:], seed=seed)
-    if scheme in ("iid", "shards"):
-        return {"iid": iid, "shards": shards}[scheme](data, count, seed=seed)
-    if scheme in ("dirichlet", "quantity"):
-        deal = dirichlet if scheme == "dirichlet" else quantity
-        return deal(data, count, alpha=alpha, seed=seed)
-    raise PartitionError(f"unknown partition {scheme!r}; known: {', '.join(SCHEMES)}.")
+    uneven = {"dirichlet": dirichlet, "quantity": quantity}
+    deals = {"iid": iid, "shards": shards}
+    deals |= {name: partial(deal, alpha=alpha) for name, deal in uneven.items()}
+    if str(scheme) not in deals:
+        raise PartitionError(f"unknown partition {scheme!r}; known: {', '.join(SCHEMES)}.")
+    return deals[scheme](data, 5 if num_hospitals is None else num_hospitals, seed=seed)
 
 
 def iid(data: MedicalImages, num_hospitals: int, *, seed: int = 0) -> Partition:
     """Deal patients out at random, as many to each hospital: the easy case, met nowhere."""
-    patients = _Patients.of(data, num_hospitals)
-    order = np.random.default_rng(seed).permutation(len(patients))
-    hospital_of = np.empty(len(patients), dtype=np.int64)
-    hospital_of[order] = np.arange(len(patients)) % num_hospitals
-    return patients.deal(hospital_of, num_hospitals)
+    of_image, strata, rng = _patients(data, num_hospitals, seed)
+    order = rng.permutation(len(strata))
+    return _deal(of_image, order, np.arange(len(strata)) % num_hospitals, num_hospitals)
 
 
 def dirichlet(
@@ -117,14 +115,13 @@ def dirichlet(
     (Hsu, Qi & Brown 2019). Of several findings an image is dealt out by its rarest one.
     """
     check_alpha(alpha)
-    patients = _Patients.of(data, num_hospitals)
-    rng = np.random.default_rng(seed)
-    hospital_of = np.empty(len(patients), dtype=np.int64)
+    of_image, strata, rng = _patients(data, num_hospitals, seed)
+    order, owners = [], []
     for stratum in range(len(data.strata_names)):
-        members = rng.permutation(np.flatnonzero(patients.strata == stratum))
+        order.append(rng.permutation(np.flatnonzero(strata == stratum)))
         shares = rng.dirichlet(np.full(num_hospitals, alpha))
-        hospital_of[members] = _in_proportion(len(members), shares)
-    return patients.deal(hospital_of, num_hospitals)
+        owners.append(_in_proportion(len(order[-1]), shares))
+    return _deal(of_image, np.concatenate(order), np.concatenate(owners), num_hospitals)
 
 
 def shards(
@@ -134,19 +131,15 @@ def shards(
 
     Of several findings an image is sorted by its rarest one (McMahan et al. 2017, section 3).
     """
-    if shards_per_hospital < 1:
-        raise PartitionError(f"shards_per_hospital must be at least 1; got {shards_per_hospital}.")
-    patients = _Patients.of(data, num_hospitals)
-    rng = np.random.default_rng(seed)
+    check_whole("shards_per_hospital", shards_per_hospital, 1, PartitionError)
+    of_image, strata, rng = _patients(data, num_hospitals, seed)
     # Shuffled first, so that which patients share a shard is chance but for their class.
-    order = rng.permutation(len(patients))
-    order = order[np.argsort(patients.strata[order], kind="stable")]
-    num_shards = min(num_hospitals * shards_per_hospital, len(patients))
+    order = rng.permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    num_shards = min(num_hospitals * shards_per_hospital, len(strata))
     owner = rng.permutation(np.arange(num_shards) % num_hospitals)
-    hospital_of = np.empty(len(patients), dtype=np.int64)
-    for shard, members in enumerate(np.array_split(order, num_shards)):
-        hospital_of[members] = owner[shard]
-    return patients.deal(hospital_of, num_hospitals)
+    sizes = [len(shard) for shard in np.array_split(order, num_shards)]
+    return _deal(of_image, order, np.repeat(owner, sizes), num_hospitals)
 
 
 def quantity(
@@ -154,13 +147,10 @@ def quantity(
 ) -> Partition:
     """Deal with quantity skew: the same mixture everywhere, sizes from Dirichlet(alpha)."""
     check_alpha(alpha)
-    patients = _Patients.of(data, num_hospitals)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(patients))
-    hospital_of = np.empty(len(patients), dtype=np.int64)
+    of_image, strata, rng = _patients(data, num_hospitals, seed)
+    order = rng.permutation(len(strata))
     shares = rng.dirichlet(np.full(num_hospitals, alpha))
-    hospital_of[order] = _in_proportion(len(patients), shares)
-    return patients.deal(hospital_of, num_hospitals)
+    return _deal(of_image, order, _in_proportion(len(order), shares), num_hospitals)
 
 
 def by_column(
@@ -172,23 +162,20 @@ def by_column(
     where most of his or her images are. With ``num_hospitals`` above the number of values the
     largest hospital is halved until there are enough, below it the two smallest are merged.
     """
-    values = _column_values(data, column)
-    patients = _Patients.of(data, 1 if num_hospitals is None else num_hospitals)
-    codes, names = pd.factorize(values, sort=True)
-    hospital_of = patients.most_frequent(codes, len(names))
-    groups = {
-        str(name): members
-        for k, name in enumerate(names)
-        if len(members := np.flatnonzero(hospital_of == k))
-    }
-    rng = np.random.default_rng(seed)
+    codes, values = pd.factorize(_column_values(data, column), sort=True)
+    of_image, strata, rng = _patients(data, 1 if num_hospitals is None else num_hospitals, seed)
+    counts = np.zeros((len(strata), len(values)), dtype=np.int64)
+    np.add.at(counts, (of_image, codes), 1)
+    commonest = counts.argmax(axis=1)
+    groups = {value: np.flatnonzero(commonest == k) for k, value in enumerate(values)}
+    groups = {str(value): members for value, members in groups.items() if len(members)}
     while num_hospitals is not None and len(groups) > num_hospitals:
-        groups = _merge_smallest(groups)
+        _merge_smallest(groups)
     while num_hospitals is not None and len(groups) < num_hospitals:
-        groups = _halve_largest(groups, rng)
-    for k, members in enumerate(groups.values()):
-        hospital_of[members] = k
-    return patients.deal(hospital_of, len(groups), tuple(groups))
+        _halve_largest(groups, rng)
+    owners = np.repeat(np.arange(len(groups)), [len(members) for members in groups.values()])
+    order = np.concatenate(list(groups.values()))
+    return replace(_deal(of_image, order, owners, len(groups)), names=tuple(groups))
 
 
 def own_test_images(scheme: str, hospital: str, test: MedicalImages) -> np.ndarray:
@@ -214,50 +201,35 @@ def label_divergence(class_counts: np.ndarray) -> float:
     return float(np.average(0.5 * np.abs(mixtures - common).sum(axis=1), weights=sizes))
 
 
-@dataclass(frozen=True)
-class _Patients:
-    """What is dealt out: patients, each with a stratum, and the patient of each image."""
+def _patients(
+    data: MedicalImages, num_hospitals: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+    """Return the patient of each image, the stratum of each patient's first image, and chance.
 
-    of_image: np.ndarray  # int64 (images,): which patient
-    strata: np.ndarray  # int64 (patients,): ``MedicalImages.strata`` of the patient's first image
+    int64 (images,) and int64 (patients,); patients are dealt out, and never single images.
+    """
+    check_whole("the number of hospitals", num_hospitals, 1, PartitionError)
+    check_whole("seed", seed, 0, PartitionError)
+    of_image, _ = pd.factorize(patients_of(data))
+    _, first = np.unique(of_image, return_index=True)
+    if num_hospitals > len(first):
+        what = "patients" if "patient" in data.table.columns else "images"
+        raise PartitionError(
+            f"{num_hospitals} hospitals cannot share the {len(first)} {what} of {data.name}; "
+            f"ask for at most {len(first)}."
+        )
+    return of_image, data.strata[first], np.random.default_rng(seed)
 
-    @classmethod
-    def of(cls, data: MedicalImages, num_hospitals: int) -> _Patients:
-        if "patient" in data.table.columns:
-            of_image, _ = pd.factorize(patients_of(data))
-        else:
-            of_image = np.arange(len(data))
-        _, first = np.unique(of_image, return_index=True)
-        if num_hospitals < 1:
-            raise PartitionError(
-                f"the number of hospitals must be at least 1; got {num_hospitals}."
-            )
-        if num_hospitals > len(first):
-            raise PartitionError(
-                f"{num_hospitals} hospitals cannot share the {len(first)} patients of {data.name}; "
-                f"ask for at most {len(first)}."
-            )
-        return cls(of_image, data.strata[first])
 
-    def __len__(self) -> int:
-        return len(self.strata)
-
-    def most_frequent(self, codes: np.ndarray, num_codes: int) -> np.ndarray:
-        """For each patient the commonest code (int, 0..num_codes-1) among his or her images."""
-        counts = np.zeros((len(self), num_codes), dtype=np.int64)
-        np.add.at(counts, (self.of_image, codes), 1)
-        return counts.argmax(axis=1)
-
-    def deal(
-        self, hospital_of: np.ndarray, num_hospitals: int, names: tuple[str, ...] | None = None
-    ) -> Partition:
-        """From the hospital of each patient to the images of each hospital."""
-        hospital_of = _fill_empty(hospital_of, num_hospitals)
-        of_image = hospital_of[self.of_image]
-        order = np.argsort(of_image, kind="stable")
-        ends = np.cumsum(np.bincount(of_image, minlength=num_hospitals))[:-1]
-        names = names or tuple(f"Hospital {k + 1}" for k in range(num_hospitals))
-        return Partition(names, tuple(np.split(order, ends)))
+def _deal(
+    of_image: np.ndarray, order: np.ndarray, owners: np.ndarray, num_hospitals: int
+) -> Partition:
+    """Return the images of each hospital; patient ``order[i]`` goes to ``owners[i]``."""
+    hospital_of = _fill_empty(owners[np.argsort(order)], num_hospitals)[of_image]
+    by_hospital = np.argsort(hospital_of, kind="stable")
+    ends = np.cumsum(np.bincount(hospital_of, minlength=num_hospitals))[:-1]
+    names = tuple(f"Hospital {k + 1}" for k in range(num_hospitals))
+    return Partition(names, tuple(np.split(by_hospital, ends)))
 
 
 def _in_proportion(count: int, shares: np.ndarray) -> np.ndarray:
@@ -269,7 +241,6 @@ def _in_proportion(count: int, shares: np.ndarray) -> np.ndarray:
 
 def _fill_empty(hospital_of: np.ndarray, num_hospitals: int) -> np.ndarray:
     """Give each empty hospital one patient of the largest one."""
-    hospital_of = hospital_of.copy()
     sizes = np.bincount(hospital_of, minlength=num_hospitals)
     for empty in np.flatnonzero(sizes == 0):
         largest = sizes.argmax()
@@ -280,33 +251,39 @@ def _fill_empty(hospital_of: np.ndarray, num_hospitals: int) -> np.ndarray:
 
 
 def _column_values(data: MedicalImages, column: str) -> np.ndarray:
-    """Return the column as strings, ages in bands, gaps as "unknown"."""
+    """Return the column as text that can be shown, ages in bands, gaps as "unknown".
+
+    A name from a table enters here, so that it is the same in every output.
+    """
     values = pd.Series(data.column(column))
     if column == "age":
-        values = _age_bands(values, data.name)
-    return values.astype(object).where(values.notna(), "unknown").astype(str).to_numpy()
+        years = pd.to_numeric(values, errors="coerce")
+        if (wrong := values[years.isna() & values.notna()]).any():
+            raise PartitionError(
+                f"{data.name}: the age {wrong.iloc[0]!r} is not a number of years."
+            )
+        bounds = [*AGE_BANDS.values(), np.inf]
+        values = pd.cut(years, bounds, right=False, labels=list(AGE_BANDS))
+    known = values.astype(object).where(values.notna(), "unknown")
+    return np.array([visible(str(value)) for value in known], dtype=object)
 
 
-def _age_bands(ages: pd.Series, name: str) -> pd.Series:
-    numbers = pd.to_numeric(ages, errors="coerce")
-    if (wrong := ages[numbers.isna() & ages.notna()]).any():
-        raise PartitionError(f"{name}: the age {wrong.iloc[0]!r} is not a number of years.")
-    return pd.cut(numbers, [*AGE_BANDS.values(), np.inf], right=False, labels=list(AGE_BANDS))
-
-
-def _merge_smallest(groups: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _merge_smallest(groups: dict[str, np.ndarray]) -> None:
     first, second = sorted(groups, key=lambda name: len(groups[name]))[:2]
-    rest = {name: members for name, members in groups.items() if name not in (first, second)}
-    return rest | {f"{first} + {second}": np.concatenate([groups[first], groups[second]])}
+    members = np.concatenate([groups.pop(first), groups.pop(second)])
+    groups[_unused(f"{first} + {second}", groups)] = members
 
 
-def _halve_largest(
-    groups: dict[str, np.ndarray], rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def _halve_largest(groups: dict[str, np.ndarray], rng: np.random.Generator) -> None:
     largest = max(groups, key=lambda name: len(groups[name]))
     members = rng.permutation(groups[largest])
-    base, number = largest.split(" #")[0], 2
-    while f"{base} #{number}" in groups:
-        number += 1
     half = len(members) // 2
-    return groups | {largest: members[half:], f"{base} #{number}": members[:half]}
+    whole = largest.split(" #")[0]
+    groups[_unused(whole if whole in groups else largest, groups)] = members[:half]
+    groups[largest] = members[half:]
+
+
+def _unused(name: str, groups: dict[str, np.ndarray]) -> str:
+    """Return the name, or with the first number from 2 on that makes it a new one."""
+    numbered = (f"{name} #{number}" for number in count(2))
+    return next(new for new in chain([name], numbered) if new not in groups)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from numbers import Real
 from typing import Any
 
 from fedtutor.errors import DataError, PartitionError
@@ -174,7 +175,7 @@ class ServerSettings(Checked):
 
 def check_alpha(alpha: float) -> None:
     """Raise :class:`PartitionError` unless alpha is a finite number above 0."""
-    if not 0 < alpha < math.inf:
+    if not isinstance(alpha, Real) or not 0 < alpha < math.inf:
         raise PartitionError(
             f"alpha must be a number above 0 (0.1 is very uneven, 100 nearly even); got {alpha}."
         )

@@ -103,6 +103,8 @@ def describe(settings: RunSettings, cohort: Cohort) -> dict[str, Any]:
         "num_test": len(cohort.test),
         "test_class_counts": cohort.test.class_counts(),
         "patients_known": "patient" in data.table.columns,
+        "clusters_known": "cluster" in data.table.columns,
+        "warnings": cohort.warnings,
         "partition": cohort.scheme,
         "alpha": settings.alpha if cohort.scheme in ("dirichlet", "quantity") else None,
         "label_divergence": label_divergence(cohort.partition.strata_counts(data)),

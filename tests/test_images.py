@@ -82,6 +82,24 @@ def test_a_data_set_without_columns_says_that_it_has_none(make_images):
         make_images(2).column("ward")
 
 
+@pytest.mark.parametrize("column", ["patient", "cluster"])
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA, ""])
+def test_an_image_without_a_patient_is_refused_wherever_it_comes_from(make_images, column, gap):
+    table = pd.DataFrame({column: ["p", gap, "q", gap]}, dtype=object)
+    with pytest.raises(DataError, match=f"toy: 2 of 4 images have no {column}; give each"):
+        replace(make_images(4), table=table)
+
+
+def test_clusters_stay_together_where_patients_are_not_known(make_images):
+    clusters = np.arange(60) // 2
+    data = make_images(60, cluster=clusters.astype(str))
+    assert patients_of(data).tolist() == clusters.astype(str).tolist()
+    train, test = split_by_patient(data)
+    assert not set(patients_of(train)) & set(patients_of(test))
+    with pytest.raises(DataError, match="1 patients are in both"):
+        check_no_leakage(data.take(np.array([0])), data.take(np.array([1])))
+
+
 def test_without_a_patient_column_every_image_is_a_patient(make_images):
     assert len(set(patients_of(make_images(7)))) == 7
     assert patients_of(make_images(3, patients=[8, 8, 9])).tolist() == ["8", "8", "9"]
@@ -147,6 +165,12 @@ def test_one_patient_cannot_be_split(make_images):
 def test_a_test_fraction_outside_zero_to_one_is_refused(make_images, fraction):
     with pytest.raises(DataError, match="test_fraction must lie between 0 and 1"):
         split_by_patient(make_images(30), fraction)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "7"])
+def test_a_split_with_a_seed_that_is_not_whole_or_below_zero_is_refused(make_images, seed):
+    with pytest.raises(DataError, match="seed must be a whole number of at least 0; got"):
+        split_by_patient(make_images(30), seed=seed)
 
 
 def test_the_leakage_check_counts_and_names_the_patients_on_both_sides(make_images):

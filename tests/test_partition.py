@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -243,21 +245,46 @@ def test_no_hospital_at_all_is_refused(make_images, scheme, hospitals):
         partition(data, scheme, hospitals)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("hospitals", [2.5, 2.0, "2", [2], True])
+def test_a_number_of_hospitals_that_is_not_whole_is_refused(make_images, scheme, hospitals):
+    data = make_images(12, ward=["x", "y"] * 6)
+    with pytest.raises(PartitionError, match="the number of hospitals must be a whole number"):
+        partition(data, scheme, hospitals)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("seed", [-1, 0.5, "7", None])
+def test_a_seed_that_is_not_whole_or_below_zero_is_refused(make_images, scheme, seed):
+    data = make_images(12, ward=["x", "y"] * 6)
+    with pytest.raises(PartitionError, match="seed must be a whole number of at least 0; got"):
+        partition(data, scheme, 2, seed=seed)
+
+
+def test_numpys_whole_numbers_are_whole(make_images):
+    data = make_images(12)
+    ours, numpys = iid(data, 3, seed=4).indices, iid(data, np.int64(3), seed=np.uint8(4)).indices
+    assert [own.tolist() for own in numpys] == [own.tolist() for own in ours]
+
+
 @pytest.mark.parametrize("scheme", ["dirichlet", "quantity"])
-@pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf"), [0.5, 0.5], "1", None])
 def test_an_alpha_that_is_not_above_zero_is_refused(make_images, scheme, alpha):
-    with pytest.raises(PartitionError, match=f"alpha must be a number above 0 .*got {alpha}"):
+    with pytest.raises(PartitionError, match=re.escape(f"got {alpha}.")) as refusal:
         partition(make_images(12), scheme, 3, alpha=alpha)
+    assert "alpha must be a number above 0" in str(refusal.value)
 
 
 def test_no_shards_are_refused(make_images):
-    with pytest.raises(PartitionError, match="shards_per_hospital must be at least 1; got 0"):
-        shards(make_images(12), 3, shards_per_hospital=0)
+    for number in (0, 1.5):
+        with pytest.raises(PartitionError, match=f"shards_per_hospital must be .*; got {number}"):
+            shards(make_images(12), 3, shards_per_hospital=number)
 
 
 def test_an_unknown_scheme_is_refused_with_the_known_ones(make_images):
-    with pytest.raises(PartitionError, match="'fair'; known: iid, dirichlet, shards, quantity, by"):
-        partition(make_images(12), "fair")
+    for scheme in ("fair", None, ["iid"]):
+        with pytest.raises(PartitionError, match="; known: iid, dirichlet, shards, quantity, by"):
+            partition(make_images(12), scheme)
 
 
 def test_a_column_that_does_not_exist_is_refused_with_those_that_do(make_images):

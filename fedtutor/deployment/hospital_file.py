@@ -12,7 +12,7 @@ import pandas as pd
 from fedtutor.datasets import load
 from fedtutor.deployment.private import open_private
 from fedtutor.errors import DataError
-from fedtutor.images import MedicalImages
+from fedtutor.images import MedicalImages, patients_of
 
 PARTS = ("images", "labels", "class_names", "name", "synthetic")
 
@@ -20,12 +20,13 @@ PARTS = ("images", "labels", "class_names", "name", "synthetic")
 def write_hospital_file(images: MedicalImages, path: Path) -> None:
     """Write images, labels and class names, and nothing about who the patients are, to ``.npz``.
 
-    ``patients``, where known, are written as numbers, as the test set's intervals need to know
-    which images belong together. Only this user can read the file (mode 0600).
+    ``patients``, or clusters where they are known, are written as numbers, as the test set's
+    intervals need to know which images belong together. Only this user can read the file (mode
+    0600).
     """
     parts: dict[str, Any] = {part: np.asarray(getattr(images, part)) for part in PARTS}
-    if "patient" in images.table.columns:
-        _, parts["patients"] = np.unique(images.table["patient"].astype(str), return_inverse=True)
+    if {"patient", "cluster"} & set(images.table.columns):
+        _, parts["patients"] = np.unique(patients_of(images), return_inverse=True)
     with open_private(path) as file:
         np.savez_compressed(file, **parts)
 

@@ -180,9 +180,11 @@ def draw_table(axes: Axes, values: np.ndarray, names: Sequence[str], **style: An
     """Draw a square table, float (n, n), darker where nearer to 1; ``style`` is seaborn's."""
     import seaborn  # here, as it takes a second to import
 
-    wrapped = [textwrap.fill(name, 14) for name in names]
-    style |= {"xticklabels": wrapped, "yticklabels": wrapped}
+    style |= {"xticklabels": False, "yticklabels": False}  # it would take names for formulas
     seaborn.heatmap(values, cmap="Blues", vmax=1, ax=axes, **style)
+    places, wrapped = np.arange(len(names)) + 0.5, [textwrap.fill(name, 14) for name in names]
+    axes.set_xticks(places, wrapped)
+    axes.set_yticks(places, wrapped)
     axes.tick_params(rotation=0, labelsize=9)
 
 
@@ -256,7 +258,7 @@ def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Pictu
     """
     table = hospitals[0].table
     panels = [column for column in ("age", "sex", "view") if column in table.columns]
-    figure = Figure(figsize=(8.6, 1.2 + 0.4 * len(names)))
+    figure = Figure(figsize=(8.6, 1.2 + 0.4 * len(names)), layout="tight")
     grid = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
     said: dict[str, np.ndarray] = {}
     for axes, column in zip(grid, panels, strict=False):
@@ -275,7 +277,6 @@ def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Pictu
         said[axes.get_xlabel()] = middle
         tidy(axes, grid="both")
     name_rows(grid[0], names)
-    figure.tight_layout()
     words = [
         f"{name}: {', '.join(f'{label} {values[k]:.3g}' for label, values in said.items())}"
         for k, name in enumerate(names)

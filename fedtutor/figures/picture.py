@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.text import Text
 
 from fedtutor.figures.digest import digest
 
@@ -32,6 +34,17 @@ class Picture:
     alt: str
     step: float | None = None
     """What the digest rounds to; coarse for whatever comes out of training, see ``digest``."""
+
+    def __post_init__(self) -> None:
+        # A name is no formula, whatever dollars are in it, and has no sign that the font lacks.
+        for axis in (one for axes in self.figure.axes for one in (axes.xaxis, axes.yaxis)):
+            places = list(axis.get_majorticklocs())
+            names = axis.get_major_formatter().format_ticks(places)
+            if (drawn := [_drawable(name) for name in names]) != names:
+                axis.set_ticks(places, drawn)
+        for text in self.figure.findobj(Text):
+            text.set_parse_math(False)
+            text.set_text(_drawable(text.get_text()))
 
     def to_png(self, dpi: int = 110) -> bytes:
         """Return the figure as a PNG file."""
@@ -55,6 +68,12 @@ class Picture:
             f"{self.to_html()}<details><summary>The figure in words and numbers</summary>"
             f"<p>{html.escape(self.alt)}</p><pre>{words}</pre></details>"
         )
+
+
+def _drawable(text: str) -> str:
+    """Return the text with each sign that matplotlib's font lacks written out as an escape."""
+    has = get_font(findfont(FontProperties())).get_char_index
+    return "".join(c if c.isspace() or has(ord(c)) else ascii(c)[1:-1] for c in text)
 
 
 def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:

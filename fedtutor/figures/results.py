@@ -81,7 +81,8 @@ def headline(summary: dict) -> Picture:
     draw_aucs(axes, summary, ways)
     alone = [row["auc_local"] for row in summary["hospitals"]]
     axes.plot(alone, np.zeros(len(alone)), "|", color="black", markersize=12, alpha=0.6)
-    axes.set_xlabel("AUC on patients that no hospital trained on (line: 95 % interval)")
+    whom = "patients" if summary["patients_known"] else "images"
+    axes.set_xlabel(f"AUC on {whom} that no hospital trained on (line: 95 % interval)")
     said = [
         f"{label} {summary['auc'][key]:.3f}{_bounds(summary['auc_interval'][key])}"
         for label, key, *_ in ways
@@ -205,14 +206,13 @@ def _grid_of_images(
 def mistakes(probabilities: np.ndarray, labels: np.ndarray, class_names: list[str]) -> Picture:
     """Draw a confusion matrix beside a reliability curve."""
     matrix, curve = confusion(probabilities, labels), calibration(probabilities, labels)
-    figure = Figure(figsize=(9, 3.6))
+    figure = Figure(figsize=(9, 3.6), layout="tight")
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     draw_table(left, shares, class_names, annot=matrix, fmt="d", vmin=0, cbar=False, square=True)
     left.set_xlabel("the model says")
     left.set_ylabel("truth")
     _reliability(right, curve, "how sure the model is", "how often it is right", start=0.3)
-    figure.tight_layout()
     said = [
         f"of {row.sum()} {name} {row[k]} were called so"
         for k, (name, row) in enumerate(zip(class_names, matrix, strict=True))
@@ -228,7 +228,7 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     """Draw the AUC of each finding in three ways to train, and the reliability curve."""
     names, auc = summary["classes"], summary["class_auc"]
     curve = calibration(probabilities, labels)
-    figure = Figure(figsize=(9, max(3.6, 1.2 + 0.3 * len(names))))
+    figure = Figure(figsize=(9, max(3.6, 1.2 + 0.3 * len(names))), layout="tight")
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     ways = {"federated": "federated", "alone (mean)": "local_mean", "pooled": "pooled"}
     shown = {way: np.array(auc[key], dtype=float).tolist() for way, key in ways.items()}
@@ -237,7 +237,6 @@ def findings(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> Pi
     left.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
     left.set_xlabel("AUC (0.5 is guessing)")
     _reliability(right, curve, "probability of a finding", "how often it is there", start=0)
-    figure.tight_layout()
     said = [
         f"{name} none, as all or no test images have it" if value is None else f"{name} {value:.3f}"
         for name, value in zip(names, auc["federated"], strict=True)

@@ -64,10 +64,10 @@ def test_the_source_of_each_class_is_kept_and_the_confounding_told(tmp_path, cap
     assert "Guangzhou (children)" in sources[1][0]
     assert "adults" in sources[2][0]
     assert "confounded with source and age" in caplog.text
-    assert "9 images are taken for 9 patients" in caplog.text
+    assert "9 images make 9 clusters of near twins" in caplog.text
 
 
-def test_twins_are_one_patient_and_never_straddle_a_split(tmp_path):
+def test_twins_are_a_cluster_of_no_known_patient_and_never_straddle_a_split(tmp_path):
     write_radiography(tmp_path, count=8)
     folder = tmp_path / "COVID" / "images"
     save(folder / "COVID-2.png", scan(1))
@@ -75,9 +75,10 @@ def test_twins_are_one_patient_and_never_straddle_a_split(tmp_path):
     save(folder / "COVID-7.png", brighter)
     data = read_radiography(tmp_path, size=64)
     files = pd.Series(data.column("file")).str.rpartition("/")[2]
-    patient = dict(zip(files, data.column("patient"), strict=True))
-    assert patient["COVID-1.png"] == patient["COVID-2.png"] == patient["COVID-7.png"]
-    assert len(set(patient.values())) == 24 - 2
+    cluster = dict(zip(files, data.column("cluster"), strict=True))
+    assert "patient" not in data.table
+    assert cluster["COVID-1.png"] == cluster["COVID-2.png"] == cluster["COVID-7.png"]
+    assert len(set(cluster.values())) == 24 - 2
     for seed in range(5):
         train, test = split_by_patient(data, seed=seed)
         assert not set(patients_of(train)) & set(patients_of(test))
@@ -150,6 +151,7 @@ def test_frontal_x_rays_of_the_three_classes_are_read(tmp_path, caplog):
     for column, k in (("finding", 0), ("view", 1)):
         assert data.column(column).tolist() == [ROWS[row][k] for row in USED]
     assert "5 of 11 rows are not used" in caplog.text
+    assert "class is confounded with source" in caplog.text
 
 
 def test_the_country_is_the_hospital_and_the_rest_is_kept(tmp_path):

@@ -90,9 +90,64 @@ def test_train_and_test_above_the_class_folders_are_the_official_split(tmp_path,
 
 
 def test_other_file_names_tell_no_patient(tmp_path):
-    save(tmp_path / "CNV" / "CNV-11-1.jpeg")
-    save(tmp_path / "NORMAL" / "scan.jpeg")
-    assert "patient" not in read_path(tmp_path, size=8).table.columns
+    save(tmp_path / "CNV" / "scan.jpeg")
+    save(tmp_path / "NORMAL" / "person7.jpeg")
+    table = read_path(tmp_path, size=8).table
+    assert not {"patient", "cluster"} & set(table.columns)
+
+
+KERMANY_NAMES = {
+    "PNEUMONIA/person12_bacteria_46.jpeg": "person12",
+    "PNEUMONIA/person12_virus_35.jpeg": "person12",
+    "PNEUMONIA/person1_virus_6.jpeg": "person1",
+    "PNEUMONIA/VIRUS-1008087-0002.jpeg": "1008087",
+    "NORMAL/BACTERIA-1008087-0001.jpeg": "1008087",
+    "NORMAL/IM-0435-0001-0002.jpeg": "IM-0435",
+    "NORMAL/NORMAL2-IM-0435-0001.jpeg": "NORMAL2-IM-0435",
+    "NORMAL/test_Normal_IM-0421-0001.png": "IM-0421",
+    "NORMAL/NORMAL-28501-0001.jpeg": "28501",
+}
+
+
+def test_the_patients_of_kermanys_file_names_are_read(tmp_path):
+    for name in KERMANY_NAMES:
+        save(tmp_path / name)
+    table = read_path(tmp_path, size=8).table
+    assert dict(zip(table["file"], table["patient"], strict=True)) == KERMANY_NAMES
+
+
+def test_with_some_files_of_other_names_the_patients_are_not_known_but_kept_together(tmp_path):
+    for name in ("ill/person3_virus_15", "ill/person3_virus_16", "ill/scan", "normal/scan"):
+        save(tmp_path / f"{name}.png")
+    table = read_path(tmp_path, size=8).table
+    assert "patient" not in table
+    assert table["cluster"].tolist() == ["person3", "person3", "ill/scan.png", "normal/scan.png"]
+
+
+@pytest.mark.parametrize("stray", [(), ("train/normal/scan",)])
+def test_who_is_in_the_official_test_set_by_kermanys_names_leaves_the_others(
+    tmp_path, caplog, stray
+):
+    train = ("ill/person1_virus_6", "ill/person2_virus_9", "normal/IM-0115-0001")
+    names = (*(f"train/{name}" for name in train), "val/normal/IM-0115-0002", *stray)
+    for name in (*names, "test/ill/person1_bacteria_1", "test/normal/IM-0001-0001"):
+        save(tmp_path / f"{name}.png")
+    train, test = split_by_patient(read_path(tmp_path, size=8))
+    assert sorted(train.column("file")) == [
+        "train/ill/person2_virus_9.png",
+        *map("{}.png".format, stray),
+    ]
+    assert len(test) == 2
+    assert "the official split shares 2 patients; 2 images of them are left out" in caplog.text
+
+
+def test_a_table_of_no_known_set_is_not_passed_over(two_classes):
+    (two_classes / "metadata.csv").write_text("file_name,diagnosis\na/x.png,a\n", encoding="utf-8")
+    assert_refused(two_classes, r"metadata\.csv is .*save it as labels\.csv .*; .*move it away")
+    (two_classes / "labels.csv").write_text(
+        "file,label\na/x.png,ill\nb/x.png,normal\n", encoding="utf-8"
+    )
+    assert read_path(two_classes, size=8).class_names == ("normal", "ill")
 
 
 def test_a_folder_is_read_at_128_pixels_or_the_size_asked_for(two_classes):
@@ -273,6 +328,20 @@ def test_a_broken_table_is_refused_by_name(tmp_path, text):
 def test_patient_numbers_keep_their_zeros(tmp_path):
     write_table(tmp_path, "file,label,patient\nimg/a.png,x,0012\nimg/b.png,y,7\nimg/c.png,y,8\n")
     assert read_path(tmp_path, size=16).column("patient").tolist() == ["0012", "7", "8"]
+
+
+def test_class_folders_of_the_kermany_sample_keep_every_person_on_one_side(real_data, tmp_path):
+    table = pd.read_csv(real_data / "kermany_cxr" / "labels.csv")
+    for file, name, label in zip(*map(table.get, ("file", "original_name", "label")), strict=True):
+        (tmp_path / label).mkdir(exist_ok=True)
+        shutil.copy(real_data / "kermany_cxr" / file, tmp_path / label / name)
+    person = dict(zip(table["original_name"], table["patient_id"], strict=True))
+    for seed in range(3):
+        sides = [
+            {person[file.rpartition("/")[2]] for file in side.column("file")}
+            for side in split_by_patient(read_path(tmp_path, size=8), seed=seed)
+        ]
+        assert len(sides[0]) + len(sides[1]) == table["patient_id"].nunique()
 
 
 def test_the_kermany_sample_has_both_classes_and_the_patients_of_its_table(real_data):

@@ -124,6 +124,12 @@ def test_a_file_gives_back_what_was_written_but_for_who_the_patients_are(
     assert b"Ann" not in (tmp_path / "deep" / "images.npz").read_bytes()
 
 
+def test_a_file_keeps_clusters_together_where_patients_are_not_known(tmp_path, make_images):
+    write_hospital_file(make_images(4, cluster=["t", "s", "t", "u"]), tmp_path / "images.npz")
+    back = read_hospital_file(tmp_path / "images.npz")
+    assert list(back.table["patient"]) == ["1", "0", "1", "2"]
+
+
 def test_what_is_no_file_of_ours_is_read_as_any_data_set(tmp_path, make_images):
     with pytest.raises(DataError, match="does not exist"):
         read_hospital_file(tmp_path / "nothing.npz")

@@ -12,7 +12,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from fedtutor.datasets.duplicates import duplicate_groups, find_duplicates
@@ -81,7 +80,7 @@ def read_radiography(
     """Read the COVID-19 Radiography Database (Chowdhury et al. 2020, Rahman et al. 2021).
 
     Who the patients are was not published. Exact and near duplicates (450 of the COVID images
-    have one) are given one number in the column ``patient``, and every other image one of its
+    have one) are given one number in the column ``cluster``, and every other image one of its
     own: twins cannot straddle a split, two different X-rays of one person still can. A column
     ``source`` names the collections of each class; that the classes are confounded with source
     and age is logged at every load.
@@ -120,12 +119,12 @@ def read_radiography(
     logger.warning(
         "COVID-19 Radiography: class is confounded with source and age (viral pneumonia: children "
         "from Guangzhou; COVID: adults of many collections), and no patient is known: %d images "
-        "are taken for %d patients by their duplicates.",
+        "make %d clusters of near twins, and two images of one person may be on both sides of a "
+        "split.",
         len(data),
         len(set(groups)),
     )
-    patients = np.array([f"group-{group}" for group in groups])
-    return replace(data, table=data.table.assign(patient=patients))
+    return replace(data, table=data.table.assign(cluster=groups.astype(str)))
 
 
 def find_chestxray_table(folder: Path) -> Path | None:
@@ -186,6 +185,10 @@ def read_covid_chestxray(
             len(used),
             ", ".join(class_names),
         )
+    logger.warning(
+        "covid-chestxray: class is confounded with source (most papers and hospitals gave images "
+        "of few classes), so a good score need not come from the lungs."
+    )
     table = present_rows(folder, table[used])
     return read_classes(folder, table, class_names, "covid-chestxray", size=size, strict=strict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,12 @@ COLUMN_NAMES = {
 }
 """Our name of a column, and what the data sets' own tables call it, first match first."""
 
+KERMANY_NAME = re.compile(
+    r"(?:.*[/_])?(?:(person\d+)_(?:bacteria|virus)_|((?:NORMAL2-)?IM-\d+)-|"
+    r"(?:BACTERIA|VIRUS|NORMAL|CNV|DME|DRUSEN)-(\d+)-)\d+[^/]*\Z"
+)
+"""person12_bacteria_46.jpeg, IM-0115-0001.jpeg, VIRUS-1008087-0001.jpeg (Kermany et al. 2018)."""
+
 
 def read_path(
     path: Path, *, size: int | None = None, task: str | None = None, strict: bool | None = None
@@ -65,6 +72,12 @@ def read_path(
     if path.is_file():
         return medmnist.read_medmnist(path, size=size)
     listed = path / "labels.csv"
+    if (path / "metadata.csv").is_file() and not listed.is_file():
+        raise DataError(
+            f"{path / 'metadata.csv'} is the table of no known data set, so it would not be read; "
+            "to use it, save it as labels.csv with the columns file and label, and patient if it "
+            "is known; to go by the sub-folders, move it away."
+        )
     table = _table_of_csv(listed) if listed.is_file() else _table_of_folders(path)
     class_names = sorted(table["label"].unique(), key=_healthy_first)
     if len(class_names) < 2:
@@ -112,7 +125,8 @@ def _table_of_csv(path: Path) -> pd.DataFrame:
 def _table_of_folders(folder: Path) -> pd.DataFrame:
     """Return all images with the folder they lie in as their class.
 
-    ``train``, ``val`` and ``test`` above the class folders are the official split.
+    ``train``, ``val`` and ``test`` above the class folders are the official split. Where files
+    have Kermany's names, which say who the patient is, a patient's images stay on one side.
     """
     files = image_files(folder)
     if not files:
@@ -123,7 +137,14 @@ def _table_of_folders(folder: Path) -> pd.DataFrame:
     labels = [(folder / file).parent.name for file in files]
     table = pd.DataFrame({"file": files, "label": labels})
     splits = split_of_folders(files)
-    return table if splits is None else table.assign(split=splits)
+    table = table if splits is None else table.assign(split=splits)
+    numbers = table["file"].str.extract(KERMANY_NAME).bfill(axis=1).iloc[:, 0]
+    if numbers.isna().all():
+        return table
+    table["patient"] = numbers.fillna(table["file"])
+    # Where some files have other names, not all patients are known.
+    known = table if numbers.notna().all() else table.rename(columns={"patient": "cluster"})
+    return oct.without_shared_patients(known, folder.resolve().name)
 
 
 def _healthy_first(name: str) -> tuple[bool, str]:

@@ -66,7 +66,7 @@ def read_oct2017(
     """
     folder = Path(folder)
     class_names = classes_of_task(task, TASKS, "OCT2017")
-    table = _without_shared_patients(_table(folder))
+    table = without_shared_patients(_table(folder), "OCT2017")
     table = table[table["label"].isin(class_names)].reset_index(drop=True)
     return read_classes(folder, table, class_names, "retinal-oct", size=size, strict=strict)
 
@@ -89,17 +89,22 @@ def _table(folder: Path) -> pd.DataFrame:
     return table if splits is None else table.assign(split=splits)
 
 
-def _without_shared_patients(table: pd.DataFrame) -> pd.DataFrame:
-    """Leave each patient to one side of the official split: test before val before train."""
+def without_shared_patients(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Leave each patient to one side of the official split, and say so: test, else val, else train.
+
+    ``table`` has ``patient`` or ``cluster``, and maybe ``split``; ``name`` is the data set's.
+    """
     if "split" not in table.columns:
         return table
+    patients = table["patient" if "patient" in table.columns else "cluster"]
     side = table["split"].map(SPLIT_NAMES.index)
-    shared = side < side.groupby(table["patient"]).transform("max")
+    shared = side < side.groupby(patients).transform("max")
     if shared.any():
         logger.warning(
-            "OCT2017: the official split shares %d patients; %d images of them are left out of "
-            "train and val, and the test set is kept whole.",
-            table["patient"][shared].nunique(),
+            "%s: by the file names the official split shares %d patients; %d images of them are "
+            "left out of train and val, and the test set is kept whole.",
+            name,
+            patients[shared].nunique(),
             shared.sum(),
         )
     return table[~shared].reset_index(drop=True)
