@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import warnings
@@ -20,6 +21,9 @@ from fedtutor.images import SPLIT_NAMES, MedicalImages
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 DEFAULT_SIZE = 128
 
+MAX_CLASSES = 100
+"""More are a mistake, such as a column of names in the place of the labels."""
+
 CACHE_FROM = 1000
 """Fewer files are decoded in seconds, and leave nothing behind in a folder of one's own."""
 
@@ -32,19 +36,19 @@ logger = logging.getLogger(__name__)
 
 
 def image_files(folder: Path) -> list[str]:
-    """Return all images at any depth below ``folder`` as paths from there, sorted.
+    """Return all images at any depth below ``folder`` as paths from there, sorted."""
+    return [file for file in visible_files(folder) if file.lower().endswith(IMAGE_SUFFIXES)]
 
-    Hidden files are left out: macOS puts a ``._NAME.png``, which is no image, beside every file of
-    an archive.
+
+def visible_files(folder: Path) -> list[str]:
+    """Return all files at any depth below ``folder`` but hidden ones, as paths from there, sorted.
+
+    macOS puts a ``._NAME.png``, which is no image, beside every file of an archive.
     """
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        found += [
-            Path(root, name).relative_to(folder)
-            for name in names
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
+        found += [Path(root, name).relative_to(folder) for name in names if name[0] != "."]
     return [path.as_posix() for path in sorted(found)]
 
 
@@ -62,36 +66,66 @@ def split_of_folders(files: Sequence[str]) -> list[str] | None:
 def present_rows(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table whose ``file`` is here, with its path from ``folder``.
 
-    A file is such a path, or a name that is looked for in all sub-folders; where several have
-    it, the first is taken.
+    A file is such a path, or a name alone, which is looked for in all sub-folders. How many rows
+    are left out is logged.
 
     Raises
     ------
     DataError
-        If none is.
+        If none is here, or a name alone may mean several files.
     """
-    places = image_files(folder)
-    by_name = {place.rpartition("/")[2]: place for place in reversed(places)}
-    by_place = dict(zip(places, places, strict=True))
-    names = table["file"].astype(str)
-    found = [by_place.get(name) or by_name.get(name.rpartition("/")[2]) for name in names]
-    if not any(found):
+    places: dict[str, list[str]] = {}
+    for place in image_files(folder):
+        places.setdefault(place.rpartition("/")[2], []).append(place)
+    names = table["file"].str.replace("\\", "/").str.removeprefix("./")
+    found = [_place(folder, name, places.get(name.rpartition("/")[2], [])) for name in names]
+    absent = [name for name, place in zip(names, found, strict=True) if place is None]
+    if len(absent) == len(found):
         raise DataError(
-            f"the table in {folder} lists {len(table)} images and none of them is in that folder "
-            "or below it; put them there."
+            f"the table in {folder} lists {len(found)} images, such as {absent[0]}, and none of "
+            "them is in that folder or below it; put them there, or give their paths from there."
+        )
+    if absent:
+        logger.warning(
+            "%s: %d of %d rows of the table are left out because their image is not here; "
+            "the first: %s.",
+            folder.name,
+            len(absent),
+            len(found),
+            absent[0],
         )
     table = table.assign(file=found)
     return table[table["file"].notna()].reset_index(drop=True)
 
 
-def read_header(path: Path) -> set[str]:
-    """Return the names of the columns of a plain table."""
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return {name.strip() for name in stream.readline().split(",")}
+def _place(folder: Path, name: str, places: Sequence[str]) -> str | None:
+    """Return which of the images of one name, all ``places``, is meant by ``name``, if any."""
+    if name in places:
+        return name
+    # Another folder's file of the same name may show another patient.
+    if "/" in name or not places:
+        return None
+    if len(places) > 1:
+        raise DataError(
+            f"{name} in the table of {folder} may be {' or '.join(places)}; give the path of the "
+            "one that is meant, or leave only one."
+        )
+    return places[0]
 
 
-def read_csv(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table, plain or gzipped; ``text_columns`` keep their leading zeros.
+def read_header(path: Path) -> tuple[str, list[str]]:
+    """Return what separates the columns of a table, plain or gzipped, and their names."""
+    reader = gzip.open if path.suffix == ".gz" else open
+    with reader(path, "rt", encoding="utf-8-sig", errors="replace") as stream:
+        line = stream.readline()
+    separator = max(",;\t", key=line.count)
+    return separator, [name.strip(' "\r\n') for name in line.split(separator)]
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table with commas, semicolons or tabs, plain or gzipped, without spaces around words.
+
+    All columns are text, so that numbers keep their leading zeros; NaN where there is none.
 
     Raises
     ------
@@ -102,12 +136,15 @@ def read_csv(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
         with warnings.catch_warnings():
             # NIH's rows end in a comma more than its header has; nothing is lost with it.
             warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype=dict.fromkeys(text_columns, str), index_col=False)
+            table = pd.read_csv(
+                path, sep=read_header(path)[0], dtype=str, index_col=False, skipinitialspace=True
+            )
     except BROKEN_TABLE as error:
         raise DataError(f"{path} cannot be read as a table: {one_line(error)}.") from error
     if table.empty:
         raise DataError(f"{path} has a header but no rows.")
-    return table
+    table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())
+    return table.where(table != "")
 
 
 def refuse_blanks(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> None:
