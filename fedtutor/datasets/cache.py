@@ -14,14 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from fedtutor.datasets import decode
 from fedtutor.datasets.decode import BadImageError, Decoded
-from fedtutor.datasets.disk import require_space
+from fedtutor.datasets.disk import require_memory, require_space
 from fedtutor.datasets.progress import reporting
-from fedtutor.errors import DataError
 
 KEEP = 4
 """Caches, of other files or sizes, that a folder may hold; the least recently used one goes."""
@@ -154,14 +152,9 @@ def _in_memory(
     folder: Path, error: OSError, files: Sequence[Path], size: int, strict: bool
 ) -> Decoded:
     """Decode without a cache, which ``error`` forbids, if the images fit into memory."""
-    needed, available = len(files) * size**2, psutil.virtual_memory().available
-    reason = error.strerror or error
-    if needed > 0.8 * available:
-        raise DataError(
-            f"{len(files)} images of {size}x{size} pixels cannot be kept in {folder} ({reason}), "
-            f"and their {needed / 1e6:.0f} MB do not fit into the {available / 1e6:.0f} MB of free "
-            "memory; give another folder or a smaller size."
-        ) from error
+    reason, count = error.strerror or error, len(files)
+    kept = f"{count} images of {size}x{size} pixels cannot be kept in {folder} ({reason}); they"
+    require_memory(kept, count * size**2)
     logger.warning(
         "decoded images cannot be kept in %s (%s); they are decoded into memory this time.",
         folder,

@@ -240,9 +240,7 @@ def test_a_table_without_the_columns_is_refused_with_their_known_names(tmp_path,
 
 def test_a_table_of_images_that_are_not_there_is_refused(tmp_path):
     write_table(tmp_path, "file,label\nimg/p.png,x\nimg/q.png,y\n")
-    assert_refused(
-        tmp_path, "lists 2 images, such as img/p.png, and none of them is in that folder"
-    )
+    assert_refused(tmp_path, "2 images, such as img/p.png, and none of them is in that folder")
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])
