@@ -19,6 +19,9 @@ from fedtutor.errors import DataError
 from fedtutor.images import SPLIT_NAMES, MedicalImages
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+HIDDEN = (".", "__MACOSX")
+"""How files and folders begin that belong to the system and not to the data."""
+
 DEFAULT_SIZE = 128
 
 MAX_CLASSES = 100
@@ -47,9 +50,10 @@ def visible_files(folder: Path) -> list[str]:
     """
     found = []
     for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        found += [Path(root, name).relative_to(folder) for name in names if name[0] != "."]
-    return [path.as_posix() for path in sorted(found)]
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        below = (Path(root).relative_to(folder).as_posix() + "/").removeprefix("./")
+        found += [below + name for name in names if not name.startswith(HIDDEN)]
+    return sorted(found, key=lambda file: file.split("/"))
 
 
 def split_of_folders(files: Sequence[str]) -> list[str] | None:
