@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from fedtutor.datasets.progress import reporting
 KEEP = 4
 """Caches, of other files or sizes, that a folder may hold; the least recently used one goes."""
 
-PIXELS, BAD_FILES = "pixels.raw", "bad_files.json"
+PIXELS, FACTS = "pixels.raw", "facts.json"
 ENTRY, UNFINISHED = "cache-", ".unfinished-"
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,8 @@ def cached_images(
     The cache is a sub-folder of ``folder`` with the pixels, which are mapped and not read into
     memory. It is used as long as the files have the same paths, sizes and times of change, and
     the decoding code is the same. It appears whole or not at all; of several processes that want
-    it one builds it and the others wait. Where it cannot be written, a warning is logged and the
-    images are decoded into memory.
+    it one builds it and the others wait. Its checksum is compared at each load. Where it cannot be
+    written, a warning is logged and the images are decoded into memory.
 
     Parameters
     ----------
@@ -91,14 +92,26 @@ def _entry_name(files: Sequence[Path], size: int, root: Path) -> str:
 def _load(entry: Path, count: int, size: int) -> Decoded | None:
     """Return the cache of ``count`` files at ``entry``, or None if there is none that is whole."""
     try:
-        bad = {int(k): str(v) for k, v in json.loads((entry / BAD_FILES).read_bytes()).items()}
+        bad, checksum = json.loads((entry / FACTS).read_bytes())
+        bad = {int(k): str(v) for k, v in bad.items()}
         shape = (count - len(bad), size, size, 1)
         images = np.memmap(entry / PIXELS, np.uint8, "r", shape=shape)
-    except (OSError, ValueError, AttributeError):  # it was damaged
+        if checksum != _checksum(entry / PIXELS):
+            return None
+    except (OSError, ValueError, TypeError, AttributeError):  # it was damaged
         return None
     with suppress(OSError):
         os.utime(entry)  # it was used; a read-only disk will do
     return Decoded(images, bad)
+
+
+def _checksum(file: Path) -> int:
+    """Return the CRC-32 of a file, as fast as a disk gives it."""
+    checksum = 0
+    with open(file, "rb") as stream:
+        while block := stream.read(2**20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def _build(entry: Path, files: Sequence[Path], size: int, strict: bool) -> Decoded:
@@ -121,7 +134,8 @@ def _build(entry: Path, files: Sequence[Path], size: int, strict: bool) -> Decod
                 bad = decode.decode_each(files, stream.write, size, strict, report)
                 stream.flush()
                 os.fsync(stream.fileno())  # or a power cut could leave zeros
-            (staged / BAD_FILES).write_text(json.dumps(bad), encoding="utf-8")
+            facts = json.dumps([bad, _checksum(staged / PIXELS)])
+            (staged / FACTS).write_text(facts, encoding="utf-8")
             staged.rename(entry)
         if found := _load(entry, len(files), size):
             return found

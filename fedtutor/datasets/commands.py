@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 PART_HELP = "which part, may be given several times; 'fedtutor datasets' lists them"
+UNVERIFIED_HELP = "also a file of which no hash is published; says what hash came, to compare"
 
 
 def add_commands(commands: Any) -> None:
@@ -42,6 +43,7 @@ def _add_fetch(commands: Any) -> None:
     )
     fetch.add_argument("name", metavar="NAME", help="a name from 'fedtutor datasets'")
     fetch.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
+    fetch.add_argument("--unverified", action="store_true", help=UNVERIFIED_HELP)
     fetch.add_argument(
         "--to",
         type=Path,
@@ -71,6 +73,7 @@ def _add_mirror(commands: Any) -> None:
     mirror.add_argument("directory", type=Path, metavar="DIR", help="where to put the copy")
     mirror.add_argument("names", nargs="*", metavar="NAME", help="(default: pneumoniamnist)")
     mirror.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
+    mirror.add_argument("--unverified", action="store_true", help=UNVERIFIED_HELP)
     mirror.set_defaults(run=_mirror)
 
 
@@ -113,6 +116,7 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
         parts=arguments.part,
         folder=arguments.to,
         keep_archives=arguments.keep_archives,
+        unverified=arguments.unverified,
     )
     console.print(f"{arguments.name} is in {folder}", soft_wrap=True, highlight=False)
     what = arguments.name if arguments.to is None else folder
@@ -123,7 +127,8 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
 def _mirror(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets.download.fetch_and_mirror import mirror
 
-    for file in mirror(arguments.directory, arguments.names, parts=arguments.part):
+    wanted = {"parts": arguments.part, "unverified": arguments.unverified}
+    for file in mirror(arguments.directory, arguments.names, **wanted):
         console.print(f"  {file}", soft_wrap=True, highlight=False)
     console.print(
         f"Now set FEDTUTOR_MIRROR={arguments.directory.absolute()} on the laptops, or to the "

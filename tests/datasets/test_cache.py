@@ -197,12 +197,14 @@ def test_a_data_set_that_is_moved_with_its_cache_keeps_it(files, tmp_path, decod
         (cache.PIXELS, b""),
         (cache.PIXELS, b"\0" * (38 * 16 - 1)),
         (cache.PIXELS, None),
-        (cache.BAD_FILES, b'{"5": "'),
-        (cache.BAD_FILES, b"\0" * 60),
-        (cache.BAD_FILES, b"{}"),
-        (cache.BAD_FILES, b"[1, 2]"),
-        (cache.BAD_FILES, b'{"x": "no image"}'),
-        (cache.BAD_FILES, None),
+        (cache.FACTS, b'[{"5": "'),
+        (cache.FACTS, b"\0" * 60),
+        (cache.FACTS, b"[{}, 0]"),
+        (cache.FACTS, b"[[], 0]"),
+        (cache.FACTS, b"[1, 2]"),
+        (cache.FACTS, b"3"),
+        (cache.FACTS, b'[{"x": "no image"}, 0]'),
+        (cache.FACTS, None),
     ],
 )
 def test_a_damaged_cache_is_found_out_and_replaced(files, folder, decodings, name, content):
@@ -215,6 +217,19 @@ def test_a_damaged_cache_is_found_out_and_replaced(files, folder, decodings, nam
     assert entries(folder) == [entry]
     cached_images(files, size=4, folder=folder)
     assert len(decodings) == 2 * COUNT
+
+
+@pytest.mark.parametrize("place", [0, 38 * 16 - 1])
+def test_a_pixel_that_was_changed_is_noticed(files, folder, place):
+    cached_images(files, size=4, folder=folder)
+    (entry,) = entries(folder)
+    pixels = folder / entry / cache.PIXELS
+    content, before = bytearray(pixels.read_bytes()), pixels.stat()
+    content[place] ^= 1
+    pixels.write_bytes(content)
+    os.utime(pixels, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert_right(cached_images(files, size=4, folder=folder), files)
+    assert entries(folder) == [entry]
 
 
 BUILD = """
