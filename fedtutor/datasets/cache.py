@@ -18,7 +18,7 @@ import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from fedtutor.datasets import decode
-from fedtutor.datasets.decode import BadImageError, Decoded
+from fedtutor.datasets.decode import Decoded
 from fedtutor.datasets.disk import require_memory, require_space
 from fedtutor.datasets.progress import reporting
 
@@ -31,9 +31,7 @@ ENTRY, UNFINISHED = "cache-", ".unfinished-"
 logger = logging.getLogger(__name__)
 
 
-def cached_images(
-    files: Sequence[Path], *, size: int, folder: Path, strict: bool = False
-) -> Decoded:
+def cached_images(files: Sequence[Path], *, size: int, folder: Path) -> Decoded:
     """Do as :func:`fedtutor.datasets.decode.read_images`, but decode the same files only once.
 
     The cache is a sub-folder of ``folder`` with the pixels, which are mapped and not read into
@@ -47,7 +45,6 @@ def cached_images(
     size : side of the images in pixels.
     folder : keeps the ``KEEP`` caches last used, and nothing else; it is made if need be. Paths
         are compared relative to the folder that it is in, so that a data set can be moved.
-    strict : refuse the first bad file; by default bad files are left out and listed.
 
     Returns
     -------
@@ -56,22 +53,17 @@ def cached_images(
 
     Raises
     ------
-    BadImageError
-        If ``strict``, for the first bad file.
     DataError
         If no file is good, or the images fit neither on the disk nor into memory.
     """
     entry = folder / _entry_name(files, size, folder.parent)
     found = _load(entry, len(files), size)
-    if found is None:
-        try:
-            found = _build(entry, files, size, strict)
-        except OSError as error:
-            found = _in_memory(folder, error, files, size, strict)
-    if strict and found.bad:
-        first = min(found.bad)
-        raise BadImageError(files[first], found.bad[first])
-    return found
+    if found is not None:
+        return found
+    try:
+        return _build(entry, files, size)
+    except OSError as error:
+        return _in_memory(folder, error, files, size)
 
 
 def _entry_name(files: Sequence[Path], size: int, root: Path) -> str:
@@ -114,7 +106,7 @@ def _checksum(file: Path) -> int:
     return checksum
 
 
-def _build(entry: Path, files: Sequence[Path], size: int, strict: bool) -> Decoded:
+def _build(entry: Path, files: Sequence[Path], size: int) -> Decoded:
     """Build the cache, or wait until the process that is building it has done so."""
     folder = entry.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +123,7 @@ def _build(entry: Path, files: Sequence[Path], size: int, strict: bool) -> Decod
                 open(staged / PIXELS, "wb") as stream,
                 reporting("decoding images", in_bytes=False) as report,
             ):
-                bad = decode.decode_each(files, stream.write, size, strict, report)
+                bad = decode.decode_each(files, stream.write, size, report)
                 stream.flush()
                 os.fsync(stream.fileno())  # or a power cut could leave zeros
             facts = json.dumps([bad, _checksum(staged / PIXELS)])
@@ -162,9 +154,7 @@ def _make_room(entry: Path, num_bytes: int) -> None:
     require_space(folder, num_bytes)
 
 
-def _in_memory(
-    folder: Path, error: OSError, files: Sequence[Path], size: int, strict: bool
-) -> Decoded:
+def _in_memory(folder: Path, error: OSError, files: Sequence[Path], size: int) -> Decoded:
     """Decode without a cache, which ``error`` forbids, if the images fit into memory."""
     reason, count = error.strerror or error, len(files)
     kept = f"{count} images of {size}x{size} pixels cannot be kept in {folder} ({reason}); they"
@@ -174,6 +164,6 @@ def _in_memory(
         folder,
         reason,
     )
-    found = decode.read_images(files, size=size, strict=strict)
+    found = decode.read_images(files, size=size)
     found.images.flags.writeable = False
     return found

@@ -83,18 +83,11 @@ def version() -> str:
     return hashlib.blake2b(source, digest_size=8).hexdigest()
 
 
-def read_images(files: Sequence[Path], *, size: int, strict: bool = False) -> Decoded:
-    """Decode image files on all cores, each as :func:`read_image` does.
-
-    Parameters
-    ----------
-    size : side of the images to return, in pixels.
-    strict : refuse the first bad file; by default bad files are left out and listed.
+def read_images(files: Sequence[Path], *, size: int) -> Decoded:
+    """Decode image files on all cores, each as :func:`read_image` does, to size x size pixels.
 
     Raises
     ------
-    BadImageError
-        If ``strict``, for the first bad file.
     DataError
         If no file is good, or the disk refuses to give one.
     """
@@ -104,16 +97,12 @@ def read_images(files: Sequence[Path], *, size: int, strict: bool = False) -> De
     def write(image: np.ndarray) -> None:
         next(rows)[:] = image
 
-    bad = decode_each(files, write, size, strict)
+    bad = decode_each(files, write, size)
     return Decoded(images[: len(files) - len(bad)], bad)
 
 
 def decode_each(
-    files: Sequence[Path],
-    write: Callable[[Any], object],
-    size: int,
-    strict: bool,
-    report: Report | None = None,
+    files: Sequence[Path], write: Callable[[Any], object], size: int, report: Report | None = None
 ) -> dict[int, str]:
     """Hand each good image, uint8 (size, size), to ``write`` in order; return the bad ones.
 
@@ -132,8 +121,6 @@ def decode_each(
             for position, image in enumerate(images, start):
                 if isinstance(image, np.ndarray):
                     write(image)
-                elif strict:
-                    raise image
                 else:
                     bad[position] = image.reason
                 if report:

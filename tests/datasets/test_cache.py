@@ -20,7 +20,7 @@ from PIL import Image
 
 from fedtutor.datasets import cache, decode, disk
 from fedtutor.datasets.cache import cached_images
-from fedtutor.datasets.decode import BadImageError, read_images
+from fedtutor.datasets.decode import read_images
 from fedtutor.errors import DataError
 
 COUNT = 40
@@ -93,24 +93,13 @@ def test_images_are_decoded_once_and_then_mapped(files, folder, decodings):
         assert found.bad == expected.bad
 
 
-@pytest.mark.parametrize("is_cached", [False, True])
-def test_strict_refuses_the_first_bad_file_whether_cached_or_not(files, folder, is_cached):
-    if is_cached:
-        cached_images(files, size=8, folder=folder)
-    with pytest.raises(BadImageError, match=r"5\.png is not an image") as refusal:
-        cached_images(files, size=8, folder=folder, strict=True)
-    assert is_cached or entries(folder) == []
+def test_nothing_to_decode_is_refused_and_leaves_nothing(files, folder):
+    with pytest.raises(DataError, match="none of 2 files") as refusal:
+        cached_images([files[k] for k in BAD], size=8, folder=folder)
+    assert entries(folder) == []
     # A notebook keeps the last error, and with it all that its functions held.
     assert refusal.tb is not None
     FileLock(folder / "lock").acquire(timeout=0).lock.release()
-    good = [files[k] for k in GOOD]
-    assert len(cached_images(good, size=8, folder=folder, strict=True).images) == 38
-
-
-def test_nothing_to_decode_is_refused_and_leaves_nothing(files, folder):
-    with pytest.raises(DataError, match="none of 2 files"):
-        cached_images([files[k] for k in BAD], size=8, folder=folder)
-    assert entries(folder) == []
 
 
 def test_another_size_has_a_cache_of_its_own(files, folder, decodings):

@@ -154,7 +154,7 @@ def test_what_came_unverified_is_told_by_its_hash(data_folder, oct_mirror, caplo
     content = (oct_mirror / "OCT2017.tar.gz").read_bytes()
     assert main(["fetch", "retinal-oct", "--unverified"]) == 0
     digest = hashlib.sha256(content).hexdigest()
-    assert f"is unverified: {len(content)} bytes, sha256:{digest}" in caplog.text
+    assert f"OCT2017.tar.gz is unverified; its hash is sha256:{digest}" in caplog.text
     images = [path.name for path in (data_folder / "retinal-oct").rglob("*") if path.is_file()]
     assert sorted(images) == [
         ".OCT2017.tar.gz.lock", ".OCT2017.tar.gz.unpacked", ".OCT2017.tar.gz.unpacking.lock",
@@ -169,7 +169,7 @@ def test_a_mirror_of_what_is_not_verified_says_its_hash(tmp_path, oct_mirror, ca
         register(monkeypatch, "retinal-oct", parts={"all": file})
         assert main(["mirror", str(tmp_path / "copy"), "retinal-oct", "--unverified"]) == 0
     assert (tmp_path / "copy" / "retinal-oct" / "OCT2017.tar.gz").is_file()
-    assert "is unverified: " in caplog.text
+    assert "is unverified; its hash is sha256:" in caplog.text
 
 
 def test_an_interrupted_move_is_not_taken_for_whole(data_folder, nih_mirror, monkeypatch):

@@ -138,8 +138,13 @@ def test_many_files_are_decoded_once(tmp_path, monkeypatch):
         save(tmp_path / f"{name}.png", shade(10 * k))
     assert brightness(read_path(tmp_path, size=16)) == [0, 10, 20]
     assert (tmp_path / ".decoded").is_dir()
-    monkeypatch.setattr("fedtutor.datasets.decode.read_image", None)
-    assert brightness(read_path(tmp_path, size=16)) == [0, 10, 20]
+    with monkeypatch.context() as patch:
+        patch.setattr("fedtutor.datasets.decode.read_image", None)
+        assert brightness(read_path(tmp_path, size=16)) == [0, 10, 20]
+    (tmp_path / "a" / "y.png").write_bytes(b"text")
+    for _ in range(2):  # whether its reason was found now or before
+        assert_refused(tmp_path, r"a/y\.png is not an image")
+    assert brightness(read_path(tmp_path, size=16, strict=False)) == [0, 20]
 
 
 def test_a_task_is_refused_where_there_is_no_choice(two_classes):

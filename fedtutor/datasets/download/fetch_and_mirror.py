@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from filelock import FileLock
 
 from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.download.archive import unpack
-from fedtutor.datasets.download.file import download_file
+from fedtutor.datasets.download.file import download_file, hash_of
 from fedtutor.datasets.readers.files import visible_files
 from fedtutor.datasets.registry import Dataset, find_dataset
 from fedtutor.errors import DataError
@@ -128,10 +127,8 @@ def _download(file: RemoteFile, folder: Path, unverified: bool, mirror: str | No
         )
     path = download_file(file, folder, mirror=mirror)
     if file.hash is None:
-        with open(path, "rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        size = path.stat().st_size
-        logger.warning("%s is unverified: %d bytes, sha256:%s. Compare it.", path, size, found)
+        found = hash_of(path, "sha256")
+        logger.warning("%s is unverified; its hash is %s. Compare it.", file.name, found)
     return path
 
 

@@ -79,8 +79,7 @@ def _is_present(file: RemoteFile, path: Path) -> bool:
 
 def _bring(file: RemoteFile, path: Path, source: str | Path, report: Report) -> None:
     """Complete the partial file, check it, and give it its name."""
-    place = path.with_name(f".{file.name}.part")
-    part = PartialFile(place, file.num_bytes, file.max_bytes, report)
+    part = PartialFile(path.with_name(f".{file.name}.part"), file, report)
     if isinstance(source, Path) or part.size() != file.num_bytes:
         bring(source, part)
     if fault := _fault(file, part.path):
@@ -97,7 +96,11 @@ def _fault(file: RemoteFile, path: Path) -> str:
         return f"expected {file.num_bytes} bytes, found {size}"
     if file.hash is None:
         return ""
-    kind = file.hash.partition(":")[0]
-    with open(path, "rb") as stream:
-        found = f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"
+    found = hash_of(path, file.hash.partition(":")[0])
     return "" if found == file.hash else f"expected {file.hash}, found {found}"
+
+
+def hash_of(path: Path, kind: str) -> str:
+    """Return the hash of a file as a :class:`RemoteFile` has it, such as "md5:..."."""
+    with open(path, "rb") as stream:
+        return f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"

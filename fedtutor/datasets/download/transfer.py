@@ -12,10 +12,11 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import requests
-import urllib3
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from fedtutor import __version__
 from fedtutor.datasets.disk import require_space
+from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.progress import Report
 
 CHUNK = 2**16
@@ -23,7 +24,7 @@ CHUNK = 2**16
 TIMEOUT = (10.0, 30.0)
 """Seconds to wait for a connection, and for each piece of an answer."""
 
-ATTEMPTS, REDIRECTS = 5, 10
+ATTEMPTS = 5
 """Attempts in a row that bring nothing new; 2 where no connection is made at all."""
 
 WAIT, LONGEST_WAIT = 1.0, 60.0
@@ -47,14 +48,10 @@ class _PassingError(TransferError):
 
 @dataclass(frozen=True)
 class PartialFile:
-    """What there is so far of a file of ``num_bytes`` or, if that is None, up to ``max_bytes``.
-
-    Once ``given_up`` is set it is not touched any more.
-    """
+    """What there is so far of a file, at ``path``; not touched any more once it is given up."""
 
     path: Path
-    num_bytes: int | None
-    max_bytes: int
+    file: RemoteFile
     report: Report
     given_up: threading.Event = field(default_factory=threading.Event)
 
@@ -69,13 +66,12 @@ class PartialFile:
 
     def append(self, chunks: Iterable[bytes], total: int | None) -> None:
         """Append ``chunks`` up to ``total`` bytes, or to the known size if that is None."""
-        known, most = self.num_bytes, self.num_bytes or self.max_bytes
-        total, done = total or known, self.size()
+        known = self.file.num_bytes
+        total, done, most = total or known, self.size(), known or self.file.max_bytes
         if total and total not in range(known or 0, most + 1):
             expected = known or f"at most {most}"
             raise TransferError(f"it has {total} bytes where {expected} are expected")
         require_space(self.path.parent, (total or done) - done)
-        self._check()
         with open(self.path, "ab") as stream:
             for chunk in chunks:
                 done += len(chunk)
@@ -91,9 +87,6 @@ class PartialFile:
     def _check(self) -> None:
         if self.given_up.is_set():
             raise TransferError("it was given up")
-
-
-PASSING = (_PassingError, requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 def bring(source: str | Path, part: PartialFile) -> None:
@@ -140,18 +133,19 @@ def copy(source: Path, part: PartialFile) -> None:
 def receive(url: str, part: PartialFile) -> None:
     """Complete the partial file from ``url``, with pauses between attempts that bring nothing."""
     failures, best, was_connected = 0, part.size(), False
-    with _Session() as session:
+    with requests.Session() as session:
+        session.hooks["response"].append(_do_not_read_or_go_to_http)
         # Hashes and ranges are of the bytes of the file, not of a compressed copy.
         session.headers["Accept-Encoding"] = "identity"
         session.headers["User-Agent"] = f"fedtutor/{__version__}"
         while True:
             try:
                 return _receive_once(session, url, part)
-            except (*PASSING, ValueError) as e:
+            except (_PassingError, requests.RequestException, HTTPError, ValueError) as e:
                 failures = 1 if part.size() > best else failures + 1
                 best = max(best, part.size())
                 cause = e.args[0] if e.args else None
-                if isinstance(cause, urllib3.exceptions.MaxRetryError):
+                if isinstance(cause, MaxRetryError):
                     reason = f"no connection ({cause.reason})"
                 else:
                     reason, was_connected = " ".join(str(e).split()).rstrip("."), True
@@ -163,15 +157,21 @@ def receive(url: str, part: PartialFile) -> None:
                 time.sleep(min(pause, LONGEST_WAIT))
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow no redirect: whatever comes with it would be read, and of any size."""
+def _do_not_read_or_go_to_http(response: requests.Response, **_: object) -> None:
+    """Close a redirect, of which all would be read, and refuse one from https to http."""
+    if not response.is_redirect:
+        return
+    response.close()
+    target = urljoin(response.url, response.headers["Location"])
+    if response.url.startswith("https:") and not target.lower().startswith("https:"):
+        raise TransferError(f"it redirects to {target}, which is refused as it is no https")
 
 
 def _receive_once(session: requests.Session, url: str, part: PartialFile) -> None:
     """Ask for what the partial file lacks, and append it."""
     have = part.size()
-    with _ask(session, url, {"Range": f"bytes={have}-"} if have else {}) as response:
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         raw, total = response.raw, response.raw.length_remaining
         if response.status_code in (206, 416):
             sent = response.headers.get("Content-Range", "")[:100]
@@ -184,20 +184,6 @@ def _receive_once(session: requests.Session, url: str, part: PartialFile) -> Non
             part.forget()
         # Not stream(), which reads a line of any length where it expects the size of a chunk.
         part.append(iter(lambda: raw.read(CHUNK, decode_content=False), b""), total)
-
-
-def _ask(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
-    """Ask for ``url`` and go where it redirects, but not from https to where anyone may answer."""
-    for _ in range(REDIRECTS):
-        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
-        if not response.is_redirect:
-            return response
-        response.close()
-        target = urljoin(url, response.headers["Location"])
-        if url.lower().startswith("https:") and not target.lower().startswith("https:"):
-            raise TransferError(f"it redirects to {target}, which is refused as it is no https")
-        url = target
-    raise TransferError(f"it redirects more than {REDIRECTS} times")
 
 
 def _check(response: requests.Response) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fedtutor.datasets.cache import cached_images
-from fedtutor.datasets.decode import read_images
+from fedtutor.datasets.decode import BadImageError, read_images
 from fedtutor.errors import DataError
 from fedtutor.images import SPLIT_NAMES, MedicalImages
 
@@ -195,10 +195,13 @@ def decode_rows(
     """
     files, size = [folder / file for file in table["file"]], size or DEFAULT_SIZE
     if len(files) < CACHE_FROM:
-        found = read_images(files, size=size, strict=strict)
+        found = read_images(files, size=size)
     else:
-        found = cached_images(files, size=size, folder=folder / CACHE_FOLDER, strict=strict)
+        found = cached_images(files, size=size, folder=folder / CACHE_FOLDER)
     if found.bad:
+        if strict:
+            first = min(found.bad)
+            raise BadImageError(files[first], found.bad[first])
         bad = [{"file": str(files[k]), "reason": reason} for k, reason in found.bad.items()]
         logger.warning(
             "%s: %d of %d files are left out because they are no whole images; the first: %s %s.",
