@@ -57,13 +57,16 @@ def cached_images(files: Sequence[Path], *, size: int, folder: Path) -> Decoded:
         If no file is good, or the images fit neither on the disk nor into memory.
     """
     entry = folder / _entry_name(files, size, folder.parent)
-    found = _load(entry, len(files), size)
-    if found is not None:
-        return found
     try:
-        return _build(entry, files, size)
+        return _load(entry, len(files), size) or _build(entry, files, size)
     except OSError as error:
-        return _in_memory(folder, error, files, size)
+        reason, count = error.strerror or error, len(files)
+        kept = f"{count} images of {size}x{size} pixels cannot be kept in {folder} ({reason}); they"
+        require_memory(kept, count * size**2)
+        logger.warning("%s are decoded into memory this time.", kept)
+        found = decode.read_images(files, size=size)
+        found.images.flags.writeable = False
+        return found
 
 
 def _entry_name(files: Sequence[Path], size: int, root: Path) -> str:
@@ -152,18 +155,3 @@ def _make_room(entry: Path, num_bytes: int) -> None:
     for path in (*folder.glob(UNFINISHED + "*"), *by_age[KEEP - 1 :]):
         shutil.rmtree(path, ignore_errors=True)
     require_space(folder, num_bytes)
-
-
-def _in_memory(folder: Path, error: OSError, files: Sequence[Path], size: int) -> Decoded:
-    """Decode without a cache, which ``error`` forbids, if the images fit into memory."""
-    reason, count = error.strerror or error, len(files)
-    kept = f"{count} images of {size}x{size} pixels cannot be kept in {folder} ({reason}); they"
-    require_memory(kept, count * size**2)
-    logger.warning(
-        "decoded images cannot be kept in %s (%s); they are decoded into memory this time.",
-        folder,
-        reason,
-    )
-    found = decode.read_images(files, size=size)
-    found.images.flags.writeable = False
-    return found

@@ -10,9 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PART_HELP = "which part, may be given several times; 'fedtutor datasets' lists them"
-UNVERIFIED_HELP = "also a file of which no hash is published; says what hash came, to compare"
-
 
 def add_commands(commands: Any) -> None:
     """Add the three to the command line."""
@@ -42,8 +39,7 @@ def _add_fetch(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fetch.add_argument("name", metavar="NAME", help="a name from 'fedtutor datasets'")
-    fetch.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
-    fetch.add_argument("--unverified", action="store_true", help=UNVERIFIED_HELP)
+    _add_what_to_fetch(fetch)
     fetch.add_argument(
         "--to",
         type=Path,
@@ -72,9 +68,15 @@ def _add_mirror(commands: Any) -> None:
     )
     mirror.add_argument("directory", type=Path, metavar="DIR", help="where to put the copy")
     mirror.add_argument("names", nargs="*", metavar="NAME", help="(default: pneumoniamnist)")
-    mirror.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
-    mirror.add_argument("--unverified", action="store_true", help=UNVERIFIED_HELP)
+    _add_what_to_fetch(mirror)
     mirror.set_defaults(run=_mirror)
+
+
+def _add_what_to_fetch(command: argparse.ArgumentParser) -> None:
+    parts = "which part, may be given several times; 'fedtutor datasets' lists them"
+    command.add_argument("--part", action="append", default=[], metavar="PART", help=parts)
+    unverified = "also a file of which no hash is published; says what hash came, to compare"
+    command.add_argument("--unverified", action="store_true", help=unverified)
 
 
 def _datasets(arguments: argparse.Namespace, console: Console) -> int:

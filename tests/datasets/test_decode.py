@@ -63,9 +63,9 @@ def palette():
     return image
 
 
-def deep(white, dtype=np.uint16):
+def deep(white):
     """Grey from 0 to ``white`` in even steps."""
-    return np.linspace(0, white, 256).reshape(16, 16).round(0 if white > 1 else 9).astype(dtype)
+    return np.linspace(0, white, 256).reshape(16, 16).round().astype(np.uint16)
 
 
 FROM_PALETTE = np.array([200, 76, 0])[GREY % 3]

@@ -263,7 +263,7 @@ def test_an_image_of_another_folder_does_not_stand_in_for_one_that_is_absent(tmp
     files = ["siteA/1.png", "siteB/0.png", "siteB/1.png"]
     write_table(tmp_path, "file,label\nimg/siteA/0.png,normal\nimg/siteA/1.png,x\n", files)
     assert_refused(tmp_path, "all images .* are of one class, 'x'")
-    assert "1 of 2 rows of the table are left out" in caplog.text
+    assert "1 of 2 rows have no image here and are left out" in caplog.text
     assert "the first: img/siteA/0.png" in caplog.text
 
 

@@ -32,10 +32,6 @@ DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError,
 """What the standard library raises for an archive that is cut off or scrambled."""
 
 
-class _RefusedError(Exception):
-    """Why an archive is not unpacked."""
-
-
 class _Metered:
     """A stream that refuses to give more than ``left`` bytes; ``reason`` says what that means."""
 
@@ -46,7 +42,7 @@ class _Metered:
         data = self.stream.read(size)
         self.left -= len(data)
         if self.left < 0:
-            raise _RefusedError(self.reason)
+            raise DataError(self.reason)
         return data
 
 
@@ -72,9 +68,9 @@ def unpack(archive: Path, folder: Path) -> list[str]:
             staging.mkdir()
             _write_all(raw, staging, report)
             if not (images := image_files(staging)):
-                raise _RefusedError("it holds no image")
+                raise DataError("it holds no image")
             _move(images, staging, folder)
-    except _RefusedError as error:
+    except DataError as error:
         raise DataError(f"{archive} was not unpacked: {error}.") from error
     except DAMAGED as error:
         raise DataError(
@@ -96,7 +92,7 @@ def _write_all(raw: BinaryIO, staging: Path, report: Report) -> None:
     members = _members(raw, limit=min(MAX_BYTES, max(RATIO_FROM, MAX_RATIO * packed)))
     for number, (name, source) in enumerate(members, start=1):
         if number > MAX_MEMBERS:
-            raise _RefusedError(f"it has more than {MAX_MEMBERS} members")
+            raise DataError(f"it has more than {MAX_MEMBERS} members")
         path = _safe_path(name)
         is_image = path.suffix.lower() in IMAGE_SUFFIXES
         if source is None or not is_image or any(part.startswith(HIDDEN) for part in path.parts):
@@ -115,9 +111,9 @@ def _safe_path(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     is_plain = not path.is_absolute() and ".." not in path.parts and name.isprintable()
     if not is_plain or re.search(r"[\\:]", name):
-        raise _RefusedError(f"{name[:200]!r} is no plain path below the folder")
+        raise DataError(f"{name[:200]!r} is no plain path below the folder")
     if len(path.parts) > MAX_DEPTH:
-        raise _RefusedError(f"{name[:200]!r} is more than {MAX_DEPTH} folders deep")
+        raise DataError(f"{name[:200]!r} is more than {MAX_DEPTH} folders deep")
     return path
 
 
@@ -131,7 +127,7 @@ def _members(raw: BinaryIO, limit: int) -> Iterator[tuple[str, IO[bytes] | None]
             stream.left = member.size + MAX_HEADER
             tar.members.clear()  # type: ignore[attr-defined]  # all headers, kept in memory
             if member.issparse() or not (member.isreg() or member.isdir()):
-                raise _RefusedError(f"{member.name[:200]!r} is a link or a device")
+                raise DataError(f"{member.name[:200]!r} is a link or a device")
             yield member.name, tar.extractfile(member)
     while unpacked.read(CHUNK):  # gzip compares its checksum at the end
         pass
@@ -142,10 +138,10 @@ def _move(names: list[str], staging: Path, folder: Path) -> None:
     below = [folder / Path(root).relative_to(staging) for root, _, _ in os.walk(staging)]
     for there in below[1:]:
         if there.is_symlink() or (there.exists() and not there.is_dir()):
-            raise _RefusedError(f"{there} is in the way, as it is a link or a file")
+            raise DataError(f"{there} is in the way, as it is a link or a file")
     for name in names:
         if os.path.isdir(place := os.path.join(folder, name)):
-            raise _RefusedError(f"{place} is in the way, as it is a folder")
+            raise DataError(f"{place} is in the way, as it is a folder")
     for there in below:
         there.mkdir(exist_ok=True)
     for name in names:

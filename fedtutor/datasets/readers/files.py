@@ -90,14 +90,8 @@ def present_rows(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
             "them is in that folder or below it; put them there, or give their paths from there."
         )
     if absent:
-        logger.warning(
-            "%s: %d of %d rows of the table are left out because their image is not here; "
-            "the first: %s.",
-            folder.name,
-            len(absent),
-            len(found),
-            absent[0],
-        )
+        what = "%s: %d of %d rows have no image here and are left out; the first: %s."
+        logger.warning(what, folder.name, len(absent), len(found), absent[0])
     table = table.assign(file=found)
     return table[table["file"].notna()].reset_index(drop=True)
 
@@ -203,13 +197,8 @@ def decode_rows(
             first = min(found.bad)
             raise BadImageError(files[first], found.bad[first])
         bad = [{"file": str(files[k]), "reason": reason} for k, reason in found.bad.items()]
-        logger.warning(
-            "%s: %d of %d files are left out because they are no whole images; the first: %s %s.",
-            folder.name,
-            len(bad),
-            len(files),
-            *bad[0].values(),
-        )
+        what = "%s: %d of %d files are left out because they are no whole images; the first: %s %s."
+        logger.warning(what, folder.name, len(bad), len(files), *bad[0].values())
         table = table.iloc[found.kept].reset_index(drop=True)
         table.attrs["bad_files"] = bad
     return found.images, table
