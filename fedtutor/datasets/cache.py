@@ -9,46 +9,42 @@ import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from fedtutor.datasets import decode
-from fedtutor.datasets.decode import BadImageError, Decoded
-from fedtutor.datasets.disk import require_space
+from fedtutor.datasets.decode import Decoded
+from fedtutor.datasets.disk import require_memory, require_space
 from fedtutor.datasets.progress import reporting
-from fedtutor.errors import DataError
 
 KEEP = 4
 """Caches, of other files or sizes, that a folder may hold; the least recently used one goes."""
 
-PIXELS, BAD_FILES = "pixels.raw", "bad_files.json"
+PIXELS, FACTS = "pixels.raw", "facts.json"
 ENTRY, UNFINISHED = "cache-", ".unfinished-"
 
 logger = logging.getLogger(__name__)
 
 
-def cached_images(
-    files: Sequence[Path], *, size: int, folder: Path, strict: bool = False
-) -> Decoded:
+def cached_images(files: Sequence[Path], *, size: int, folder: Path) -> Decoded:
     """Do as :func:`fedtutor.datasets.decode.read_images`, but decode the same files only once.
 
     The cache is a sub-folder of ``folder`` with the pixels, which are mapped and not read into
     memory. It is used as long as the files have the same paths, sizes and times of change, and
     the decoding code is the same. It appears whole or not at all; of several processes that want
-    it one builds it and the others wait. Where it cannot be written, a warning is logged and the
-    images are decoded into memory.
+    it one builds it and the others wait. Its checksum is compared at each load. Where it cannot be
+    written, a warning is logged and the images are decoded into memory.
 
     Parameters
     ----------
     size : side of the images in pixels.
     folder : keeps the ``KEEP`` caches last used, and nothing else; it is made if need be. Paths
         are compared relative to the folder that it is in, so that a data set can be moved.
-    strict : refuse the first bad file; by default bad files are left out and listed.
 
     Returns
     -------
@@ -57,22 +53,20 @@ def cached_images(
 
     Raises
     ------
-    BadImageError
-        If ``strict``, for the first bad file.
     DataError
         If no file is good, or the images fit neither on the disk nor into memory.
     """
     entry = folder / _entry_name(files, size, folder.parent)
-    found = _load(entry, len(files), size)
-    if found is None:
-        try:
-            found = _build(entry, files, size, strict)
-        except OSError as error:
-            found = _in_memory(folder, error, files, size, strict)
-    if strict and found.bad:
-        first = min(found.bad)
-        raise BadImageError(files[first], found.bad[first])
-    return found
+    try:
+        return _load(entry, len(files), size) or _build(entry, files, size)
+    except OSError as error:
+        reason, count = error.strerror or error, len(files)
+        kept = f"{count} images of {size}x{size} pixels cannot be kept in {folder} ({reason}); they"
+        require_memory(kept, count * size**2)
+        logger.warning("%s are decoded into memory this time.", kept)
+        found = decode.read_images(files, size=size)
+        found.images.flags.writeable = False
+        return found
 
 
 def _entry_name(files: Sequence[Path], size: int, root: Path) -> str:
@@ -93,17 +87,29 @@ def _entry_name(files: Sequence[Path], size: int, root: Path) -> str:
 def _load(entry: Path, count: int, size: int) -> Decoded | None:
     """Return the cache of ``count`` files at ``entry``, or None if there is none that is whole."""
     try:
-        bad = {int(k): str(v) for k, v in json.loads((entry / BAD_FILES).read_bytes()).items()}
+        bad, checksum = json.loads((entry / FACTS).read_bytes())
+        bad = {int(k): str(v) for k, v in bad.items()}
         shape = (count - len(bad), size, size, 1)
         images = np.memmap(entry / PIXELS, np.uint8, "r", shape=shape)
-    except (OSError, ValueError, AttributeError):  # it was damaged
+        if checksum != _checksum(entry / PIXELS):
+            return None
+    except (OSError, ValueError, TypeError, AttributeError):  # it was damaged
         return None
     with suppress(OSError):
         os.utime(entry)  # it was used; a read-only disk will do
     return Decoded(images, bad)
 
 
-def _build(entry: Path, files: Sequence[Path], size: int, strict: bool) -> Decoded:
+def _checksum(file: Path) -> int:
+    """Return the CRC-32 of a file, as fast as a disk gives it."""
+    checksum = 0
+    with open(file, "rb") as stream:
+        while block := stream.read(2**20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _build(entry: Path, files: Sequence[Path], size: int) -> Decoded:
     """Build the cache, or wait until the process that is building it has done so."""
     folder = entry.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,10 +126,11 @@ def _build(entry: Path, files: Sequence[Path], size: int, strict: bool) -> Decod
                 open(staged / PIXELS, "wb") as stream,
                 reporting("decoding images", in_bytes=False) as report,
             ):
-                bad = decode.decode_each(files, stream.write, size, strict, report)
+                bad = decode.decode_each(files, stream.write, size, report)
                 stream.flush()
                 os.fsync(stream.fileno())  # or a power cut could leave zeros
-            (staged / BAD_FILES).write_text(json.dumps(bad), encoding="utf-8")
+            facts = json.dumps([bad, _checksum(staged / PIXELS)])
+            (staged / FACTS).write_text(facts, encoding="utf-8")
             staged.rename(entry)
         if found := _load(entry, len(files), size):
             return found
@@ -148,25 +155,3 @@ def _make_room(entry: Path, num_bytes: int) -> None:
     for path in (*folder.glob(UNFINISHED + "*"), *by_age[KEEP - 1 :]):
         shutil.rmtree(path, ignore_errors=True)
     require_space(folder, num_bytes)
-
-
-def _in_memory(
-    folder: Path, error: OSError, files: Sequence[Path], size: int, strict: bool
-) -> Decoded:
-    """Decode without a cache, which ``error`` forbids, if the images fit into memory."""
-    needed, available = len(files) * size**2, psutil.virtual_memory().available
-    reason = error.strerror or error
-    if needed > 0.8 * available:
-        raise DataError(
-            f"{len(files)} images of {size}x{size} pixels cannot be kept in {folder} ({reason}), "
-            f"and their {needed / 1e6:.0f} MB do not fit into the {available / 1e6:.0f} MB of free "
-            "memory; give another folder or a smaller size."
-        ) from error
-    logger.warning(
-        "decoded images cannot be kept in %s (%s); they are decoded into memory this time.",
-        folder,
-        reason,
-    )
-    found = decode.read_images(files, size=size, strict=strict)
-    found.images.flags.writeable = False
-    return found

@@ -10,8 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-PART_HELP = "which part, may be given several times; 'fedtutor datasets' lists them"
-
 
 def add_commands(commands: Any) -> None:
     """Add the three to the command line."""
@@ -41,7 +39,7 @@ def _add_fetch(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fetch.add_argument("name", metavar="NAME", help="a name from 'fedtutor datasets'")
-    fetch.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
+    _add_what_to_fetch(fetch)
     fetch.add_argument(
         "--to",
         type=Path,
@@ -70,8 +68,15 @@ def _add_mirror(commands: Any) -> None:
     )
     mirror.add_argument("directory", type=Path, metavar="DIR", help="where to put the copy")
     mirror.add_argument("names", nargs="*", metavar="NAME", help="(default: pneumoniamnist)")
-    mirror.add_argument("--part", action="append", default=[], metavar="PART", help=PART_HELP)
+    _add_what_to_fetch(mirror)
     mirror.set_defaults(run=_mirror)
+
+
+def _add_what_to_fetch(command: argparse.ArgumentParser) -> None:
+    parts = "which part, may be given several times; 'fedtutor datasets' lists them"
+    command.add_argument("--part", action="append", default=[], metavar="PART", help=parts)
+    unverified = "also a file of which no hash is published; says what hash came, to compare"
+    command.add_argument("--unverified", action="store_true", help=unverified)
 
 
 def _datasets(arguments: argparse.Namespace, console: Console) -> int:
@@ -113,6 +118,7 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
         parts=arguments.part,
         folder=arguments.to,
         keep_archives=arguments.keep_archives,
+        unverified=arguments.unverified,
     )
     console.print(f"{arguments.name} is in {folder}", soft_wrap=True, highlight=False)
     what = arguments.name if arguments.to is None else folder
@@ -123,7 +129,8 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
 def _mirror(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets.download.fetch_and_mirror import mirror
 
-    for file in mirror(arguments.directory, arguments.names, parts=arguments.part):
+    wanted = {"parts": arguments.part, "unverified": arguments.unverified}
+    for file in mirror(arguments.directory, arguments.names, **wanted):
         console.print(f"  {file}", soft_wrap=True, highlight=False)
     console.print(
         f"Now set FEDTUTOR_MIRROR={arguments.directory.absolute()} on the laptops, or to the "

@@ -15,12 +15,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import PIL
 from PIL import Image, ImageOps
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from fedtutor.datasets.progress import Report
 from fedtutor.errors import DataError
@@ -28,14 +25,7 @@ from fedtutor.errors import DataError
 MAX_PIXELS = 50_000_000
 """A larger image is refused before it is unpacked; a large chest X-ray has 20 million."""
 
-READERS: dict[bytes, type[ImageFile]] = {
-    b"\x89PNG": PngImageFile,
-    b"\xff\xd8\xff": JpegImageFile,
-    b"GIF8": GifImageFile,
-    b"BM": BmpImageFile,
-    b"II*\0": TiffImageFile,
-    b"MM\0*": TiffImageFile,
-}
+READERS: dict[bytes, type[ImageFile]] = {b"\x89PNG": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
 """How a file begins, and what reads it. ``Image.open`` would also start Ghostscript for an EPS
 named .png, and warns of large images, which threads cannot hold back."""
 
@@ -83,18 +73,11 @@ def version() -> str:
     return hashlib.blake2b(source, digest_size=8).hexdigest()
 
 
-def read_images(files: Sequence[Path], *, size: int, strict: bool = False) -> Decoded:
-    """Decode image files on all cores, each as :func:`read_image` does.
-
-    Parameters
-    ----------
-    size : side of the images to return, in pixels.
-    strict : refuse the first bad file; by default bad files are left out and listed.
+def read_images(files: Sequence[Path], *, size: int) -> Decoded:
+    """Decode image files on all cores, each as :func:`read_image` does, to size x size pixels.
 
     Raises
     ------
-    BadImageError
-        If ``strict``, for the first bad file.
     DataError
         If no file is good, or the disk refuses to give one.
     """
@@ -104,16 +87,12 @@ def read_images(files: Sequence[Path], *, size: int, strict: bool = False) -> De
     def write(image: np.ndarray) -> None:
         next(rows)[:] = image
 
-    bad = decode_each(files, write, size, strict)
+    bad = decode_each(files, write, size)
     return Decoded(images[: len(files) - len(bad)], bad)
 
 
 def decode_each(
-    files: Sequence[Path],
-    write: Callable[[Any], object],
-    size: int,
-    strict: bool,
-    report: Report | None = None,
+    files: Sequence[Path], write: Callable[[Any], object], size: int, report: Report | None = None
 ) -> dict[int, str]:
     """Hand each good image, uint8 (size, size), to ``write`` in order; return the bad ones.
 
@@ -132,8 +111,6 @@ def decode_each(
             for position, image in enumerate(images, start):
                 if isinstance(image, np.ndarray):
                     write(image)
-                elif strict:
-                    raise image
                 else:
                     bad[position] = image.reason
                 if report:
@@ -161,7 +138,7 @@ def _cores() -> int:
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    """Read one image file as uint8 (size, size), grey, 0 is black.
+    """Read one PNG or JPEG file as uint8 (size, size), grey, 0 is black.
 
     - The aspect ratio is not kept. Of an animation the first frame is taken. A photograph is
       turned the way its EXIF orientation says.
@@ -171,8 +148,6 @@ def read_image(path: Path, size: int) -> np.ndarray:
       a channel that some program left at 0 would give a black image.
     - Grey of more than 8 bits is scaled by the smallest of 8, 10, 12, 14 and 16 bits that holds
       the file's largest value, so that 12 bits in a 16-bit file do not come out nearly black.
-      Floats up to 1 are taken as fractions of white. Values below 0 or above 65535, as in CT,
-      have no agreed black and white and are refused.
 
     Raises
     ------
@@ -217,9 +192,7 @@ def _open(path: Path, stream: BinaryIO) -> ImageFile:
             return reader(stream)
     if not start:
         raise BadImageError(path, "is not an image but an empty file; fetch it again")
-    raise BadImageError(
-        path, "is not an image, whatever its name says; PNG, JPEG, GIF, BMP and TIFF are read"
-    )
+    raise BadImageError(path, "is not an image in PNG or JPEG, whatever its name says")
 
 
 def _to_grey(path: Path, image: ImageFile) -> Image.Image:
@@ -227,8 +200,11 @@ def _to_grey(path: Path, image: ImageFile) -> Image.Image:
     # How the pixels are stored is forgotten once they are loaded.
     deep = re.search(";16[BLN]", str(image.tile[:1]))
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bits(path, np.asarray(image)))
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        white = next(2**bits - 1 for bits in GREY_BITS if values.max() < 2**bits)
+        scaled = np.multiply(values, 255 / white, dtype=np.float32)
+        return Image.fromarray(np.rint(scaled).astype(np.uint8))
     # Of 16-bit colours PIL keeps the upper bytes, in which 14 bits or fewer leave little.
     if deep and np.asarray(image)[..., :3].max() < 64:
         raise BadImageError(
@@ -238,18 +214,6 @@ def _to_grey(path: Path, image: ImageFile) -> Image.Image:
         return image
     image.info.pop("transparency", None)  # PIL would warn that the opacity is lost
     return image.convert("L")
-
-
-def _to_8_bits(path: Path, values: np.ndarray) -> np.ndarray:
-    """Scale grey values of any type and shape to uint8, by the rule of :func:`read_image`."""
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= 65535):  # not the other way round: NaN fails every comparison
-        raise BadImageError(path, f"has grey values from {low:g} to {high:g}; 0 to 65535 are read")
-    if values.dtype.kind == "f" and high <= 1:
-        white = 1
-    else:
-        white = next(2**bits - 1 for bits in GREY_BITS if high < 2**bits)
-    return np.rint(np.multiply(values, 255 / white, dtype=np.float32)).astype(np.uint8)
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:

@@ -29,7 +29,7 @@ BLOCK = 1024
 logger = logging.getLogger(__name__)
 
 
-def find_duplicates(images: np.ndarray | Rows, *, max_distance: int = MAX_DISTANCE) -> pd.DataFrame:
+def find_duplicates(images: np.ndarray | Rows) -> pd.DataFrame:
     """Find the pairs of images that show the same exposure.
 
     A hash of 255 bits, the signs of the low frequencies of a 32x32 thumbnail (a perceptual hash,
@@ -48,7 +48,6 @@ def find_duplicates(images: np.ndarray | Rows, *, max_distance: int = MAX_DISTAN
     Parameters
     ----------
     images : uint8 (n, height, width, 1), in memory or on disk.
-    max_distance : bits that may differ, 0 to 255; at 0 the thumbnails may still differ a little.
 
     Returns
     -------
@@ -56,8 +55,7 @@ def find_duplicates(images: np.ndarray | Rows, *, max_distance: int = MAX_DISTAN
         A row a pair: ``first`` < ``second`` (positions, int64), ``distance`` (bits, int64),
         ``correlation`` (-1 to 1) and ``exact`` (bool: the same in every pixel).
     """
-    prints = _Fingerprints.of(images)
-    return _pairs(prints, prints, max_distance, within=True)
+    return _pairs(_Fingerprints.of(images))
 
 
 def duplicate_groups(pairs: pd.DataFrame, count: int) -> np.ndarray:
@@ -83,7 +81,7 @@ def duplicate_groups(pairs: pd.DataFrame, count: int) -> np.ndarray:
 
 
 def remove_across(
-    train: MedicalImages, test: MedicalImages, *, max_distance: int = MAX_DISTANCE
+    train: MedicalImages, test: MedicalImages
 ) -> tuple[MedicalImages, MedicalImages, pd.DataFrame]:
     """Remove from ``train`` what has a twin in ``test``, and say how many.
 
@@ -95,9 +93,7 @@ def remove_across(
         ``removed`` has a row for each image taken out, with its nearest twin: ``train`` and
         ``test`` (positions in the sets given), ``distance``, ``correlation`` and ``exact``.
     """
-    pairs = _pairs(
-        _Fingerprints.of(train.images), _Fingerprints.of(test.images), max_distance, within=False
-    )
+    pairs = _pairs(_Fingerprints.of(train.images), _Fingerprints.of(test.images))
     removed = (
         pairs.sort_values(["first", "exact", "correlation"], ascending=[True, False, False])
         .drop_duplicates("first", ignore_index=True)
@@ -163,14 +159,14 @@ def _details(thumbnails: np.ndarray) -> np.ndarray:
     return details / np.where(lengths > 1e-3, lengths, np.inf)
 
 
-def _pairs(a: _Fingerprints, b: _Fingerprints, max_distance: int, *, within: bool) -> pd.DataFrame:
-    """List the twins among all pairs of ``a`` and ``b``, or of ``a`` alone if ``within``."""
-    num_bits, tables = a.bits.shape[1], []
+def _pairs(a: _Fingerprints, other: _Fingerprints | None = None) -> pd.DataFrame:
+    """List the twins among all pairs of ``a`` and ``other``, or of ``a`` alone."""
+    b, num_bits, tables = other or a, a.bits.shape[1], []
     for start in range(0, max(len(a.bits), 1), BLOCK):  # one block at least, though it be empty
-        ahead = start if within else 0
+        ahead = 0 if other else start
         agreement = a.bits[start : start + BLOCK] @ b.bits[ahead:].T
-        near = agreement >= num_bits - 2 * max_distance
-        if within:
+        near = agreement >= num_bits - 2 * MAX_DISTANCE
+        if not other:
             near = np.triu(near, k=1)
         first, second = np.nonzero(near)
         distance = np.rint((num_bits - agreement[near]) / 2).astype(np.int64)

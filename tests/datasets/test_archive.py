@@ -15,7 +15,7 @@ from fedtutor.datasets.download import archive as archive_module
 from fedtutor.datasets.download.archive import unpack
 from fedtutor.errors import DataError
 
-FILES = {"images/a.png": b"a" * 1000, "images/deep/b.png": b"", "labels.csv": b"x,y\n" * 40_000}
+FILES = {"images/a.png": b"a" * 1000, "images/deep/b.png": b"", "c.JPEG": b"x,y\n" * 40_000}
 
 
 def member(name, content=b"", type=tarfile.REGTYPE, **fields):
@@ -65,12 +65,12 @@ def contents(folder):
 def refused(archive, folder):
     """The message for an archive that must be refused, leaving all as it was."""
     folder.mkdir(exist_ok=True)
-    (folder / "labels.csv").write_bytes(b"before")
+    (folder / "c.JPEG").write_bytes(b"before")
     around = set(folder.parent.rglob("*"))
     with pytest.raises(DataError) as error:
         unpack(archive, folder)
     assert set(folder.parent.rglob("*")) == around
-    assert (folder / "labels.csv").read_bytes() == b"before"
+    assert (folder / "c.JPEG").read_bytes() == b"before"
     assert str(archive) in str(error.value)
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -83,9 +83,9 @@ def test_all_files_are_unpacked_whatever_the_name_says(archive, folder):
     make(archive, *FILES.items(), ("empty/", b""))
     for _ in range(2):
         folder.mkdir(exist_ok=True)
-        (folder / "labels.csv").write_bytes(b"of another version")
+        (folder / "c.JPEG").write_bytes(b"of another version")
         (folder / "mine.txt").write_bytes(b"of the user")
-        assert unpack(archive, folder) == 3
+        assert unpack(archive, folder) == sorted(FILES)
         assert contents(folder) == FILES | {"mine.txt": b"of the user"}
     assert not list(folder.glob(".*"))
     assert not (folder / "empty").exists()
@@ -97,21 +97,21 @@ def test_all_files_are_unpacked_whatever_the_name_says(archive, folder):
 def test_every_kind_of_tar_is_read(archive, folder, format):
     name = f"./{'long-' * 18}/{'é' * 20}.png"
     tar(archive, member("./", type=tarfile.DIRTYPE), member(name, b"png"), format=format)
-    assert unpack(archive, folder) == 1
+    assert len(unpack(archive, folder)) == 1
     assert contents(folder) == {name[2:]: b"png"}
 
 
 def test_the_archive_does_not_choose_permissions(archive, folder):
-    tar(archive, member("program", b"#!/bin/sh", mode=0o6777, uid=1, gid=1))
-    assert unpack(archive, folder) == 1
-    (folder / "plain").touch()
-    status, plain = (folder / "program").stat(), (folder / "plain").stat()
+    tar(archive, member("program.png", b"#!/bin/sh", mode=0o6777, uid=1, gid=1))
+    assert len(unpack(archive, folder)) == 1
+    (folder / "plain.png").touch()
+    status, plain = (folder / "program.png").stat(), (folder / "plain.png").stat()
     assert (status.st_mode, status.st_uid) == (plain.st_mode, plain.st_uid)
     assert not status.st_mode & 0o7111
 
 
 def test_progress_is_told_in_packed_bytes(archive, folder, watch_progress):
-    make(archive, *((f"{k}.bin", random.Random(k).randbytes(50_000)) for k in range(9)))
+    make(archive, *((f"{k}.png", random.Random(k).randbytes(50_000)) for k in range(9)))
     told, size = [], archive.stat().st_size
     watch_progress(archive_module, lambda *numbers: told.append(numbers))
     unpack(archive, folder)
@@ -127,7 +127,7 @@ UNPACK = "from fedtutor.datasets.download.archive import unpack; unpack(first, s
 @pytest.mark.process
 def test_a_large_tar_needs_little_memory(archive, folder, peak_memory):
     files = [(f"images/{k:08d}_000.png", b"x" * 200) for k in range(1000)]
-    make(archive, *files, ("large.bin", bytes(10_000_000)))
+    make(archive, *files, ("large.png", bytes(10_000_000)))
     assert peak_memory(UNPACK, archive, folder) < 800_000
     assert len(list(folder.rglob("*.*"))) == 1001
 
@@ -181,14 +181,31 @@ def test_a_path_out_of_the_folder_is_refused(archive, folder, name, end):
 
 
 def test_a_zero_in_a_name_is_refused(archive, folder):
-    tar(archive, member("plain", pax_headers={"path": "a\0b"}))
+    tar(archive, member("plain.png", pax_headers={"path": "a\0b"}))
     assert "is no plain path" in refused(archive, folder)
 
 
-@pytest.mark.parametrize("twice", [("a", "a"), ("a", "./a"), ("a", "a/b/c"), ("a/b", "a")])
+@pytest.mark.parametrize("twice", [("a", "a"), ("a", "./a"), ("a", "a.png/b/c"), ("a.png/b", "a")])
 def test_two_members_cannot_have_one_place(archive, folder, twice):
-    make(archive, *((name, b"x") for name in twice))
+    make(archive, *((f"{name}.png", b"x") for name in twice))
     assert "could not be unpacked" in refused(archive, folder)
+
+
+# What a set does not have
+
+
+@pytest.mark.parametrize(
+    "name", [".git/config", ".git/x.png", "images/.git/x.png", ".x.png", "images/.git/config",
+             "README.md", "readme.md", ".gitattributes", "labels.csv", "__MACOSX/a.png",
+             ".images_001.tar.gz.unpacked", "images/a.png.py", "png"],
+)  # fmt: skip
+def test_an_archive_brings_images_and_nothing_else(archive, folder, name):
+    """A mirror that planted .git/config had git run its command."""
+    folder.mkdir()
+    (folder / "README.md").write_bytes(b"ours")
+    assert unpack(make(archive, *FILES.items(), (name, b"x")), folder) == sorted(FILES)
+    assert contents(folder) == FILES | {"README.md": b"ours"}
+    assert {path.name for path in folder.rglob("*") if path.is_dir()} == {"images", "deep"}
 
 
 # Links and devices
@@ -198,7 +215,7 @@ def test_two_members_cannot_have_one_place(archive, folder, twice):
     "type",
     [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"V"],
 )
-@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "labels.csv"])
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "c.JPEG"])
 def test_what_is_no_file_in_a_tar_is_refused(archive, folder, tmp_path, type, target):
     (tmp_path / "outside").mkdir()
     link = member("images", type=type, linkname=target)
@@ -235,7 +252,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(archive, folder, tmp_path):
     (tmp_path / "outside").write_bytes(b"keep")
     (tmp_path / "large disk").mkdir()
     folder.symlink_to(tmp_path / "large disk")  # the folder itself may be a link
-    (folder / "labels.csv").symlink_to(tmp_path / "outside")
+    (folder / "c.JPEG").symlink_to(tmp_path / "outside")
     unpack(make(archive, *FILES.items()), folder)
     assert (tmp_path / "outside").read_bytes() == b"keep"
     assert contents(tmp_path / "large disk") == FILES
@@ -249,15 +266,15 @@ def test_a_link_in_the_place_of_a_file_is_replaced(archive, folder, tmp_path):
     [(random.Random(0).randbytes(2**21 + 1), 2**21), (bytes(2**18 + 1), 2**18)],
 )
 def test_size_and_ratio_have_a_limit(archive, folder, small, content, limit):
-    make(archive, ("half", content[: limit // 2]), ("rest", content[: limit // 2 - 2**14]))
-    assert unpack(archive, folder / "good") == 2
-    make(archive, ("all", content))
+    make(archive, ("half.png", content[: limit // 2]), ("rest.png", content[: limit // 2 - 2**14]))
+    assert len(unpack(archive, folder / "good")) == 2
+    make(archive, ("all.png", content))
     assert f"unpacks to more than {limit:,} bytes" in refused(archive, folder)
 
 
 def test_the_count_has_a_limit(archive, folder, small):
-    make(archive, *((f"{k}", b"x") for k in range(50)))
-    assert unpack(archive, folder / "good") == 50
+    make(archive, *((f"{k}.png", b"x") for k in range(50)))
+    assert len(unpack(archive, folder / "good")) == 50
     make(archive, *((f"{k}/", b"") for k in range(51)))
     assert "more than 50 members" in refused(archive, folder)
 
@@ -314,15 +331,15 @@ def test_a_flipped_byte_is_found_or_does_not_matter(archive, folder):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"PK\3\4", b"<html>log in</html>"])
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain.png", "gzip"])
 def test_what_is_no_archive_is_refused(archive, folder, content, pack):
     archive.write_bytes(pack(content))
     assert "damaged, or no .tar.gz" in refused(archive, folder)
 
 
-def test_an_archive_without_a_file_is_refused(archive, folder):
-    make(archive, ("images/", b""))
-    assert "it holds no file" in refused(archive, folder)
+def test_an_archive_without_an_image_is_refused(archive, folder):
+    make(archive, ("images/", b""), ("README.md", b"theirs"))
+    assert "it holds no image" in refused(archive, folder)
 
 
 def test_an_archive_that_is_not_there_is_named(archive, folder):
@@ -337,6 +354,16 @@ def test_a_disk_without_room_is_known_before(archive, folder, monkeypatch):
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**27))
     assert f"{folder}" in (message := refused(archive, folder))
     assert "134 MB are free and 134 MB are needed" in message
+
+
+def test_unpacking_leaves_the_reserve_free(archive, folder, monkeypatch):
+    """An image of nothing but zeros is small as long as it is packed."""
+    make(archive, ("a.png", bytes(2**24)))
+    free = iter(range(disk.RESERVE + 2**20, 0, -archive_module.CHUNK))
+    usage = lambda path: SimpleNamespace(free=next(free))  # noqa: E731
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    assert "MB are free and 134 MB are needed" in refused(archive, folder)
+    assert disk.RESERVE - 2**20 < next(free) < disk.RESERVE
 
 
 def test_a_folder_that_cannot_be_made_is_named(archive, tmp_path):

@@ -20,7 +20,7 @@ from PIL import Image
 
 from fedtutor.datasets import cache, decode, disk
 from fedtutor.datasets.cache import cached_images
-from fedtutor.datasets.decode import BadImageError, read_images
+from fedtutor.datasets.decode import read_images
 from fedtutor.errors import DataError
 
 COUNT = 40
@@ -93,24 +93,13 @@ def test_images_are_decoded_once_and_then_mapped(files, folder, decodings):
         assert found.bad == expected.bad
 
 
-@pytest.mark.parametrize("is_cached", [False, True])
-def test_strict_refuses_the_first_bad_file_whether_cached_or_not(files, folder, is_cached):
-    if is_cached:
-        cached_images(files, size=8, folder=folder)
-    with pytest.raises(BadImageError, match=r"5\.png is not an image") as refusal:
-        cached_images(files, size=8, folder=folder, strict=True)
-    assert is_cached or entries(folder) == []
+def test_nothing_to_decode_is_refused_and_leaves_nothing(files, folder):
+    with pytest.raises(DataError, match="none of 2 files") as refusal:
+        cached_images([files[k] for k in BAD], size=8, folder=folder)
+    assert entries(folder) == []
     # A notebook keeps the last error, and with it all that its functions held.
     assert refusal.tb is not None
     FileLock(folder / "lock").acquire(timeout=0).lock.release()
-    good = [files[k] for k in GOOD]
-    assert len(cached_images(good, size=8, folder=folder, strict=True).images) == 38
-
-
-def test_nothing_to_decode_is_refused_and_leaves_nothing(files, folder):
-    with pytest.raises(DataError, match="none of 2 files"):
-        cached_images([files[k] for k in BAD], size=8, folder=folder)
-    assert entries(folder) == []
 
 
 def test_another_size_has_a_cache_of_its_own(files, folder, decodings):
@@ -197,12 +186,14 @@ def test_a_data_set_that_is_moved_with_its_cache_keeps_it(files, tmp_path, decod
         (cache.PIXELS, b""),
         (cache.PIXELS, b"\0" * (38 * 16 - 1)),
         (cache.PIXELS, None),
-        (cache.BAD_FILES, b'{"5": "'),
-        (cache.BAD_FILES, b"\0" * 60),
-        (cache.BAD_FILES, b"{}"),
-        (cache.BAD_FILES, b"[1, 2]"),
-        (cache.BAD_FILES, b'{"x": "no image"}'),
-        (cache.BAD_FILES, None),
+        (cache.FACTS, b'[{"5": "'),
+        (cache.FACTS, b"\0" * 60),
+        (cache.FACTS, b"[{}, 0]"),
+        (cache.FACTS, b"[[], 0]"),
+        (cache.FACTS, b"[1, 2]"),
+        (cache.FACTS, b"3"),
+        (cache.FACTS, b'[{"x": "no image"}, 0]'),
+        (cache.FACTS, None),
     ],
 )
 def test_a_damaged_cache_is_found_out_and_replaced(files, folder, decodings, name, content):
@@ -215,6 +206,19 @@ def test_a_damaged_cache_is_found_out_and_replaced(files, folder, decodings, nam
     assert entries(folder) == [entry]
     cached_images(files, size=4, folder=folder)
     assert len(decodings) == 2 * COUNT
+
+
+@pytest.mark.parametrize("place", [0, 38 * 16 - 1])
+def test_a_pixel_that_was_changed_is_noticed(files, folder, place):
+    cached_images(files, size=4, folder=folder)
+    (entry,) = entries(folder)
+    pixels = folder / entry / cache.PIXELS
+    content, before = bytearray(pixels.read_bytes()), pixels.stat()
+    content[place] ^= 1
+    pixels.write_bytes(content)
+    os.utime(pixels, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert_right(cached_images(files, size=4, folder=folder), files)
+    assert entries(folder) == [entry]
 
 
 BUILD = """

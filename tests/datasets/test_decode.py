@@ -63,9 +63,9 @@ def palette():
     return image
 
 
-def deep(white, dtype=np.uint16):
+def deep(white):
     """Grey from 0 to ``white`` in even steps."""
-    return np.linspace(0, white, 256).reshape(16, 16).round(0 if white > 1 else 9).astype(dtype)
+    return np.linspace(0, white, 256).reshape(16, 16).round().astype(np.uint16)
 
 
 FROM_PALETTE = np.array([200, 76, 0])[GREY % 3]
@@ -92,11 +92,6 @@ KINDS = {
     "16 bit": (GREY.astype(np.uint16) * 257, {}, GREY),
     "12 bit without black and white": (np.full((16, 16), 3000, np.uint16), {}, 3000 * 255 / 4095),
     "nearly black": (np.full((16, 16), 1, np.uint16), {}, 1),
-    "TIFF, little-endian": (deep(4095, "<u2"), {"format": "TIFF"}, GREY),
-    "TIFF, big-endian": (deep(4095, ">u2"), {"format": "TIFF"}, GREY),
-    "TIFF, 32 bit": (deep(4095, "<i4"), {"format": "TIFF"}, GREY),
-    "TIFF, floats": (deep(4095, "<f4"), {"format": "TIFF"}, GREY),
-    "TIFF, fractions": (deep(1, "<f4"), {"format": "TIFF"}, GREY),
 }
 
 
@@ -112,14 +107,6 @@ def test_every_kind_of_pixel_becomes_its_luminance(path, image, options, expecte
         assert np.array_equal(found, GREY)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -1000, 70_000])
-def test_values_with_no_agreed_black_and_white_are_refused(path, value):
-    values = np.full((16, 16), 100, np.float32)
-    values[3, 3] = value
-    with pytest.raises(BadImageError, match=r"x\.png has grey values from .*; 0 to 65535 are read"):
-        read_image(save(path, values, "TIFF"), 16)
-
-
 @pytest.mark.parametrize(("colour", "channels", "alpha"), [(2, 3, 0), (4, 1, 1), (6, 3, 1)])
 def test_16_bit_colours_are_read_if_their_upper_bits_are_used(path, colour, channels, alpha):
     def write(scale):
@@ -133,15 +120,19 @@ def test_16_bit_colours_are_read_if_their_upper_bits_are_used(path, colour, chan
         read_image(write(64), 16)  # 14 bits
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "GIF", "BMP", "TIFF"])
-def test_what_a_file_is_counts_and_not_its_name(tmp_path, kind):
-    path = save(tmp_path / "Röntgen 肺 ½.png", GREY, kind)
+def test_what_a_file_is_counts_and_not_its_name(tmp_path):
+    path = save(tmp_path / "Röntgen 肺 ½.png", GREY, "JPEG")
     np.testing.assert_allclose(read_image(path, 16), GREY, atol=2)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF"])
-def test_of_an_animation_the_first_frame_is_read(path, kind):
-    save(path, GREY, kind, save_all=True, append_images=[Image.fromarray(255 - GREY)])
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
+def test_another_format_is_refused_by_name(path, kind):
+    with pytest.raises(BadImageError, match=r"x\.png is not an image in PNG or JPEG"):
+        read_image(save(path, GREY, kind), 16)
+
+
+def test_of_an_animation_the_first_frame_is_read(path):
+    save(path, GREY, "PNG", save_all=True, append_images=[Image.fromarray(255 - GREY)])
     with Image.open(path) as image:
         assert image.n_frames == 2
     assert np.array_equal(read_image(path, 16), GREY)
@@ -231,8 +222,8 @@ print(peak() - before)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"<!DOCTYPE html><html><title>404</title></html>", "is not an image, whatever its name"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "is not an image, whatever its name"),  # for Ghostscript
+        (b"<!DOCTYPE html><html><title>404</title></html>", "is not an image in PNG or JPEG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "is not an image in PNG or JPEG"),  # for Ghostscript
         (b"", "is not an image but an empty file"),
     ],
 )
@@ -252,13 +243,12 @@ def test_a_truncated_image_is_refused_by_name(path, kind, fraction):
         read_image(path, 16)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_file_with_damaged_bytes_is_read_or_refused_by_name(path, kind):
     rng, refused = np.random.default_rng(0), 0
     exif = Image.Exif()
     exif[274] = 6
-    whole = save(path, GREY, kind, **({"exif": exif} if kind in ("PNG", "JPEG") else {}))
-    whole = whole.read_bytes()
+    whole = save(path, GREY, kind, exif=exif).read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL warns of damaged EXIF
         for _ in range(80):
@@ -376,19 +366,6 @@ def test_what_the_disk_refuses_to_give_is_not_left_out(mixed, monkeypatch):
         read_images(mixed, size=4)
 
 
-def test_strict_refuses_the_first_bad_file_and_decodes_no_further(mixed, monkeypatch):
-    asked = []
-
-    def watch(path, size):
-        asked.append(path)
-        return read_image(path, size)
-
-    monkeypatch.setattr(decode, "read_image", watch)
-    with pytest.raises(BadImageError, match=r"5\.png is not an image"):
-        read_images(mixed[:10] + mixed * 100, size=4, strict=True)
-    assert len(asked) < 1000
-
-
 @pytest.mark.parametrize(
     ("chosen", "size", "words"),
     [
@@ -435,7 +412,7 @@ def test_ctrl_c_ends_decoding_at_once(mixed, monkeypatch):
     monkeypatch.setattr(decode, "_cores", lambda: 2)
     monkeypatch.setattr(decode, "read_image", watch)
     with pytest.raises(KeyboardInterrupt):
-        decode.decode_each(mixed, interrupt, size=4, strict=False)
+        decode.decode_each(mixed, interrupt, size=4)
     assert len(decoded) <= 3
 
 
@@ -453,7 +430,7 @@ def test_the_untouched_nih_images_come_out_as_plain_pil_makes_them(real_data):
     files = sorted((real_data / "nih_chestxray14" / "originals").glob("*.png"))[:6]
     modes = {Image.open(file).mode for file in files}
     assert modes == {"L", "RGBA"}
-    found = read_images(files, size=128, strict=True)
+    found = read_images(files, size=128)
     for file, image in zip(files, found.images[..., 0], strict=True):
         plain = Image.open(file).convert("L").resize((128, 128), Image.Resampling.BOX)
         np.testing.assert_allclose(image, np.asarray(plain), atol=1)

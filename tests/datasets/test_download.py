@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import random
 import re
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -116,6 +118,28 @@ def whole(handler):
     handler.wfile.write(handler.server.body)
 
 
+def chunked(handler):
+    """As from a server that tells no length, but where each piece and the whole end."""
+    handler.protocol_version = "HTTP/1.1"
+    handler.begin(200, {"Transfer-Encoding": "chunked"})
+    body = handler.server.body
+    for start in range(0, len(body), 70_000):
+        piece = body[start : start + 70_000]
+        handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+def endless(start, piece, pause=0.0):
+    """Send ``start``, and then ``piece`` again and again until nobody listens."""
+
+    def answer(handler):
+        handler.wfile.write(start)
+        while not handler.server.closing.wait(pause):
+            handler.wfile.write(piece)
+
+    return answer
+
+
 def status(code, **headers):
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda handler: handler.begin(code, headers | {"Content-Length": "0"})
@@ -183,7 +207,9 @@ def sleeps(monkeypatch):
     """The pauses between attempts, which then take no time."""
     pauses = []
     monkeypatch.setattr(transfer, "WAIT", 1.0)
-    monkeypatch.setattr(transfer, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(
+        transfer, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic)
+    )
     return pauses
 
 
@@ -235,6 +261,133 @@ def test_a_wrong_hash_leaves_nothing_and_says_what_came(site, folder):
 def test_another_size_than_the_known_one_is_refused(site, folder, answer, num_bytes, words):
     site.script = [answer] * 9
     assert words in refused(site.file(None, num_bytes), folder)
+
+
+def test_a_file_arrives_whole_in_pieces_of_a_length_told_only_then(site, folder):
+    site.script = [chunked]
+    assert download_file(site.file(MD5, None), folder).read_bytes() == BODY
+
+
+# What a hostile server or mirror sends
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+def test_a_body_without_an_end_is_taken_up_to_the_most_that_is_expected(site, folder):
+    site.script = [endless(HEAD + b"\r\n", bytes(10_000))]
+    file = replace(site.file(None, None), max_bytes=500_000)
+    assert "it has more than the expected 500000 bytes" in refused(file, folder)
+    assert (folder / ".set.npz.part").stat().st_size <= 500_000
+    assert len(site.requests) == 1
+
+
+@pytest.mark.parametrize("size", ["500001", "9" * 30])
+def test_a_length_above_the_most_that_is_expected_is_refused_at_once(site, folder, size):
+    site.script = [lambda handler: handler.begin(200, {"Content-Length": size})]
+    file = replace(site.file(None, None), max_bytes=500_000)
+    assert f"it has {size} bytes where at most 500000 are expected" in refused(file, folder)
+    assert files(folder) == []
+
+
+def test_a_body_leaves_the_reserve_of_the_disk(site, folder, monkeypatch):
+    free = iter(range(disk.RESERVE + 200_000, 0, -transfer.CHUNK))
+    usage = lambda path: SimpleNamespace(free=next(free))  # noqa: E731
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    site.script = [whole]
+    assert "MB are free and 134 MB are needed" in refused(site.file(MD5, None), folder)
+    assert 0 < (folder / ".set.npz.part").stat().st_size < 200_000
+
+
+def test_what_comes_with_a_redirect_is_not_read(site, folder):
+    begin = f"HTTP/1.1 302 Found\r\nLocation: {site.url}/there\r\n\r\n".encode()
+    site.script = [endless(begin, bytes(10_000))]
+    assert download_file(site.file(), folder).read_bytes() == BODY
+    assert [path for path, _ in site.requests][1:] == ["/there"]
+
+
+def test_redirects_have_an_end(site, folder):
+    site.script = [redirect("/again")] * 999
+    assert "Exceeded 30 redirects" in refused(site.file(), folder)
+    site.script = [redirect("http://[")] * 99
+    assert "Invalid IPv6" in refused(site.file(), folder)
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("start", [CHUNKED + b"1;", CHUNKED, HEAD])
+def test_a_line_without_an_end_is_not_read_into_memory(site, folder, start):
+    """As the size of a chunk, after the last, or as a header."""
+    site.script = [endless(start, b"0" * 10_000)] * 9
+    assert "By hand" in refused(site.file(), folder)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    for name, seconds in (("GRACE", 0.3), ("LOOK", 0.05), ("SLOWEST", 10_000)):
+        monkeypatch.setattr(transfer, name, seconds)
+
+
+TRICKLES = {
+    "body": (HEAD + b"Content-Length: 300000\r\n\r\n", b"x"),
+    "header": (HEAD, b"x"),
+    "headers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "size of a chunk": (CHUNKED + b"1;", b"x"),
+    "chunks": (CHUNKED, b"1\r\nx\r\n"),
+}
+
+
+@pytest.mark.parametrize(("start", "piece"), TRICKLES.values(), ids=TRICKLES)
+def test_a_server_that_never_falls_silent_is_left_all_the_same(
+    site, folder, impatient, start, piece
+):
+    site.script = [endless(start, piece, pause=0.02)] * 9
+    message = refused(site.file(), folder)
+    assert "it comes at less than 10,000 bytes a second. By hand" in message
+    assert len(site.requests) == 1
+
+
+def test_a_server_that_sends_a_little_and_hangs_up_again_and_again_is_left(site, folder, impatient):
+    def more(handler):
+        start = int((handler.headers["Range"] or "bytes=0-")[6:-1])
+        place = f"bytes {start}-{SIZE - 1}/{SIZE}"
+        handler.begin(206 if start else 200, {"Content-Length": "300000", "Content-Range": place})
+        handler.wfile.write(b"x")
+
+    site.script = [more] * 10_000
+    assert "it comes at less than" in refused(site.file(), folder)
+
+
+def test_a_slow_and_steady_download_is_waited_for(site, folder, impatient, monkeypatch):
+    """Each look finds that hours have passed, as soon as something has come."""
+    part = folder / ".set.npz.part"
+    clock = lambda: 3600.0 * 5 * (part.exists() and part.stat().st_size > 0)  # noqa: E731
+    monkeypatch.setattr(transfer, "SLOWEST", 1)
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
+    site.script = [slow]
+    assert download_file(site.file(), folder).read_bytes() == BODY
+
+
+def test_what_was_given_up_is_not_touched_any_more(tmp_path):
+    """Its thread may still wait for bytes when somebody else goes on with the file."""
+    file = RemoteFile("x", "https://nowhere.invalid/x")
+    part = transfer.PartialFile(tmp_path / "x.part", file, lambda *_: None)
+    part.append([b"x"], None)
+    part.given_up.set()
+    for step in (lambda: part.append([b"y"], None), part.forget):
+        with pytest.raises(transfer.TransferError, match="given up"):
+            step()
+    assert part.path.read_bytes() == b"x"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+def test_a_pipe_is_no_file_wherever_it_lies(site, folder, mirror):
+    (mirror / "set" / "set.npz").unlink()
+    os.mkfifo(mirror / "set" / "set.npz")
+    assert "it is no plain file. By hand" in refused(site.file(), folder, mirror=mirror)
+    os.mkfifo(folder / "set.npz")
+    with pytest.raises(DataError, match="is not what it should be: it is no plain file"):
+        download_file(site.file(None, None), folder)
 
 
 # A file that is here already
@@ -478,7 +631,7 @@ def test_a_disk_that_fills_up_is_named_and_the_part_is_kept(site, folder, mounte
     with mounted(folder, "size=128k"):
         site.script = [whole]
         message = refused(site.file(MD5, None), folder)
-        assert f"{folder}: No space left on device. Make room" in message
+        assert f"{folder}: 0 MB are free and 0 MB are needed. Make room" in message
         have = (folder / ".set.npz.part").stat().st_size
         assert 0 < have <= 128 * 1024
         subprocess.run(["mount", "-o", "remount,size=2m", str(folder)], check=True)

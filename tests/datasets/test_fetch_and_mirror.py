@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,71 @@ def test_what_is_here_is_not_fetched_again(data_folder, nih_mirror):
     (nih_mirror / "images_002.tar.gz").unlink()
     with pytest.raises(DataError, match=r"images_002\.tar\.gz"):
         fetch("nih-chestxray14", parts=["1", "2"])
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_images_deleted_by_hand_are_fetched_again(data_folder, nih_mirror, caplog, count):
+    folder = fetch("nih-chestxray14", parts=["1", "2"])
+    for image in sorted(folder.rglob("*.png"))[:count]:
+        image.unlink()
+    assert len(list(fetch("nih-chestxray14", parts=["2"]).rglob("*.png"))) == 8 - count
+    assert caplog.text == ""
+    assert len(list(fetch("nih-chestxray14").rglob("*.png"))) == 8
+    assert f"{count} of 4 files are gone, such as images/00010000_000.png" in caplog.text
+
+
+def test_what_the_first_edition_unpacked_is_left_as_it_is(data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14")
+    (folder / ".images_001.tar.gz.unpacked").write_bytes(b"")  # it wrote no list
+    shutil.rmtree(nih_mirror)
+    assert fetch("nih-chestxray14") == folder
+
+
+@pytest.fixture
+def oct_mirror(tmp_path, monkeypatch):
+    """OCT2017's archive, of which no hash is published, and a mirror that has it."""
+    folder = tmp_path / "mirror" / "retinal-oct"
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / "OCT2017.tar.gz", "w:gz") as archive:
+        for name in ("OCT2017/train/CNV/CNV-1-1.jpeg", ".git/config"):
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            archive.addfile(member, io.BytesIO(b"bytes"))
+    return folder
+
+
+@pytest.mark.parametrize("command", [["fetch"], ["mirror", "x"]])
+def test_a_file_without_a_published_hash_is_fetched_only_if_that_is_asked_for(
+    data_folder, oct_mirror, capsys, command
+):
+    assert main([*command, "retinal-oct"]) == BAD_INPUT
+    text = capsys.readouterr().err
+    for words in ("OCT2017.tar.gz was not fetched", "no hash of it is published",
+                  "add --unverified", "compare the hash", "or save https://"):  # fmt: skip
+        assert words in text
+    assert not data_folder.exists()
+
+
+def test_what_came_unverified_is_told_by_its_hash(data_folder, oct_mirror, caplog):
+    content = (oct_mirror / "OCT2017.tar.gz").read_bytes()
+    assert main(["fetch", "retinal-oct", "--unverified"]) == 0
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"OCT2017.tar.gz is unverified; its hash is sha256:{digest}" in caplog.text
+    images = [path.name for path in (data_folder / "retinal-oct").rglob("*") if path.is_file()]
+    assert sorted(images) == [
+        ".OCT2017.tar.gz.lock", ".OCT2017.tar.gz.unpacked", ".OCT2017.tar.gz.unpacking.lock",
+        "CNV-1-1.jpeg",
+    ]  # fmt: skip
+    assert main(["fetch", "retinal-oct"]) == 0  # it is here
+
+
+def test_a_mirror_of_what_is_not_verified_says_its_hash(tmp_path, oct_mirror, caplog, monkeypatch):
+    with serve(oct_mirror) as url:
+        file = replace(DATASETS["retinal-oct"].parts["all"], url=f"{url}/OCT2017.tar.gz")
+        register(monkeypatch, "retinal-oct", parts={"all": file})
+        assert main(["mirror", str(tmp_path / "copy"), "retinal-oct", "--unverified"]) == 0
+    assert (tmp_path / "copy" / "retinal-oct" / "OCT2017.tar.gz").is_file()
+    assert "is unverified; its hash is sha256:" in caplog.text
 
 
 def test_an_interrupted_move_is_not_taken_for_whole(data_folder, nih_mirror, monkeypatch):
@@ -195,22 +261,47 @@ def test_without_mirror_and_network_it_says_what_to_do(data_folder, monkeypatch,
         assert word in text
 
 
-@pytest.mark.process
-def test_a_repository_is_cloned_as_plain_files(tmp_path, data_folder, monkeypatch):
+@pytest.fixture
+def origin(tmp_path, monkeypatch):
+    """The repository of covid-chestxray, with a table, two images, a card and hidden files."""
     origin = tmp_path / "origin"
-    origin.mkdir()
-    (origin / "metadata.csv").write_text("patientid\n1\n", encoding="utf-8")
-    (origin / "images").mkdir()
-    (origin / "images" / "1.png").touch()
-    (origin / "README.md").write_text("theirs", encoding="utf-8")
+    for name in ("metadata.csv", "images/1.png", "images/2.png", "README.md", ".github/x.yml"):
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        (origin / name).write_text("theirs", encoding="utf-8")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(origin)]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run([*git, *arguments], check=True)
     register(monkeypatch, "covid-chestxray", git=origin.as_uri())
+    return origin
+
+
+@pytest.mark.process
+def test_a_repository_is_cloned_as_plain_files(data_folder, origin):
     folder = fetch("covid-chestxray")
-    assert sorted(path.name for path in folder.iterdir()) == ["images", "metadata.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == [".fetched", "images", "metadata.csv"]
+    (folder / "images" / "1.png").unlink()
+    (folder / "images" / "mine.png").touch()
+    fetch("covid-chestxray")  # what was deleted comes again
+    images = sorted(path.name for path in (folder / "images").iterdir())
+    assert images == ["1.png", "2.png", "mine.png"]
     shutil.rmtree(origin)
     assert fetch("covid-chestxray") == folder  # nothing is cloned again
+
+
+@pytest.mark.process
+def test_a_clone_that_was_cut_short_is_not_taken_for_whole(data_folder, origin, monkeypatch):
+    def interrupt(source, target):
+        if target.name == "2.png":
+            raise KeyboardInterrupt
+        return replace_file(source, target)
+
+    replace_file = Path.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fetch("covid-chestxray")
+    folder = fetch("covid-chestxray")
+    assert sorted(path.name for path in (folder / "images").iterdir()) == ["1.png", "2.png"]
 
 
 def test_a_repository_that_cannot_be_reached_leaves_nothing(tmp_path, data_folder, monkeypatch):
@@ -223,13 +314,17 @@ def test_a_repository_that_cannot_be_reached_leaves_nothing(tmp_path, data_folde
 def test_kaggle_is_asked_by_its_own_package(tmp_path, data_folder, monkeypatch):
     downloaded = tmp_path / "kagglehub-cache"
     (downloaded / "COVID-19_Radiography_Dataset" / "Normal").mkdir(parents=True)
+    (downloaded / "COVID-19_Radiography_Dataset" / "Normal" / "1.png").touch()
+    (downloaded / "COVID-19_Radiography_Dataset" / ".git").mkdir()
+    (downloaded / "COVID-19_Radiography_Dataset" / ".git" / "config").touch()
     asked = []
     package = types.SimpleNamespace(
         dataset_download=lambda name: asked.append(name) or str(downloaded)
     )
     monkeypatch.setitem(sys.modules, "kagglehub", package)
     folder = fetch("covid19-radiography")
-    assert (folder / "COVID-19_Radiography_Dataset" / "Normal").is_dir()
+    assert (folder / "COVID-19_Radiography_Dataset" / "Normal" / "1.png").is_file()
+    assert not list(folder.rglob(".git"))
     fetch("covid19-radiography")
     assert asked == ["tawsifurrahman/covid19-radiography-database"]
 
@@ -263,3 +358,8 @@ def test_every_file_has_a_plain_name_and_https_and_all_but_one_a_hash():
     known = r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}"
     unknown = [file.name for file in files if not re.fullmatch(known, str(file.hash))]
     assert unknown == ["OCT2017.tar.gz"]
+    # Of the others without a known size it is known what their images take unpacked.
+    loose = [file.name for file in files if not file.num_bytes and file.max_bytes >= 2**33]
+    assert loose == ["OCT2017.tar.gz"]
+    most = {file.name: file.num_bytes or file.max_bytes for file in files}
+    assert most["octmnist.npz"] > 54_900_000 and most["chestmnist.npz"] > 82_800_000

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -114,6 +116,49 @@ WRONG_ARRAYS = {
 @pytest.mark.parametrize("changes", WRONG_ARRAYS.values(), ids=WRONG_ARRAYS)
 def test_an_npz_file_with_arrays_that_do_not_fit_is_refused(tmp_path, changes):
     assert_refused(write_npz(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("label", [100, 10_000, 2**62, 2**63])
+def test_a_label_out_of_range_is_refused_before_classes_are_made_of_it(tmp_path, label):
+    labels = np.array([[0]] * 5 + [[label]], np.uint64 if label > 2**62 else np.int64)
+    path = write_npz(tmp_path, train_labels=labels)
+    assert_refused(path, "has labels from 0.* to .*; 0 to 99 are read")
+
+
+@pytest.mark.parametrize("value", [2, 256, 257, -255])
+def test_a_finding_other_than_0_and_1_is_refused_whatever_is_left_of_it_in_8_bits(tmp_path, value):
+    labels = {f"{split}_labels": np.full((n, 14), value) for split, n in COUNTS.items()}
+    assert_refused(write_npz(tmp_path, **labels), "has labels from .*; 0 to 1 are read")
+
+
+def header_of(shape, dtype):
+    stream = io.BytesIO()
+    fields = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
+    np.lib.format.write_array_header_1_0(stream, fields)
+    return stream.getvalue()
+
+
+CLAIMS = {
+    "images": ((2**40, 12, 12), (2**40, 1), "do not fit into the .* of free memory"),
+    "empty images": ((2**40, 0, 0), (2**40, 1), "this course reads grey uint8 images"),
+    "pixels": ((6, 2**20, 2**20), (6, 1), "this course reads grey uint8 images"),
+    "findings": ((6, 12, 12), (6, 2**30), "this course reads grey uint8 images"),
+    "labels": ((6, 12, 12), (2**40, 1), "this course reads grey uint8 images"),
+    "fewer than none": ((-6, 12, 12), (-6, 1), "holds no image"),
+}
+
+
+@pytest.mark.parametrize(("images", "labels", "words"), CLAIMS.values(), ids=CLAIMS)
+@pytest.mark.parametrize("size", [None, 1])
+def test_what_a_header_claims_is_not_believed(tmp_path, images, labels, words, size, monkeypatch):
+    monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("room was made for it"))
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *_, **__: pytest.fail("it was read"))
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+        for split in COUNTS:
+            file.writestr(f"{split}_images.npy", header_of(images, np.uint8))
+            file.writestr(f"{split}_labels.npy", header_of(labels, np.int64))
+    with pytest.raises(DataError, match=words):
+        read_medmnist(tmp_path / "x.npz", size=size)
 
 
 @pytest.mark.parametrize("suffix", ["", "_64", "_128", "_224"])

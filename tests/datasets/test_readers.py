@@ -27,7 +27,7 @@ def shade(value):
 def write_table(folder, content, files=("a.png", "b.png", "c.png")):
     """A folder with a table beside ``img/``, whose images are as bright as they are far down."""
     for k, file in enumerate(files):
-        save(folder / "img" / file, shade(10 * (k + 1)))
+        save(folder / "img" / file, shade(10 * (k + 1) % 256))
     content = content if isinstance(content, bytes) else content.encode()
     (folder / "labels.csv").write_bytes(content)
     return folder
@@ -193,8 +193,13 @@ def test_many_files_are_decoded_once(tmp_path, monkeypatch):
         save(tmp_path / f"{name}.png", shade(10 * k))
     assert brightness(read_path(tmp_path, size=16)) == [0, 10, 20]
     assert (tmp_path / ".decoded").is_dir()
-    monkeypatch.setattr("fedtutor.datasets.decode.read_image", None)
-    assert brightness(read_path(tmp_path, size=16)) == [0, 10, 20]
+    with monkeypatch.context() as patch:
+        patch.setattr("fedtutor.datasets.decode.read_image", None)
+        assert brightness(read_path(tmp_path, size=16)) == [0, 10, 20]
+    (tmp_path / "a" / "y.png").write_bytes(b"text")
+    for _ in range(2):  # whether its reason was found now or before
+        assert_refused(tmp_path, r"a/y\.png is not an image")
+    assert brightness(read_path(tmp_path, size=16, strict=False)) == [0, 20]
 
 
 def test_a_task_is_refused_where_there_is_no_choice(two_classes):
@@ -295,7 +300,7 @@ def test_a_table_without_the_columns_is_refused_with_their_known_names(tmp_path,
 
 def test_a_table_of_images_that_are_not_there_is_refused(tmp_path):
     write_table(tmp_path, "file,label\nimg/p.png,x\nimg/q.png,y\n")
-    assert_refused(tmp_path, "lists 2 images and none of them is in that folder")
+    assert_refused(tmp_path, "2 images, such as img/p.png, and none of them is in that folder")
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])
@@ -308,11 +313,74 @@ def test_an_image_that_is_not_there_does_not_hide_the_others(tmp_path, missing):
     assert seen == [10 * (k + 1) for k in range(4) if k != missing]
 
 
+def test_an_image_of_another_folder_does_not_stand_in_for_one_that_is_absent(tmp_path, caplog):
+    """siteB's image of the same name is of somebody else."""
+    files = ["siteA/1.png", "siteB/0.png", "siteB/1.png"]
+    write_table(tmp_path, "file,label\nimg/siteA/0.png,normal\nimg/siteA/1.png,x\n", files)
+    assert_refused(tmp_path, "all images .* are of one class, 'x'")
+    assert "1 of 2 rows have no image here and are left out" in caplog.text
+    assert "the first: img/siteA/0.png" in caplog.text
+
+
+def test_a_name_alone_that_two_folders_have_is_refused(tmp_path):
+    files = ["siteA/0.png", "siteB/0.png", "siteB/1.png"]
+    write_table(tmp_path, "file,label\n0.png,normal\n1.png,x\n", files)
+    assert_refused(
+        tmp_path, r"0\.png .* may be img/siteA/0\.png or img/siteB/0\.png; give the path"
+    )
+    write_table(tmp_path, "file,label\n1.png,normal\nimg/siteA/0.png,x\n", files)
+    assert brightness(read_path(tmp_path, size=16)) == [30, 10]
+
+
+def test_paths_may_be_written_as_on_windows(tmp_path):
+    write_table(tmp_path, "file,label\nimg\\a.png,x\n.\\img\\b.png,y\n")
+    assert read_path(tmp_path, size=16).column("file").tolist() == ["img/a.png", "img/b.png"]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", " ; ", ", "])
+@pytest.mark.parametrize("start", ["", "\ufeff"], ids=["", "as Excel begins"])
+def test_semicolons_tabs_and_spaces_around_words_are_read(tmp_path, separator, start):
+    rows = [("file", "label", "age", "site"), ("img/a.png", " normal", 31, "0"),
+            ("img/b.png", "x ", 64, ""), ("img/c.png", '"normal"', 7, "007")]  # fmt: skip
+    write_table(tmp_path, start + "".join(separator.join(map(str, r)) + "\n" for r in rows))
+    data = read_path(tmp_path, size=16)
+    assert data.class_names == ("normal", "x")
+    assert data.labels.tolist() == [0, 1, 0]
+    assert data.column("age").tolist() == [31, 64, 7]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_known_table_is_recognised_whatever_separates_its_columns(tmp_path, separator):
+    _, text, files, task = KNOWN["nih-chestxray14"]
+    for file in files:
+        save(tmp_path / file)
+    (tmp_path / "labels.csv").write_text(text.replace(",", separator), encoding="utf-8")
+    assert read_path(tmp_path, size=16, task=task).name == "nih-chestxray14"
+
+
+def test_an_image_that_a_table_lists_twice_is_named(tmp_path):
+    write_table(tmp_path, "file,label\nimg/a.png,x\nimg/b.png,y\nimg/c.png,x\na.png,y\n")
+    assert_refused(tmp_path, r"lists 1 images more than once, such as img/a\.png; leave one row")
+
+
+def test_a_column_of_names_is_not_taken_for_labels(tmp_path):
+    files = [f"{k}.png" for k in range(101)]
+    rows = [f"img/{file},patient {file}\n" for file in files]
+    write_table(tmp_path, "file,label\n" + "".join(rows), files)
+    assert_refused(tmp_path, "has 101 classes, such as 'patient 0.png' .*; at most 100 are read")
+
+
+def test_an_age_that_is_no_number_is_kept_to_be_named(tmp_path):
+    write_table(tmp_path, "file,label,age\nimg/a.png,x,31\nimg/b.png,y,old\n")
+    assert read_path(tmp_path, size=16).column("age").tolist() == ["31", "old"]
+
+
 BROKEN_TABLES = {
     "empty": "",
     "no rows": "file,label\n",
     "not text": b"\xff\xfe\x00\x01,\n\x80abc",
     "ragged": "file,label\nimg/a.png,x\nimg/b.png,y,z,w\n",
+    "label of spaces": "file,label\nimg/a.png,  \nimg/b.png,y\nimg/c.png,x\n",
     "blank label": "file,label\nimg/a.png,\nimg/b.png,y\nimg/c.png,x\n",
     "blank finding": "Image Index,Finding Labels\na.png,\nb.png,Pneumonia\nc.png,No Finding\n",
     "blank patient": "file,label,patient\nimg/a.png,x,p\nimg/b.png,y,\nimg/c.png,x,q\n",

@@ -15,9 +15,11 @@ class RemoteFile:
     url : the https address it comes from.
     hash : "md5:..." or "sha256:...", in lower case; None if the source publishes none.
     num_bytes : the exact size; None if the source does not tell.
+    max_bytes : where it does not, no more than this is taken.
     """
 
     name: str
     url: str
     hash: str | None = None
     num_bytes: int | None = None
+    max_bytes: int = 2**33

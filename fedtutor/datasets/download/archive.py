@@ -14,6 +14,7 @@ from typing import IO, BinaryIO, cast
 
 from fedtutor.datasets.disk import require_space
 from fedtutor.datasets.progress import Report, reporting
+from fedtutor.datasets.readers.files import HIDDEN, IMAGE_SUFFIXES, image_files
 from fedtutor.errors import DataError
 
 CHUNK = 2**16
@@ -21,18 +22,14 @@ CHUNK = 2**16
 MAX_MEMBERS, MAX_DEPTH, MAX_BYTES = 200_000, 64, 100 * 2**30
 """Files and folders in an archive, folders inside each other, and bytes unpacked."""
 
-MAX_RATIO, RATIO_FROM = 200, 2**26
-"""Unpacked bytes for each packed one, counted from ``RATIO_FROM`` bytes on: tables shrink well."""
+MAX_RATIO, RATIO_FROM = 4, 2**26
+"""Unpacked bytes for each packed one, counted from ``RATIO_FROM`` on: images hardly shrink."""
 
 MAX_HEADER = 2**20
 """Bytes between two files of a tar; tarfile reads a header whole, however long it claims to be."""
 
 DAMAGED = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RuntimeError)
 """What the standard library raises for an archive that is cut off or scrambled."""
-
-
-class _RefusedError(Exception):
-    """Why an archive is not unpacked."""
 
 
 class _Metered:
@@ -45,15 +42,16 @@ class _Metered:
         data = self.stream.read(size)
         self.left -= len(data)
         if self.left < 0:
-            raise _RefusedError(self.reason)
+            raise DataError(self.reason)
         return data
 
 
-def unpack(archive: Path, folder: Path) -> int:
-    """Unpack a .tar.gz, whatever its name, and return the number of files.
+def unpack(archive: Path, folder: Path) -> list[str]:
+    """Unpack the images of a .tar.gz, whatever its name, and return their paths in ``folder``.
 
-    The files are written beside their places and moved there when all have come, replacing what
-    was there. They get the permissions of new files. Folders without a file are left out.
+    They are written beside their places and moved there when all have come, replacing what was
+    there, with the permissions of new files. All else is left out: hidden files, which could be
+    programs' settings such as ``.git/config``, and what would take the place of a set's card.
 
     Raises
     ------
@@ -68,9 +66,11 @@ def unpack(archive: Path, folder: Path) -> int:
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
         with open(archive, "rb") as raw, reporting(archive.name, in_bytes=True) as report:
             staging.mkdir()
-            num_files = _write_all(raw, staging, report)
-            _move(staging, folder)
-    except _RefusedError as error:
+            _write_all(raw, staging, report)
+            if not (images := image_files(staging)):
+                raise DataError("it holds no image")
+            _move(images, staging, folder)
+    except DataError as error:
         raise DataError(f"{archive} was not unpacked: {error}.") from error
     except DAMAGED as error:
         raise DataError(
@@ -82,38 +82,38 @@ def unpack(archive: Path, folder: Path) -> int:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return num_files
+    return images
 
 
-def _write_all(raw: BinaryIO, staging: Path, report: Report) -> int:
-    """Write the files of an archive below ``staging``, and return their number."""
-    packed, num_files = os.fstat(raw.fileno()).st_size, 0
+def _write_all(raw: BinaryIO, staging: Path, report: Report) -> None:
+    """Write the images of an archive below ``staging``."""
+    packed = os.fstat(raw.fileno()).st_size
     require_space(staging, packed)
     members = _members(raw, limit=min(MAX_BYTES, max(RATIO_FROM, MAX_RATIO * packed)))
     for number, (name, source) in enumerate(members, start=1):
         if number > MAX_MEMBERS:
-            raise _RefusedError(f"it has more than {MAX_MEMBERS} members")
-        target = staging / _safe_path(name)
-        if source is None:
+            raise DataError(f"it has more than {MAX_MEMBERS} members")
+        path = _safe_path(name)
+        is_image = path.suffix.lower() in IMAGE_SUFFIXES
+        if source is None or not is_image or any(part.startswith(HIDDEN) for part in path.parts):
             continue
-        num_files += 1
+        target = staging / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "xb") as stream:  # refused if two members have one name
             while chunk := source.read(CHUNK):
+                require_space(staging, len(chunk))
                 stream.write(chunk)
                 report(raw.tell(), packed)
-    if not num_files:
-        raise _RefusedError("it holds no file")
-    return num_files
 
 
 def _safe_path(name: str) -> PurePosixPath:
     """Return the place of a member below the folder, on Windows too."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", name):
-        raise _RefusedError(f"{name[:200]!r} is no plain path below the folder")
+    is_plain = not path.is_absolute() and ".." not in path.parts and name.isprintable()
+    if not is_plain or re.search(r"[\\:]", name):
+        raise DataError(f"{name[:200]!r} is no plain path below the folder")
     if len(path.parts) > MAX_DEPTH:
-        raise _RefusedError(f"{name[:200]!r} is more than {MAX_DEPTH} folders deep")
+        raise DataError(f"{name[:200]!r} is more than {MAX_DEPTH} folders deep")
     return path
 
 
@@ -127,25 +127,22 @@ def _members(raw: BinaryIO, limit: int) -> Iterator[tuple[str, IO[bytes] | None]
             stream.left = member.size + MAX_HEADER
             tar.members.clear()  # type: ignore[attr-defined]  # all headers, kept in memory
             if member.issparse() or not (member.isreg() or member.isdir()):
-                raise _RefusedError(f"{member.name[:200]!r} is a link or a device")
+                raise DataError(f"{member.name[:200]!r} is a link or a device")
             yield member.name, tar.extractfile(member)
     while unpacked.read(CHUNK):  # gzip compares its checksum at the end
         pass
 
 
-def _move(staging: Path, folder: Path) -> None:
+def _move(names: list[str], staging: Path, folder: Path) -> None:
     """Give the files their places, after a look at what is there."""
-    tree = [
-        (Path(root), folder / Path(root).relative_to(staging), names)
-        for root, _, names in os.walk(staging)
-    ]
-    for _, there, names in tree:
-        if there != folder and (there.is_symlink() or (there.exists() and not there.is_dir())):
-            raise _RefusedError(f"{there} is in the way, as it is a link or a file")
-        for name in names:
-            if (there / name).is_dir():
-                raise _RefusedError(f"{there / name} is in the way, as it is a folder")
-    for root, there, names in tree:
+    below = [folder / Path(root).relative_to(staging) for root, _, _ in os.walk(staging)]
+    for there in below[1:]:
+        if there.is_symlink() or (there.exists() and not there.is_dir()):
+            raise DataError(f"{there} is in the way, as it is a link or a file")
+    for name in names:
+        if os.path.isdir(place := os.path.join(folder, name)):
+            raise DataError(f"{place} is in the way, as it is a folder")
+    for there in below:
         there.mkdir(exist_ok=True)
-        for name in names:
-            os.replace(root / name, there / name)
+    for name in names:
+        os.replace(os.path.join(staging, name), os.path.join(folder, name))

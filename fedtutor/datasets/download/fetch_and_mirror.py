@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import tempfile
@@ -12,17 +13,29 @@ from filelock import FileLock
 
 from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.download.archive import unpack
-from fedtutor.datasets.download.file import download_file
+from fedtutor.datasets.download.file import download_file, hash_of
+from fedtutor.datasets.readers.files import visible_files
 from fedtutor.datasets.registry import Dataset, find_dataset
 from fedtutor.errors import DataError
 
+FETCHED = ".fetched"
+"""Lists the files of a set that came from git or from Kaggle."""
+
+logger = logging.getLogger(__name__)
+
 
 def fetch(
-    name: str, *, parts: Sequence[str] = (), folder: Path | None = None, keep_archives: bool = False
+    name: str,
+    *,
+    parts: Sequence[str] = (),
+    folder: Path | None = None,
+    keep_archives: bool = False,
+    unverified: bool = False,
 ) -> Path:
     """Fetch a data set, or parts of it, to where :func:`fedtutor.datasets.load` finds it.
 
-    What is here already is left as it is, and a partial download is resumed.
+    What is here already is left as it is, and a partial download is resumed. Of what was fetched
+    once a list is kept, so that it is fetched again if some of it was deleted.
 
     Parameters
     ----------
@@ -31,6 +44,7 @@ def fetch(
     folder : the data folder in which the set gets a folder of its own, by default
         :func:`fedtutor.datasets.data_folder`.
     keep_archives : do not delete an archive once its files are unpacked.
+    unverified : fetch also a file of which no hash is known; what came is logged.
 
     Returns
     -------
@@ -48,19 +62,26 @@ def fetch(
     if not info.parts:
         if parts:
             raise DataError(f"{name} comes whole and has no parts; leave out --part.")
-        # Only whole folders count: the set's own card is here before it is fetched.
-        if not any(path.is_dir() for path in folder.glob("[!.]*")):
+        # Of what was put here by hand only whole folders count: the set's own card is here before.
+        by_hand = any(path.is_dir() for path in folder.glob("[!.]*"))
+        if not _is_whole(folder / FETCHED, otherwise=by_hand):
             _fetch_whole(info, folder)
         return folder
     for file in _chosen_files(info, parts):
         if file.name.endswith(".npz"):
-            download_file(file, folder)
+            _download(file, folder, unverified)
         else:
-            _fetch_archive(file, folder, keep_archives)
+            _fetch_archive(file, folder, keep_archives, unverified)
     return folder
 
 
-def mirror(directory: Path, names: Sequence[str] = (), *, parts: Sequence[str] = ()) -> list[Path]:
+def mirror(
+    directory: Path,
+    names: Sequence[str] = (),
+    *,
+    parts: Sequence[str] = (),
+    unverified: bool = False,
+) -> list[Path]:
     """Make or complete a folder that ``FEDTUTOR_MIRROR`` may name, or a web server serve.
 
     Parameters
@@ -68,10 +89,11 @@ def mirror(directory: Path, names: Sequence[str] = (), *, parts: Sequence[str] =
     directory : gets one folder a data set, with the files as their source has them.
     names : which sets; by default PneumoniaMNIST, the smallest real one.
     parts : as for :func:`fetch`; only with a single name.
+    unverified : as for :func:`fetch`.
 
     Returns
     -------
-    The files, all of which are now there with the right hash.
+    The files, all of which are now there, with the right hash where one is known.
     """
     if parts and len(names) != 1:
         raise DataError("parts belong to one data set; name exactly one.")
@@ -81,7 +103,7 @@ def mirror(directory: Path, names: Sequence[str] = (), *, parts: Sequence[str] =
             how = "it is drawn on the spot" if info.synthetic else f"get it from {info.source}"
             raise DataError(f"{info.name} has no file that a mirror could hold; {how}.")
         for file in _chosen_files(info, parts):
-            files.append(download_file(file, Path(directory) / info.name, mirror=""))
+            files.append(_download(file, Path(directory) / info.name, unverified, mirror=""))
     return files
 
 
@@ -94,30 +116,60 @@ def _chosen_files(info: Dataset, parts: Sequence[str]) -> list[RemoteFile]:
     return [info.parts[part] for part in parts or list(info.parts)[:1]]
 
 
-def _fetch_archive(file: RemoteFile, folder: Path, keep: bool) -> None:
-    """Download and unpack an archive; ``.NAME.unpacked`` says that it was unpacked to the end."""
+def _download(file: RemoteFile, folder: Path, unverified: bool, mirror: str | None = None) -> Path:
+    """Download a file; one without a known hash only if that is wanted, and then say what came."""
+    if file.hash is None and not unverified and not (folder / file.name).exists():
+        raise DataError(
+            f"{file.name} was not fetched: no hash of it is published, so nobody can tell whether "
+            "the source, a mirror or somebody on the way has changed it. To fetch it all the same, "
+            "add --unverified, and compare the hash that it says with what others have got; or "
+            f"save {file.url} as {folder / file.name}."
+        )
+    path = download_file(file, folder, mirror=mirror)
+    if file.hash is None:
+        found = hash_of(path, "sha256")
+        logger.warning("%s is unverified; its hash is %s. Compare it.", file.name, found)
+    return path
+
+
+def _is_whole(marker: Path, otherwise: bool) -> bool:
+    """Tell whether all files that a marker lists are here; without a marker it is ``otherwise``."""
+    if not marker.is_file():
+        return otherwise
+    names = marker.read_text(encoding="utf-8").splitlines()
+    gone = [name for name in names if not (marker.parent / name).is_file()]
+    if gone:
+        what = "%s: %d of %d files are gone, such as %s; they are fetched again."
+        logger.warning(what, marker.parent, len(gone), len(names), gone[0])
+    return not gone
+
+
+def _fetch_archive(file: RemoteFile, folder: Path, keep: bool, unverified: bool) -> None:
+    """Download and unpack an archive; ``.NAME.unpacked`` lists what came of it."""
     unpacked = folder / f".{file.name}.unpacked"
-    if unpacked.exists():
+    if _is_whole(unpacked, otherwise=False):
         return
-    archive = download_file(file, folder)
+    archive = _download(file, folder, unverified)
     with FileLock(folder / f".{file.name}.unpacking.lock"):
-        if not unpacked.exists():
-            unpack(archive, folder)
-            unpacked.touch()
+        if not _is_whole(unpacked, otherwise=False):
+            unpacked.write_text("\n".join(unpack(archive, folder)), encoding="utf-8")
     if not keep:
         archive.unlink(missing_ok=True)
 
 
 def _fetch_whole(info: Dataset, folder: Path) -> None:
-    """Bring a set that comes from git or from Kaggle, all of it or nothing."""
+    """Bring a set that comes from git or from Kaggle."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
         staging = Path(temporary) / "set"
         (_clone if info.git else _copy_from_kaggle)(info, staging, folder)
-        # Folders last, as they say that the set is here.
-        for path in sorted(staging.iterdir(), key=Path.is_dir):
-            if path.name not in (".git", "README.md"):  # the folder has a card of its own
-                path.replace(folder / path.name)
+        # The folder has a card of its own.
+        names = [name for name in visible_files(staging) if name != "README.md"]
+        # Listed before they come, so that a set of which some is missing is not taken for whole.
+        (folder / FETCHED).write_text("\n".join(names), encoding="utf-8")
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(folder / name)
 
 
 def _clone(info: Dataset, staging: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from filelock import FileLock
 
 from fedtutor.datasets.download import RemoteFile
-from fedtutor.datasets.download.transfer import PartialFile, TransferError, copy, receive
+from fedtutor.datasets.download.transfer import PartialFile, TransferError, bring
 from fedtutor.datasets.progress import Report, reporting
 from fedtutor.errors import DataError
 
@@ -79,11 +79,9 @@ def _is_present(file: RemoteFile, path: Path) -> bool:
 
 def _bring(file: RemoteFile, path: Path, source: str | Path, report: Report) -> None:
     """Complete the partial file, check it, and give it its name."""
-    part = PartialFile(path.with_name(f".{file.name}.part"), file.num_bytes, report)
-    if isinstance(source, Path):
-        copy(source, part)
-    elif part.size() != file.num_bytes:
-        receive(source, part)
+    part = PartialFile(path.with_name(f".{file.name}.part"), file, report)
+    if isinstance(source, Path) or part.size() != file.num_bytes:
+        bring(source, part)
     if fault := _fault(file, part.path):
         part.path.unlink()
         raise TransferError(f"{fault}; try again, and if it is so again, the source has changed")
@@ -92,11 +90,17 @@ def _bring(file: RemoteFile, path: Path, source: str | Path, report: Report) -> 
 
 def _fault(file: RemoteFile, path: Path) -> str:
     """Say what is wrong with the file at ``path``, or return ""."""
+    if not path.is_file():
+        return "it is no plain file"
     if file.num_bytes not in (None, size := path.stat().st_size):
         return f"expected {file.num_bytes} bytes, found {size}"
     if file.hash is None:
         return ""
-    kind = file.hash.partition(":")[0]
-    with open(path, "rb") as stream:
-        found = f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"
+    found = hash_of(path, file.hash.partition(":")[0])
     return "" if found == file.hash else f"expected {file.hash}, found {found}"
+
+
+def hash_of(path: Path, kind: str) -> str:
+    """Return the hash of a file as a :class:`RemoteFile` has it, such as "md5:..."."""
+    with open(path, "rb") as stream:
+        return f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"

@@ -131,7 +131,7 @@ def find_chestxray_table(folder: Path) -> Path | None:
     """Return the table of ieee8023/covid-chestxray in ``folder``, or None."""
     for name in CHESTXRAY_TABLES:
         path = folder / name
-        if path.is_file() and read_header(path) >= CHESTXRAY_COLUMNS:
+        if path.is_file() and CHESTXRAY_COLUMNS.issubset(read_header(path)[1]):
             return path
     return None
 
@@ -172,7 +172,7 @@ def read_covid_chestxray(
     path = find_chestxray_table(folder)
     if path is None:
         raise DataError(f"{folder} has no metadata.csv of ieee8023/covid-chestxray-dataset.")
-    source = read_csv(path, ["patientid"]).rename(columns=str.strip)
+    source = read_csv(path)
     refuse_blanks(path, source, ["patientid", "finding"])
     table = _chestxray_table(source)
     is_xray = _text(source, "modality", "X-ray").eq("X-ray")
@@ -204,14 +204,14 @@ def _chestxray_table(source: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "file": file,
-            "label": source["finding"].str.strip().map(_class_of),
-            "patient": source["patientid"].str.strip(),
+            "label": source["finding"].map(_class_of),
+            "patient": source["patientid"],
             "hospital": country.replace(COUNTRIES),
             "location": location,
             "sex": _text(source, "sex").where(lambda sex: sex.isin(["F", "M"])),
             "age": pd.to_numeric(_text(source, "age"), errors="coerce"),
             "view": _text(source, "view", "unknown"),
-            "finding": source["finding"].str.strip(),
+            "finding": source["finding"],
             "source": _text(source, "url", "unknown"),
             "licence": _text(source, "license", "unknown"),
         }
@@ -219,11 +219,10 @@ def _chestxray_table(source: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(source: pd.DataFrame, column: str, missing: str | None = None) -> pd.Series:
-    """Return a column as text without blanks around it, and ``missing`` where there is none."""
+    """Return a column, and ``missing`` where there is none."""
     if column not in source.columns:
         return pd.Series(missing, index=source.index, dtype=object)
-    text = source[column].astype(object)
-    return text.where(text.isna(), text.astype(str).str.strip()).where(text.notna(), missing)
+    return source[column].astype(object).where(source[column].notna(), missing)
 
 
 def _class_of(finding: str) -> str | None:

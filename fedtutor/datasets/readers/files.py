@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import warnings
@@ -13,12 +14,18 @@ import numpy as np
 import pandas as pd
 
 from fedtutor.datasets.cache import cached_images
-from fedtutor.datasets.decode import read_images
+from fedtutor.datasets.decode import BadImageError, read_images
 from fedtutor.errors import DataError
 from fedtutor.images import SPLIT_NAMES, MedicalImages
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+HIDDEN = (".", "__MACOSX")
+"""How files and folders begin that belong to the system and not to the data."""
+
 DEFAULT_SIZE = 128
+
+MAX_CLASSES = 100
+"""More are a mistake, such as a column of names in the place of the labels."""
 
 CACHE_FROM = 1000
 """Fewer files are decoded in seconds, and leave nothing behind in a folder of one's own."""
@@ -32,20 +39,21 @@ logger = logging.getLogger(__name__)
 
 
 def image_files(folder: Path) -> list[str]:
-    """Return all images at any depth below ``folder`` as paths from there, sorted.
+    """Return all images at any depth below ``folder`` as paths from there, sorted."""
+    return [file for file in visible_files(folder) if file.lower().endswith(IMAGE_SUFFIXES)]
 
-    Hidden files are left out: macOS puts a ``._NAME.png``, which is no image, beside every file of
-    an archive.
+
+def visible_files(folder: Path) -> list[str]:
+    """Return all files at any depth below ``folder`` but hidden ones, as paths from there, sorted.
+
+    macOS puts a ``._NAME.png``, which is no image, beside every file of an archive.
     """
     found = []
     for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        found += [
-            Path(root, name).relative_to(folder)
-            for name in names
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
-    return [path.as_posix() for path in sorted(found)]
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        below = (Path(root).relative_to(folder).as_posix() + "/").removeprefix("./")
+        found += [below + name for name in names if not name.startswith(HIDDEN)]
+    return sorted(found, key=lambda file: file.split("/"))
 
 
 def split_of_folders(files: Sequence[str]) -> list[str] | None:
@@ -62,36 +70,60 @@ def split_of_folders(files: Sequence[str]) -> list[str] | None:
 def present_rows(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table whose ``file`` is here, with its path from ``folder``.
 
-    A file is such a path, or a name that is looked for in all sub-folders; where several have
-    it, the first is taken.
+    A file is such a path, or a name alone, which is looked for in all sub-folders. How many rows
+    are left out is logged.
 
     Raises
     ------
     DataError
-        If none is.
+        If none is here, or a name alone may mean several files.
     """
-    places = image_files(folder)
-    by_name = {place.rpartition("/")[2]: place for place in reversed(places)}
-    by_place = dict(zip(places, places, strict=True))
-    names = table["file"].astype(str)
-    found = [by_place.get(name) or by_name.get(name.rpartition("/")[2]) for name in names]
-    if not any(found):
+    places: dict[str, list[str]] = {}
+    for place in image_files(folder):
+        places.setdefault(place.rpartition("/")[2], []).append(place)
+    names = table["file"].str.replace("\\", "/").str.removeprefix("./")
+    found = [_place(folder, name, places.get(name.rpartition("/")[2], [])) for name in names]
+    absent = [name for name, place in zip(names, found, strict=True) if place is None]
+    if len(absent) == len(found):
         raise DataError(
-            f"the table in {folder} lists {len(table)} images and none of them is in that folder "
-            "or below it; put them there."
+            f"the table in {folder} lists {len(found)} images, such as {absent[0]}, and none of "
+            "them is in that folder or below it; put them there, or give their paths from there."
         )
+    if absent:
+        what = "%s: %d of %d rows have no image here and are left out; the first: %s."
+        logger.warning(what, folder.name, len(absent), len(found), absent[0])
     table = table.assign(file=found)
     return table[table["file"].notna()].reset_index(drop=True)
 
 
-def read_header(path: Path) -> set[str]:
-    """Return the names of the columns of a plain table."""
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return {name.strip() for name in stream.readline().split(",")}
+def _place(folder: Path, name: str, places: Sequence[str]) -> str | None:
+    """Return which of the images of one name, all ``places``, is meant by ``name``, if any."""
+    if name in places:
+        return name
+    # Another folder's file of the same name may show another patient.
+    if "/" in name or not places:
+        return None
+    if len(places) > 1:
+        raise DataError(
+            f"{name} in the table of {folder} may be {' or '.join(places)}; give the path of the "
+            "one that is meant, or leave only one."
+        )
+    return places[0]
 
 
-def read_csv(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table, plain or gzipped; ``text_columns`` keep their leading zeros.
+def read_header(path: Path) -> tuple[str, list[str]]:
+    """Return what separates the columns of a table, plain or gzipped, and their names."""
+    reader = gzip.open if path.suffix == ".gz" else open
+    with reader(path, "rt", encoding="utf-8-sig", errors="replace") as stream:
+        line = stream.readline()
+    separator = max(",;\t", key=line.count)
+    return separator, [name.strip(' "\r\n') for name in line.split(separator)]
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table with commas, semicolons or tabs, plain or gzipped, without spaces around words.
+
+    All columns are text, so that numbers keep their leading zeros; NaN where there is none.
 
     Raises
     ------
@@ -102,12 +134,15 @@ def read_csv(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
         with warnings.catch_warnings():
             # NIH's rows end in a comma more than its header has; nothing is lost with it.
             warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype=dict.fromkeys(text_columns, str), index_col=False)
+            table = pd.read_csv(
+                path, sep=read_header(path)[0], dtype=str, index_col=False, skipinitialspace=True
+            )
     except BROKEN_TABLE as error:
         raise DataError(f"{path} cannot be read as a table: {one_line(error)}.") from error
     if table.empty:
         raise DataError(f"{path} has a header but no rows.")
-    return table
+    table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())
+    return table.where(table != "")
 
 
 def refuse_blanks(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -154,18 +189,16 @@ def decode_rows(
     """
     files, size = [folder / file for file in table["file"]], size or DEFAULT_SIZE
     if len(files) < CACHE_FROM:
-        found = read_images(files, size=size, strict=strict)
+        found = read_images(files, size=size)
     else:
-        found = cached_images(files, size=size, folder=folder / CACHE_FOLDER, strict=strict)
+        found = cached_images(files, size=size, folder=folder / CACHE_FOLDER)
     if found.bad:
+        if strict:
+            first = min(found.bad)
+            raise BadImageError(files[first], found.bad[first])
         bad = [{"file": str(files[k]), "reason": reason} for k, reason in found.bad.items()]
-        logger.warning(
-            "%s: %d of %d files are left out because they are no whole images; the first: %s %s.",
-            folder.name,
-            len(bad),
-            len(files),
-            *bad[0].values(),
-        )
+        what = "%s: %d of %d files are left out because they are no whole images; the first: %s %s."
+        logger.warning(what, folder.name, len(bad), len(files), *bad[0].values())
         table = table.iloc[found.kept].reset_index(drop=True)
         table.attrs["bad_files"] = bad
     return found.images, table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from fedtutor.datasets.readers import covid, medmnist, nih, oct
 from fedtutor.datasets.readers.files import (
     IMAGE_SUFFIXES,
+    MAX_CLASSES,
     image_files,
     present_rows,
     read_classes,
@@ -85,6 +87,11 @@ def read_path(
             f"all images of {path} are of one class, {class_names[0]!r}; put the images into "
             "one sub-folder for each class, or give at least two labels in labels.csv."
         )
+    if len(class_names) > MAX_CLASSES:
+        raise DataError(
+            f"{path} has {len(class_names)} classes, such as {class_names[0]!r} and "
+            f"{class_names[1]!r}; at most {MAX_CLASSES} are read. Are these the labels?"
+        )
     name, strict = path.resolve().name, strict is None or strict
     return read_classes(path, table, class_names, name, size=size, strict=strict)
 
@@ -108,7 +115,7 @@ def _table_of_csv(path: Path) -> pd.DataFrame:
     The columns may have any of the names in ``COLUMN_NAMES``; ``file`` and ``label`` must be
     there. Other rows are left out, so that a part of a set can be used with its full table.
     """
-    source = read_csv(path, COLUMN_NAMES["patient"])
+    source = read_csv(path)
     table = pd.DataFrame()
     for ours, theirs in COLUMN_NAMES.items():
         if found := [name for name in theirs if name in source.columns]:
@@ -119,7 +126,16 @@ def _table_of_csv(path: Path) -> pd.DataFrame:
             + "; ".join(f"{ours}: {', '.join(COLUMN_NAMES[ours])}" for ours in sorted(missing))
         )
     refuse_blanks(path, table, [c for c in ("file", "label", "patient") if c in table.columns])
-    return present_rows(path.parent, table.astype({"label": str}))
+    if "age" in table.columns:
+        with suppress(ValueError):  # one that is no number of years is told where ages are used
+            table["age"] = pd.to_numeric(table["age"])
+    table = present_rows(path.parent, table)
+    if len(twice := table["file"][table["file"].duplicated()]):
+        raise DataError(
+            f"{path} lists {twice.nunique()} images more than once, such as {twice.iloc[0]}; "
+            "leave one row of each."
+        )
+    return table
 
 
 def _table_of_folders(folder: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 import zlib
@@ -13,8 +14,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fedtutor.datasets.decode import resize
-from fedtutor.datasets.readers.files import one_line
+from fedtutor.datasets.decode import MAX_PIXELS, resize
+from fedtutor.datasets.disk import require_memory
+from fedtutor.datasets.readers.files import MAX_CLASSES, one_line
 from fedtutor.datasets.readers.nih import FINDINGS
 from fedtutor.errors import DataError
 from fedtutor.images import SPLIT_NAMES, MedicalImages
@@ -27,14 +29,14 @@ MEDMNIST_CLASSES = {
 """Label order of the sets this course uses, as in MedMNIST's own ``INFO``."""
 
 BROKEN_NPZ = (
-    OSError, ValueError, TypeError, EOFError, NotImplementedError, SyntaxError,
+    OSError, ValueError, TypeError, EOFError, RuntimeError, SyntaxError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What NumPy and zipfile raise for a file that is damaged or is no .npz at all."""
 
 
 class Header(NamedTuple):
-    """What an array in the file is, before any of it is unpacked."""
+    """What an array in the file claims to be, before any of it is unpacked."""
 
     shape: tuple[int, ...]
     fortran_order: bool
@@ -66,7 +68,8 @@ def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as file:
-            headers, labels = _read_labels(path, file)
+            headers = _read_headers(path, file, size)
+            labels = _read_labels(path, file)
             images = _read_images(file, headers, size)
     except DataError:
         raise
@@ -89,42 +92,63 @@ def _class_names(name: str, labels: np.ndarray) -> tuple[str, ...]:
     return known if len(known) >= num_classes else tuple(f"class {k}" for k in range(num_classes))
 
 
-def _read_labels(path: Path, file: zipfile.ZipFile) -> tuple[list[Header], np.ndarray]:
-    """Read what the images of each split are, and all labels as (n, k).
+def _read_headers(path: Path, file: zipfile.ZipFile, size: int | None) -> list[Header]:
+    """Read what the images of each split are.
 
     Raises
     ------
     DataError
-        If these are not grey uint8 images of one shape, with as many labels and equal findings.
+        If these are not grey uint8 images of one shape, with as many labels and equal findings, or
+        do not fit into memory. A few bytes can claim any number of images.
     """
     keys = [f"{split}_{part}" for split in SPLIT_NAMES for part in ("images", "labels")]
     if missing := [key for key in keys if f"{key}.npy" not in file.namelist()]:
         raise DataError(
             f"{path} has no {', '.join(missing)}; a MedMNIST file has {', '.join(keys)}."
         )
-    headers, all_labels = [], []
-    for split in SPLIT_NAMES:
-        with file.open(f"{split}_images.npy") as stream:
-            headers.append(header := _read_header(stream))
-        with file.open(f"{split}_labels.npy") as stream:
-            labels = np.lib.format.read_array(stream, allow_pickle=False)
-        all_labels.append(labels.reshape(len(labels), -1) if labels.size else labels.reshape(-1, 1))
+    headers = []
+    for key in keys:
+        with file.open(f"{key}.npy") as stream:
+            headers.append(_read_header(stream))
+    first, first_labels = headers[:2]
+    for split, images, labels in zip(SPLIT_NAMES, headers[::2], headers[1::2], strict=True):
         if (
-            len(header.shape) != 3
-            or header.dtype != np.uint8
-            or header.fortran_order
-            or header.shape[1:] != headers[0].shape[1:]
+            len(images.shape) != 3
+            or images.dtype != np.uint8
+            or images.fortran_order
+            or images.shape[1:] != first.shape[1:]
+            or not 0 < math.prod(images.shape[1:]) <= MAX_PIXELS
             or labels.dtype.kind not in "iu"
-            or all_labels[-1].shape != (header.shape[0], all_labels[0].shape[1])
+            or labels.shape != (images.shape[0], *first_labels.shape[1:])
+            or math.prod(labels.shape[1:]) > MAX_CLASSES
         ):
             raise DataError(
                 f"{path}: this course reads grey uint8 images (n, h, w), all of one size, with "
-                f"labels (n, 1) or (n, findings); got {split} images {header.dtype} "
-                f"{header.shape} and labels {labels.dtype} {labels.shape}."
+                f"labels (n, 1) or (n, findings), at most {MAX_CLASSES}; got {split} images "
+                f"{images.dtype} {images.shape} and labels {labels.dtype} {labels.shape}."
             )
-    if not any(header.shape[0] for header in headers):
+    count = sum(header.shape[0] for header in headers[::2])
+    if count < 1:
         raise DataError(f"{path} holds no image.")
-    return headers, np.concatenate(all_labels)
+    pixels = size**2 if size else math.prod(first.shape[1:])
+    labels_each = 8 * math.prod(first_labels.shape[1:])
+    require_memory(f"the {count} images of {path}", count * (pixels + labels_each))
+    return headers[::2]
+
+
+def _read_labels(path: Path, file: zipfile.ZipFile) -> np.ndarray:
+    """Read all labels as (n, k), and refuse those that are none."""
+    splits = []
+    for split in SPLIT_NAMES:
+        with file.open(f"{split}_labels.npy") as stream:
+            splits.append(np.lib.format.read_array(stream, allow_pickle=False))
+    labels = np.concatenate(splits).reshape(sum(map(len, splits)), -1)
+    most = 1 if labels.shape[1] > 1 else MAX_CLASSES - 1
+    if not 0 <= labels.min() <= labels.max() <= most:
+        raise DataError(
+            f"{path} has labels from {labels.min()} to {labels.max()}; 0 to {most} are read."
+        )
+    return labels
 
 
 def _read_header(stream: IO[bytes]) -> Header:

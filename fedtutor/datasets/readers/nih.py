@@ -76,7 +76,7 @@ def find_nih_table(folder: Path) -> Path | None:
     """Return the table of the whole set, or of a sample of it, in ``folder``, or None."""
     for pattern in TABLES:
         for path in sorted(folder.glob(pattern)):
-            if path.name != "labels.csv" or "Finding Labels" in read_header(path):
+            if path.name != "labels.csv" or "Finding Labels" in read_header(path)[1]:
                 return path
     return None
 
@@ -117,7 +117,7 @@ def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
         raise DataError(
             f"{folder} has no {' or '.join(TABLES[1:])}; put the table of the NIH there."
         )
-    source = read_csv(path, ["Patient ID"])
+    source = read_csv(path)
     file = "file" if "file" in source.columns else "Image Index"
     if missing := [name for name in (file, *COLUMNS) if name not in source.columns]:
         raise DataError(f"{path} has no column {', '.join(missing)}; is it the table of the NIH?")
@@ -204,10 +204,8 @@ def _classes(findings: pd.Series, class_names: tuple[str, ...]) -> pd.Series:
 
 def _years(ages: pd.Series, path: Path) -> pd.Series:
     """Return ages such as 58, "058Y" or "011M" in years; NaN for what cannot be one."""
-    if not pd.api.types.is_numeric_dtype(ages):
-        parts = ages.astype(str).str.strip().str.extract(r"^(\d+)([YMWD]?)$")
-        ages = pd.to_numeric(parts[0]) * parts[1].replace("", "Y").map(AGE_UNITS)
-    years = ages.astype(float)
+    parts = ages.str.extract(r"^(\d+(?:\.\d*)?)([YMWD]?)$")
+    years = parts[0].astype(float) * parts[1].replace("", "Y").map(AGE_UNITS).astype(float)
     if wrong := int((years > MAX_AGE).sum()):
         logger.warning(
             "%s: %d ages of more than %d years are taken as unknown.", path.name, wrong, MAX_AGE
@@ -287,5 +285,6 @@ def _boxes(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} has {len(source.columns)} columns; a list of boxes has 6.")
     # By position: the header is "Bbox [x,y,w,h]", which the commas take apart.
     table = source.iloc[:, :6].set_axis(["file", "finding", "x", "y", "w", "h"], axis=1)
+    table = table.astype(dict.fromkeys("xywh", float))
     # The one finding that the boxes call by another name than the labels.
     return table.assign(finding=table["finding"].replace("Infiltrate", "Infiltration"))
