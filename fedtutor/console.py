@@ -58,7 +58,7 @@ def print_table(summary: dict, console: Console) -> None:
     """Print a row a hospital: its images, its AUC alone and that of the federated model."""
     synthetic = " (synthetic)" if summary["synthetic"] else ""
     table = Table(title=f"{summary['dataset']}{synthetic}: AUC on the central test set")
-    table.add_column("hospital")
+    table.add_column("hospital", overflow="fold")  # no name may lose what tells it from another
     # Fourteen findings would not fit beside each other; the report has them.
     classes = [] if summary["multi_label"] else summary["classes"]
     for column in ("images", *classes, "alone", "federated"):
@@ -74,7 +74,7 @@ def print_table(summary: dict, console: Console) -> None:
     table.add_row("pooled (reference)", *blank, "", _number(auc["pooled"]))
     console.print(table)
     if summary["warnings"]:
-        console.print(f"{len(summary['warnings'])} warnings, printed above, stand in the report.")
+        console.print(f"Warnings, printed above and in the report: {len(summary['warnings'])}.")
     if summary["left_out"]:
         console.print(f"{len(summary['left_out'])} updates were left out; the report names them.")
 

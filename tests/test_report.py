@@ -117,7 +117,7 @@ def test_the_report_has_every_warning_that_is_printed(tmp_path, monkeypatch, cap
     assert page.index(printed[0]) < page.index("<img")
     console = io.StringIO()
     print_table(outcome.summary, cli.Console(file=console, width=100))
-    assert "2 warnings, printed above, stand in the report" in console.getvalue()
+    assert "Warnings, printed above and in the report: 2." in console.getvalue()
 
 
 def test_near_twins_are_not_taken_for_known_patients(tmp_path):
@@ -285,6 +285,19 @@ def test_crafted_names_are_text_in_any_terminal(hostile_outcome, monkeypatch, en
         assert shown.count(name.encode(encoding, "backslashreplace").decode(encoding)) == 2
     assert r"set\n[b]$\frac$ (synthetic)" in shown
     assert "\x1b" not in shown
+
+
+def test_a_long_name_is_whole_in_a_narrow_terminal(hostile_outcome):
+    summary = hostile_outcome.summary
+    rows = [
+        row | {"name": 70 * "x" + name}
+        for name, row in zip("ab", summary["hospitals"], strict=False)
+    ]
+    shown = io.StringIO()
+    print_table(summary | {"hospitals": rows}, cli.Console(file=shown, width=80))
+    lines = [line.split("│") for line in shown.getvalue().splitlines() if line.startswith("│")]
+    column = "".join(cells[1].strip() for cells in lines)
+    assert all(70 * "x" + name in column for name in "ab")
 
 
 def test_a_live_line_shows_crafted_names_as_text():

@@ -98,15 +98,13 @@ def read_path(
 
 def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
     """Return the reader of the data set whose layout the folder has."""
-    if nih.find_nih_table(folder):
-        return nih.read_nih
-    if covid.find_chestxray_table(folder):
-        return covid.read_covid_chestxray
-    if covid.find_radiography(folder):
-        return covid.read_radiography
-    if oct.is_oct2017(folder):
-        return oct.read_oct2017
-    return None
+    readers = {
+        nih.find_nih_table: nih.read_nih,
+        covid.find_chestxray_table: covid.read_covid_chestxray,
+        covid.find_radiography: covid.read_radiography,
+        oct.is_oct2017: oct.read_oct2017,
+    }
+    return next((read for has_layout, read in readers.items() if has_layout(folder)), None)
 
 
 def _table_of_csv(path: Path) -> pd.DataFrame:
