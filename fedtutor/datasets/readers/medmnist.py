@@ -43,6 +43,20 @@ class Header(NamedTuple):
     dtype: np.dtype
 
 
+def read_set(
+    folder: Path, *, size: int | None = None, task: str | None = None, strict: bool = False
+) -> MedicalImages:
+    """Read the file in a set's folder whose images are just large enough, or else the largest."""
+    name = folder.name
+    files = {28: folder / f"{name}.npz"}
+    files |= {side: folder / f"{name}_{side}.npz" for side in (64, 128, 224)}
+    here = [side for side, file in files.items() if file.is_file()]
+    if not here:
+        raise DataError(f"{folder} has no {name}.npz; run: fedtutor fetch {name}")
+    fitting = [side for side in here if side >= (size or min(here))]
+    return read_medmnist(files[min(fitting, default=max(here))], size=size)
+
+
 def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
     """Read ``NAME.npz``, ``NAME_64.npz``, ``NAME_128.npz`` or ``NAME_224.npz``.
 
