@@ -71,7 +71,7 @@ def image_rows() -> list[Row]:
         loading = from_pairs(
             "loading them a second time",
             pairs,
-            work=f"{COUNT} files, from the cache; the pixels are mapped and not yet read",
+            work=f"{COUNT} files, from the cache; their checksum is compared, they are mapped",
             beside="the first time, which decodes",
             target="≥ 300",
             unit="ms",

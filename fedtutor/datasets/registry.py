@@ -55,16 +55,8 @@ class Dataset:
 
     def is_present(self) -> bool:
         """Whether there are files of it in its folder, beside what a clone brings along."""
-        if self.synthetic:
-            return True
-        if not self.folder.is_dir():
-            return False
-        archives = {file.name for file in self.parts.values() if not file.name.endswith(".npz")}
-        ours = {"README.md"} | archives
-        return any(
-            path.name not in ours and not path.name.startswith(".")
-            for path in self.folder.iterdir()
-        )
+        found = [path.name for path in self.folder.glob("[!.]*") if path.name != "README.md"]
+        return self.synthetic or not all(name.endswith(".tar.gz") for name in found)
 
 
 def data_folder() -> Path:
@@ -77,24 +69,6 @@ def data_folder() -> Path:
     return Path.home() / ".local" / "share" / "fedtutor"
 
 
-def _read_medmnist(name: str) -> Callable[..., MedicalImages]:
-    """Return the reader of a set of MedMNIST v2, which has a file for each size of its images."""
-
-    def read(
-        folder: Path, *, size: int | None = None, task: str | None = None, strict: bool = False
-    ) -> MedicalImages:
-        parts = DATASETS[name].parts
-        files = {int(side): folder / file.name for side, file in parts.items()}
-        here = [side for side, file in files.items() if file.is_file()]
-        if not here:
-            raise DataError(f"{folder} has no {parts['28'].name}; run: fedtutor fetch {name}")
-        # The smallest that need not be enlarged, or else the largest there is.
-        fitting = [side for side in here if side >= (size or min(here))]
-        return medmnist.read_medmnist(files[min(fitting, default=max(here))], size=size)
-
-    return read
-
-
 # By name what reads a set, and the classes of each of its tasks, the default first; "" is the
 # only one.
 READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
@@ -104,7 +78,8 @@ READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
     "covid19-radiography": (covid.read_radiography, covid.RADIOGRAPHY_TASKS),
     "covid-chestxray": (covid.read_covid_chestxray, covid.CHESTXRAY_TASKS),
     "retinal-oct": (oct.read_oct2017, oct.TASKS),
-} | {name: (_read_medmnist(name), {"": names}) for name, names in medmnist.MEDMNIST_CLASSES.items()}
+    **{name: (medmnist.read_set, {"": names}) for name, names in medmnist.MEDMNIST_CLASSES.items()},
+}
 
 
 def _entry(name: str, parts: dict[str, Any] | None = None, **info: Any) -> Dataset:
@@ -134,7 +109,10 @@ def find_dataset(name: str) -> Dataset:
         For an unknown name; lists the known ones.
     """
     if name not in DATASETS:
-        raise DataError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}.")
+        raise DataError(
+            f"unknown data set {name!r}; known: {', '.join(DATASETS)}. Where images are read, the "
+            "path of an .npz file or of a folder will do, too."
+        )
     return DATASETS[name]
 
 
@@ -166,16 +144,12 @@ def load(
     """
     if size is not None and size < 1:
         raise DataError(f"size must be at least 1 pixel; got {size}.")
-    info = DATASETS.get(str(dataset))
-    if info is None:
-        # A name never has a separator or a suffix, so that a typing error is told from a path.
-        path = Path(dataset).expanduser()
-        if str(dataset) and (path.exists() or path.suffix or len(path.parts) > 1):
-            return read_path(path, size=size, task=task, strict=strict)
-        raise DataError(
-            f"unknown data set {str(dataset)!r}; known: {', '.join(DATASETS)}, "
-            "or the path of an .npz file or a folder of images."
-        )
+    path = Path(dataset).expanduser()
+    # A name never has a separator or a suffix, so that a typing error is told from a path.
+    is_path = str(dataset) and (path.exists() or path.suffix or len(path.parts) > 1)
+    if is_path and str(dataset) not in DATASETS:
+        return read_path(path, size=size, task=task, strict=strict)
+    info = find_dataset(str(dataset))
     if task is not None and task not in info.tasks:
         raise DataError(
             f"{info.name} has no task {task!r}; it has: {', '.join(info.tasks) or 'one task only'}."

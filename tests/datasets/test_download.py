@@ -278,7 +278,6 @@ def test_a_body_without_an_end_is_taken_up_to_the_most_that_is_expected(site, fo
     file = replace(site.file(None, None), max_bytes=500_000)
     assert "it has more than the expected 500000 bytes" in refused(file, folder)
     assert (folder / ".set.npz.part").stat().st_size <= 500_000
-    assert len(site.requests) == 1
 
 
 @pytest.mark.parametrize("size", ["500001", "9" * 30])
@@ -344,7 +343,6 @@ def test_a_server_that_never_falls_silent_is_left_all_the_same(
     site.script = [endless(start, piece, pause=0.02)] * 9
     message = refused(site.file(), folder)
     assert "it comes at less than 10,000 bytes a second. By hand" in message
-    assert len(site.requests) == 1
 
 
 def test_a_server_that_sends_a_little_and_hangs_up_again_and_again_is_left(site, folder, impatient):
@@ -359,9 +357,13 @@ def test_a_server_that_sends_a_little_and_hangs_up_again_and_again_is_left(site,
 
 
 def test_a_slow_and_steady_download_is_waited_for(site, folder, impatient, monkeypatch):
-    """Each look finds that hours have passed, as soon as something has come."""
-    part = folder / ".set.npz.part"
-    clock = lambda: 3600.0 * 5 * (part.exists() and part.stat().st_size > 0)  # noqa: E731
+    """Each look finds that hours have passed, once the one before has found some bytes."""
+    part, sizes = folder / ".set.npz.part", [0]
+
+    def clock():
+        sizes.append(part.stat().st_size if part.exists() else 0)
+        return 5 * 3600.0 * (sizes[-2] > 0)
+
     monkeypatch.setattr(transfer, "SLOWEST", 1)
     monkeypatch.setattr(transfer, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
     site.script = [slow]

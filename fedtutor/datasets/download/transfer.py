@@ -182,7 +182,7 @@ def _receive_once(session: requests.Session, url: str, part: PartialFile) -> Non
         else:
             _check(response)
             part.forget()
-        # Not stream(), which reads a line of any length where it expects the size of a chunk.
+        # Not stream(): in older urllib3 the line before a chunk may be of any length.
         part.append(iter(lambda: raw.read(CHUNK, decode_content=False), b""), total)
 
 

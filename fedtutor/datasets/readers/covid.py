@@ -89,9 +89,8 @@ def read_radiography(
     ----------
     folder : holds ``COVID``, ``Normal``, ``Viral Pneumonia`` and ``Lung_Opacity``, at once or in
         ``COVID-19_Radiography_Dataset``, each with ``images/`` and ``masks/`` or with the images.
-    size : side of the square images in pixels; by default 128, in the files 299.
+    size, strict : as for :func:`fedtutor.datasets.load`; by default 128 pixels, in the files 299.
     task : "three-class" (Normal, Viral Pneumonia, COVID) or "four-class" (and Lung_Opacity).
-    strict : refuse the first bad file; by default bad files are left out, which is logged.
 
     Raises
     ------
@@ -152,9 +151,8 @@ def read_covid_chestxray(
     Parameters
     ----------
     folder : a clone, with ``metadata.csv`` and ``images/``.
-    size : side of the square images in pixels; by default 128.
+    size, strict : as for :func:`fedtutor.datasets.load`; by default 128 pixels.
     task : "three-class", or "COVID-19" against No Finding.
-    strict : refuse the first bad file; by default bad files are left out, which is logged.
 
     Returns
     -------

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -35,12 +35,18 @@ BROKEN_NPZ = (
 """What NumPy and zipfile raise for a file that is damaged or is no .npz at all."""
 
 
-class Header(NamedTuple):
-    """What an array in the file claims to be, before any of it is unpacked."""
-
-    shape: tuple[int, ...]
-    fortran_order: bool
-    dtype: np.dtype
+def read_set(
+    folder: Path, *, size: int | None = None, task: str | None = None, strict: bool = False
+) -> MedicalImages:
+    """Read the file in a set's folder whose images are just large enough, or else the largest."""
+    name = folder.name
+    files = {28: folder / f"{name}.npz"}
+    files |= {side: folder / f"{name}_{side}.npz" for side in (64, 128, 224)}
+    here = [side for side, file in files.items() if file.is_file()]
+    if not here:
+        raise DataError(f"{folder} has no {name}.npz; run: fedtutor fetch {name}")
+    fitting = [side for side in here if side >= (size or min(here))]
+    return read_medmnist(files[min(fitting, default=max(here))], size=size)
 
 
 def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
@@ -68,9 +74,9 @@ def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as file:
-            headers = _read_headers(path, file, size)
+            shapes = _read_shapes(path, file, size)
             labels = _read_labels(path, file)
-            images = _read_images(file, headers, size)
+            images = _read_images(file, shapes, size)
     except DataError:
         raise
     except BROKEN_NPZ as error:
@@ -79,7 +85,7 @@ def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
         images=images,
         labels=labels.astype(np.uint8) if labels.shape[1] > 1 else labels[:, 0].astype(np.int64),
         class_names=_class_names(name := re.sub(r"_(64|128|224)$", "", path.stem), labels),
-        table=pd.DataFrame({"split": np.repeat(SPLIT_NAMES, [h.shape[0] for h in headers])}),
+        table=pd.DataFrame({"split": np.repeat(SPLIT_NAMES, [shape[0] for shape in shapes])}),
         name=name,
     )
 
@@ -92,13 +98,13 @@ def _class_names(name: str, labels: np.ndarray) -> tuple[str, ...]:
     return known if len(known) >= num_classes else tuple(f"class {k}" for k in range(num_classes))
 
 
-def _read_headers(path: Path, file: zipfile.ZipFile, size: int | None) -> list[Header]:
-    """Read what the images of each split are.
+def _read_shapes(path: Path, file: zipfile.ZipFile, size: int | None) -> list[tuple[int, ...]]:
+    """Return the shape (n, h, w) of the images of each split, before any of it is unpacked.
 
     Raises
     ------
     DataError
-        If these are not grey uint8 images of one shape, with as many labels and equal findings, or
+        If these are not grey uint8 images of one size, with as many labels and equal findings, or
         do not fit into memory. A few bytes can claim any number of images.
     """
     keys = [f"{split}_{part}" for split in SPLIT_NAMES for part in ("images", "labels")]
@@ -110,30 +116,29 @@ def _read_headers(path: Path, file: zipfile.ZipFile, size: int | None) -> list[H
     for key in keys:
         with file.open(f"{key}.npy") as stream:
             headers.append(_read_header(stream))
-    first, first_labels = headers[:2]
-    for split, images, labels in zip(SPLIT_NAMES, headers[::2], headers[1::2], strict=True):
+    (first, _, _), (first_labels, _, _) = headers[:2]
+    for split, image, label in zip(SPLIT_NAMES, headers[::2], headers[1::2], strict=True):
+        (shape, is_fortran, dtype), (label_shape, _, label_dtype) = image, label
         if (
-            len(images.shape) != 3
-            or images.dtype != np.uint8
-            or images.fortran_order
-            or images.shape[1:] != first.shape[1:]
-            or not 0 < math.prod(images.shape[1:]) <= MAX_PIXELS
-            or labels.dtype.kind not in "iu"
-            or labels.shape != (images.shape[0], *first_labels.shape[1:])
-            or math.prod(labels.shape[1:]) > MAX_CLASSES
+            (len(shape), dtype, is_fortran) != (3, np.uint8, False)
+            or shape[1:] != first[1:]
+            or not 0 < math.prod(shape[1:]) <= MAX_PIXELS
+            or label_dtype.kind not in "iu"
+            or label_shape != (shape[0], *first_labels[1:])
+            or math.prod(label_shape[1:]) > MAX_CLASSES
         ):
             raise DataError(
                 f"{path}: this course reads grey uint8 images (n, h, w), all of one size, with "
                 f"labels (n, 1) or (n, findings), at most {MAX_CLASSES}; got {split} images "
-                f"{images.dtype} {images.shape} and labels {labels.dtype} {labels.shape}."
+                f"{dtype} {shape} and labels {label_dtype} {label_shape}."
             )
-    count = sum(header.shape[0] for header in headers[::2])
+    count = sum(shape[0] for shape, _, _ in headers[::2])
     if count < 1:
         raise DataError(f"{path} holds no image.")
-    pixels = size**2 if size else math.prod(first.shape[1:])
-    labels_each = 8 * math.prod(first_labels.shape[1:])
-    require_memory(f"the {count} images of {path}", count * (pixels + labels_each))
-    return headers[::2]
+    pixels = size**2 if size else math.prod(first[1:])
+    memory = count * (pixels + 8 * math.prod(first_labels[1:]))
+    require_memory(f"the {count} images of {path}", memory)
+    return [shape for shape, _, _ in headers[::2]]
 
 
 def _read_labels(path: Path, file: zipfile.ZipFile) -> np.ndarray:
@@ -151,21 +156,23 @@ def _read_labels(path: Path, file: zipfile.ZipFile) -> np.ndarray:
     return labels
 
 
-def _read_header(stream: IO[bytes]) -> Header:
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     np.lib.format.read_magic(stream)  # version 1.0, as of every array without named fields
-    return Header(*np.lib.format.read_array_header_1_0(stream))
+    return np.lib.format.read_array_header_1_0(stream)
 
 
-def _read_images(file: zipfile.ZipFile, headers: list[Header], size: int | None) -> np.ndarray:
+def _read_images(
+    file: zipfile.ZipFile, shapes: list[tuple[int, ...]], size: int | None
+) -> np.ndarray:
     """Unpack all images, one at a time, into uint8 (n, h, w, 1), resized where needed."""
-    shape = height, width = headers[0].shape[1:]
+    shape = height, width = shapes[0][1:]
     wanted = (size, size) if size else shape
-    images = np.empty((sum(header.shape[0] for header in headers), *wanted, 1), np.uint8)
+    images = np.empty((sum(n for n, _, _ in shapes), *wanted, 1), np.uint8)
     places = iter(images[..., 0])
-    for split, header in zip(SPLIT_NAMES, headers, strict=True):
+    for split, (count, _, _) in zip(SPLIT_NAMES, shapes, strict=True):
         with file.open(f"{split}_images.npy") as stream:
             _read_header(stream)
-            for place in islice(places, header.shape[0]):
+            for place in islice(places, count):
                 image = np.frombuffer(stream.read(height * width), np.uint8).reshape(shape)
                 place[:] = image if wanted == shape else resize(Image.fromarray(image), wanted[0])
     return images

@@ -163,13 +163,12 @@ def read_nih(
     folder : has the table (see :func:`read_nih_table`) and images in any sub-folder; if it has
         ``train_val_list.txt`` or ``test_list.txt``, the split is the official one, and if it has
         ``BBox_List_2017.csv``, the boxes are the masks.
-    size : side of the square images in pixels; by default 128.
+    size, strict : as for :func:`fedtutor.datasets.load`; by default 128 pixels.
     task : - a finding, by default "Pneumonia": images that have it, whatever else they have,
              against those with "No Finding";
            - "three-class": No Finding, Pneumonia, Effusion; an image with both of the latter is
              left out, other findings beside them are not looked at;
            - "multi-label": all images, labels uint8 (n, 14) in the order of ``FINDINGS``.
-    strict : refuse the first bad file; by default bad files are left out, which is logged.
 
     Returns
     -------
