@@ -184,8 +184,7 @@ def check_form(arrays: Sequence[Any], like: Weights, *, hospital: str) -> None:
         raise UpdateError(f"{hospital} sent {len(arrays)} arrays; the model has {len(like)}.")
     for position, (array, model) in enumerate(zip(arrays, like, strict=True)):
         for what in ("shape", "dtype"):
-            came, expected = str(getattr(array, what)), str(getattr(model, what))
-            if came != expected:
+            if (came := str(getattr(array, what))) != (expected := str(getattr(model, what))):
                 raise UpdateError(
                     f"{hospital} sent an array {position} of {what} {came}; "
                     f"the model's has {expected}."

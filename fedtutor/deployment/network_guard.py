@@ -17,7 +17,7 @@ from fedtutor.deployment.roll import POLL, Roll
 from fedtutor.errors import FederationError
 from fedtutor.federation import GuardedGrid
 from fedtutor.federation.in_process import WrappedGrid
-from fedtutor.federation.records import arrays_in, metrics_in, to_weights
+from fedtutor.federation.records import arrays_in, to_weights
 from fedtutor.model import Weights
 
 
@@ -105,7 +105,7 @@ class NetworkGuard(GuardedGrid):
         self._note_absent(server_round)
         start, held = to_weights(sent), list(replies)
         lengths = [_distance(to_weights(arrays_in(reply)), start) for _, reply in held]
-        claims: list[Any] = [metrics_in(reply)["num-examples"] for _, reply in held]
+        claims: list[Any] = [reply.content["metrics"]["num-examples"] for _, reply in held]
         for (_, reply), claim in zip(held, claims, strict=True):
             self.examples.setdefault(reply.metadata.src_node_id, claim)
         usual, many = _median(lengths), _median(self.examples.values()) * self._max_examples_ratio

@@ -108,7 +108,7 @@ class GuardedGrid(WrappedGrid):
             traffic.bytes_up += records.num_bytes(records.arrays_in(reply))
             traffic.hospitals.append(name)
             if self._on_reply:
-                self._on_reply(server_round, name, dict(records.metrics_in(reply)))
+                self._on_reply(server_round, name, dict(reply.content["metrics"]))
             yield reply
         self._check_enough(server_round, len(traffic.hospitals), len(messages))
 

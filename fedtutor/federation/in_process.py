@@ -112,8 +112,8 @@ class InProcessGrid(Grid):
             return Message(error, reply_to=message)
         try:
             reply = self._client_app(message, context)
-            if not isinstance(reply, Message):
-                raise TypeError(f"a ClientApp returns a Message, not a {type(reply).__name__}")
+            if reply.metadata.reply_to_message_id != message.metadata.message_id:
+                raise ValueError("it answers another message; give Message(..., reply_to=message)")
             return reply
         except KeyboardInterrupt:
             raise

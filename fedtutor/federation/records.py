@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import islice
@@ -13,7 +12,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedtutor.aggregation import check_finite, check_form, check_num_examples
-from fedtutor.errors import UpdateError
+from fedtutor.errors import UpdateError, visible
 from fedtutor.model import Weights
 
 MAX_HEADER, MAX_METRICS = 1024, 100  # NumPy's header of an array has 128 bytes
@@ -90,11 +89,6 @@ def config_in(message: Message) -> ConfigRecord:
     return cast(ConfigRecord, message.content["config"])
 
 
-def metrics_in(message: Message) -> MetricRecord:
-    """Return the numbers in a hospital's reply."""
-    return cast(MetricRecord, message.content["metrics"])
-
-
 def open_reply(
     reply: Message, message: Message, hospital: str, like: Weights, needs: Iterable[str]
 ) -> Message:
@@ -109,7 +103,7 @@ def open_reply(
         raise UpdateError(str(reply.error.reason or f"error {reply.error.code}"))
     numbers: dict[str, Any] = {
         name: value
-        for name, value in islice(metrics_in(reply).items(), MAX_METRICS)
+        for name, value in islice(reply.content["metrics"].items(), MAX_METRICS)
         if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**64)
     }
     check_num_examples(numbers.get("num-examples", math.nan), hospital=hospital)
@@ -148,16 +142,16 @@ def name_in(reply: Message) -> str:
 
 
 def one_line(text: str, most: int = 500) -> str:
-    """Return a text's last line, of at most so many characters, all of which can be shown."""
-    line = (text[-100 * most :].strip().splitlines() or [""])[-1][:most]
-    return "".join(" " if unicodedata.category(c)[0] == "C" else c for c in line).strip()
+    """Return a text's last line, of at most so many characters, all of which can be seen."""
+    lines = text[-100 * most :].strip().splitlines() or [""]
+    return visible(lines[-1][:most])[:most]
 
 
 def with_common_metrics(replies: Iterable[Message]) -> Iterator[Message]:
     """Pass replies on; at the end take out the metrics that not all have: Flower bears none."""
-    records = []
+    records: list[Any] = []
     for reply in replies:
-        records.append(metrics_in(reply))
+        records.append(reply.content["metrics"])
         yield reply
     common = set.intersection(*map(set, records)) if records else set()
     for record in records:

@@ -74,8 +74,7 @@ def make_server_app(
             evaluate_config=ConfigRecord(dict(config)),
             evaluate_fn=see_round,
         )
-        arrays = result.arrays or to_record(initial_weights)  # there may never have been enough
-        final = like_model(to_weights(arrays), initial_weights)
+        final = like_model(to_weights(result.arrays), initial_weights)
         context.state["arrays"] = to_record(final)
 
     return app

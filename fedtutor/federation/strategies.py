@@ -10,7 +10,7 @@ from flwr.serverapp import Grid, strategy
 
 from fedtutor.aggregation import RunningAverage
 from fedtutor.errors import DataError, FederationError
-from fedtutor.federation.records import arrays_in, metrics_in, to_record, to_weights
+from fedtutor.federation.records import arrays_in, to_record, to_weights
 from fedtutor.settings import FEDPROX_MU, RunSettings
 
 Averaged = tuple[ArrayRecord | None, MetricRecord | None]
@@ -38,7 +38,7 @@ class StreamingFedAvg(strategy.FedAvg):
         for reply in replies:
             if reply.has_error():
                 continue
-            weight: Any = metrics_in(reply)[self.weighted_by_key]
+            weight: Any = reply.content["metrics"][self.weighted_by_key]
             average.add(to_weights(arrays_in(reply)), weight)
             # Only the few numbers are kept; the model that came with them may go.
             del reply.content["arrays"]
