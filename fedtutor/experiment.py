@@ -146,7 +146,7 @@ class Experiment:
         def on_reply(server_round: int, hospital: str, metrics: dict) -> None:
             done = f"round {server_round} of {settings.rounds}, {hospital}"
             self._progress.stage(f"federated: {done}")
-            self._progress.advance(sizes[hospital] * settings.local_epochs)
+            self._progress.advance(sizes.get(hospital, 0) * settings.local_epochs)
 
         client_app = federation.make_client_app(
             lambda context: cohort.hospitals[int(context.node_config["partition-id"])],

@@ -200,19 +200,3 @@ def test_no_hospital_at_all_is_refused():
 def test_a_number_of_examples_too_few_is_refused():
     with pytest.raises(UpdateError, match="2 updates, 1 numbers of examples"):
         weighted_average([model(1, 2), model(3, 4)], [1])
-
-
-def test_a_refused_update_leaves_the_running_average_as_it_was():
-    average = RunningAverage(model(0, 0))
-    average.add(model(1, 2), 4)
-    for update, count in ((model(np.nan, 2), 1), (model(1, 2, 3), 1), (model(8, 8), 0)):
-        with pytest.raises(UpdateError, match="hospital 2"):
-            average.add(update, count)
-    average.add(model(3, 6), 12)
-    assert (average.count, average.total) == (2, 16)
-    assert average.result()[0].tolist() == [2.5, 5.0]
-
-
-def test_a_running_average_of_nothing_is_refused():
-    with pytest.raises(UpdateError, match="at least one hospital"):
-        RunningAverage(model(1, 2)).result()

@@ -118,7 +118,7 @@ class Dashboard(Panel):
         self._seen.clear()
 
     def _on_reply(self, server_round: int, hospital: str, metrics: dict) -> None:
-        self._loss[server_round, hospital] = float(metrics["loss"])
+        self._loss[server_round, hospital] = float(metrics.get("loss", "nan"))
         replied = sum(r == server_round for r, _ in self._loss)
         self._say(
             f"round {server_round} of {self._rounds}: {replied} of {len(self._names)} hospitals "

@@ -20,7 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedtutor import federation
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment.hospital_file import read_hospital_file
-from fedtutor.deployment.network_guard import NetworkGuard
+from fedtutor.deployment.network_guard import NetworkGuard, OneByOne
 from fedtutor.deployment.roll import Roll
 from fedtutor.errors import DataError, FederationError
 from fedtutor.evaluation import Evaluation, bootstrap_aucs, evaluate, interval
@@ -117,7 +117,7 @@ def main(grid: Grid, context: Context) -> None:
         ),
     )
     try:
-        app(grid, context)
+        app(OneByOne(grid), context)
     except FederationError as error:
         journal.note("stopped", reason=str(error))
         raise

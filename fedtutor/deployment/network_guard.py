@@ -1,20 +1,57 @@
-"""A guard for a network: it waits for hospitals, and looks at how long their updates are."""
+"""A guard for a network: it waits for hospitals, and believes none of them too much."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from flwr.app import ArrayRecord, Message
+import numpy as np
+from flwr.app import ArrayRecord, Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedtutor.aggregation import update_norm
-from fedtutor.deployment.roll import Roll
+from fedtutor.deployment.roll import POLL, Roll
 from fedtutor.errors import FederationError
 from fedtutor.federation import GuardedGrid
+from fedtutor.federation.in_process import WrappedGrid
 from fedtutor.federation.records import arrays_in, to_weights
 from fedtutor.model import Weights
+
+
+class OneByOne(WrappedGrid):
+    """A network's grid that fetches each reply by itself, for the message that it answers.
+
+    Flower fetches all that have come at once; one that cannot be unpacked takes the others along
+    and ends the run. How much a hospital sends, and that a node is who it says, is Flower's part.
+    """
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Yield the replies as they come in."""
+        messages = sorted(messages, key=lambda message: message.metadata.dst_node_id)
+        waiting = dict(zip(self.push_messages(messages), messages, strict=True))
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        while waiting and time.monotonic() < deadline:
+            for message_id, message in list(waiting.items()):
+                if reply := self._fetch(message_id, message):
+                    del waiting[message_id]
+                    yield reply
+            time.sleep(POLL if waiting else 0)
+
+    def _fetch(self, message_id: str, message: Message) -> Message | None:
+        try:
+            for reply in self.pull_messages([message_id]):
+                if reply.metadata.reply_to_message_id == message_id:
+                    found = reply.error if reply.has_error() else reply.content
+                    return Message(found, reply_to=message)
+        except Exception as error:  # whatever it is, it came with the reply
+            what = Error(ErrorCode.UNKNOWN, f"its reply cannot be unpacked: {error!r}")
+            return Message(what, reply_to=message)
+        return None
 
 
 class NetworkGuard(GuardedGrid):
@@ -26,8 +63,14 @@ class NetworkGuard(GuardedGrid):
     max_ratio : leave out an update more than so many times as long as the round's median one,
         length being the Euclidean distance from the model that was sent. The updates of a round
         are held together for that.
+    max_examples_ratio : leave out who claims so many times the examples of the median hospital.
     roll : whom a round waits for, by default for nobody; the strategy's ``min_available_nodes``
         must not be above its minimum.
+
+    Attributes
+    ----------
+    examples : by node, the examples that each has claimed in its first reply, and may not exceed
+        later. Whether that is true nobody here can know, and FedAvg gives it the weight.
     """
 
     def __init__(
@@ -36,6 +79,7 @@ class NetworkGuard(GuardedGrid):
         like: Weights,
         *,
         max_ratio: float = math.inf,
+        max_examples_ratio: float = 100.0,
         roll: Roll | None = None,
         **further: Any,
     ) -> None:
@@ -43,6 +87,8 @@ class NetworkGuard(GuardedGrid):
             raise FederationError(f"max_ratio must be above 1, such as 10; got {max_ratio}.")
         super().__init__(grid, like, **further)
         self._max_ratio, self._roll = max_ratio, roll
+        self._max_examples_ratio = max_examples_ratio
+        self.examples: dict[int, float] = {}
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes that take part, once they are there."""
@@ -52,28 +98,45 @@ class NetworkGuard(GuardedGrid):
     def choose(
         self, server_round: int, replies: Iterator[tuple[str, Message]], sent: ArrayRecord
     ) -> Iterator[tuple[str, Message]]:
-        """Yield the replies but those that are far longer than the median one.
+        """Yield the replies but those that are far longer, or claim far more, than the median one.
 
         Of an even number the lower median, so that the longer of two is the suspect.
         """
         self._note_absent(server_round)
         start, held = to_weights(sent), list(replies)
-        trained = (to_weights(arrays_in(reply)) for _, reply in held)
-        lengths = [
-            update_norm([a - b for a, b in zip(weights, start, strict=True)]) for weights in trained
-        ]
-        usual = sorted(lengths)[(len(lengths) - 1) // 2] if lengths else 0.0
-        for (name, reply), length in zip(held, lengths, strict=True):
+        lengths = [_distance(to_weights(arrays_in(reply)), start) for _, reply in held]
+        claims: list[Any] = [reply.content["metrics"]["num-examples"] for _, reply in held]
+        for (_, reply), claim in zip(held, claims, strict=True):
+            self.examples.setdefault(reply.metadata.src_node_id, claim)
+        usual, many = _median(lengths), _median(self.examples.values()) * self._max_examples_ratio
+        for (name, reply), length, claim in zip(held, lengths, claims, strict=True):
+            first = self.examples[reply.metadata.src_node_id]
             if usual and length > self._max_ratio * usual:
                 reason = (
                     f"its update is {length / usual:.3g} times as long as the median one; at most "
                     f"{self._max_ratio:g} times is let in."
                 )
-                self.leave_out(server_round, name, reason)
+            elif claim > min(first, many):
+                reason = (
+                    f"it claims {claim:g} examples; at most {first:g}, as in its first reply, and "
+                    f"{many:g}, or {self._max_examples_ratio:g} times the median's, are believed."
+                )
             else:
                 yield name, reply
+                continue
+            self.leave_out(server_round, name, reason)
 
     def _note_absent(self, server_round: int) -> None:
         """Note who took part before and is not connected now."""
         for node_id in sorted(set(self.names) - set(self._grid.get_node_ids())):
             self.leave_out(server_round, self.names[node_id], "is not connected")
+
+
+def _distance(weights: Weights, start: Weights) -> float:
+    with np.errstate(over="ignore"):  # then it is infinite
+        return update_norm([a - b for a, b in zip(weights, start, strict=True)])
+
+
+def _median(numbers: Iterable[float]) -> float:
+    ordered = sorted(numbers) or [0.0]
+    return ordered[(len(ordered) - 1) // 2]

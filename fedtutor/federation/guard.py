@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from fedtutor.aggregation import check_num_examples, check_update
 from fedtutor.errors import FederationError, UpdateError
+from fedtutor.federation import records
 from fedtutor.federation.in_process import WrappedGrid
-from fedtutor.federation.records import arrays_in, config_in, num_bytes, to_record, to_weights
 from fedtutor.model import Weights
 
 
@@ -35,10 +34,11 @@ class Traffic:
 
 
 class GuardedGrid(WrappedGrid):
-    """Any Flower grid, with every update checked before a strategy sees it.
+    """Any Flower grid, with every reply checked before a strategy sees it.
 
-    Flower's strategies average a NaN without a word and broadcast a wrong shape. Here such an
-    update, an error, or silence, leaves the hospital out of the round, by name; the rest go on.
+    Flower's strategies average a NaN without a word, broadcast a wrong shape, and end the run at
+    what they cannot read. Here such a reply, an error, or silence, leaves the hospital out of the
+    round, by name; the rest go on. A message is answered once.
 
     Parameters
     ----------
@@ -49,9 +49,10 @@ class GuardedGrid(WrappedGrid):
 
     Attributes
     ----------
+    needs : the metrics, beside "num-examples", that an update must have.
     left_out : who was left out of which round, and why.
     traffic : by round, what training moved and who replied.
-    names : by node id, what the hospitals met so far are called.
+    names : by node id, what the hospitals met so far are called, no two of them alike.
     """
 
     def __init__(
@@ -63,9 +64,8 @@ class GuardedGrid(WrappedGrid):
         on_reply: Callable[[int, str, dict], None] | None = None,
     ) -> None:
         super().__init__(grid)
-        self._like = like
-        self._min_hospitals = min_hospitals
-        self._on_reply = on_reply
+        self._like, self._min_hospitals, self._on_reply = like, min_hospitals, on_reply
+        self.needs: Iterable[str] = ()
         self.names: dict[int, str] = {}
         self.left_out: list[LeftOut] = []
         self.traffic: dict[int, Traffic] = {}
@@ -74,35 +74,41 @@ class GuardedGrid(WrappedGrid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         messages = list(messages)
-        if not messages or messages[0].metadata.message_type != MessageType.TRAIN:
+        kind = messages[0].metadata.message_type if messages else None
+        if kind not in (MessageType.TRAIN, MessageType.EVALUATE):
             return self._grid.send_and_receive(messages, timeout=timeout)
+        server_round = int(str(records.config_in(messages[0])["server-round"]))
         self._learn_names(messages, timeout)
-        return self._train_replies(messages, timeout)
+        sound = self._sound_replies(server_round, messages, timeout)
+        if kind == MessageType.TRAIN:
+            return records.with_common_metrics(self._chosen(server_round, messages, sound))
+        return records.with_common_metrics(reply for _, reply in sound)
 
     def _learn_names(self, messages: list[Message], timeout: float | None) -> None:
-        """Ask the nodes met for the first time what they are called (a Flower query)."""
+        """Ask new nodes what they are called (a Flower query); no two are called the same."""
         new = [m.metadata.dst_node_id for m in messages if m.metadata.dst_node_id not in self.names]
         queries = [Message(RecordDict(), node_id, MessageType.QUERY) for node_id in new]
-        self.names |= {node_id: f"node {node_id}" for node_id in new}
-        if queries:
-            for reply in self._grid.send_and_receive(queries, timeout=timeout):
-                if reply.has_content() and "hospital" in reply.content:
-                    name = reply.content.config_records["hospital"]["name"]
-                    self.names[reply.metadata.src_node_id] = str(name)
+        claimed = {node_id: f"node {node_id}" for node_id in new}
+        for reply in self._grid.send_and_receive(list(queries), timeout=timeout) if new else ():
+            if (query := _answered(reply, queries)) and (name := records.name_in(reply)):
+                claimed[query.metadata.dst_node_id] = name
+        claims = Counter(claimed.values())
+        for node_id, name in claimed.items():
+            while claims[name] > 1 or name in self.names.values():
+                name += f" (node {node_id})"
+            self.names[node_id] = name
 
-    def _train_replies(self, messages: list[Message], timeout: float | None) -> Iterator[Message]:
-        """Yield the sound replies only; raise at the end if there were too few."""
-        server_round = int(str(config_in(messages[0])["server-round"]))
+    def _chosen(
+        self, server_round: int, messages: list[Message], sound: Iterator[tuple[str, Message]]
+    ) -> Iterator[Message]:
+        """Yield the replies that enter the round; raise at the end if there were too few."""
         sent = self._in_model_dtypes(messages)
-        traffic = self.traffic[server_round] = Traffic(bytes_down=num_bytes(sent) * len(messages))
-        replies = self.choose(
-            server_round, self._sound_replies(server_round, messages, timeout), sent
-        )
-        for name, reply in replies:
-            traffic.bytes_up += num_bytes(arrays_in(reply))
+        traffic = self.traffic[server_round] = Traffic(records.num_bytes(sent) * len(messages))
+        for name, reply in self.choose(server_round, sound, sent):
+            traffic.bytes_up += records.num_bytes(records.arrays_in(reply))
             traffic.hospitals.append(name)
             if self._on_reply:
-                self._on_reply(server_round, name, dict(reply.content.metric_records["metrics"]))
+                self._on_reply(server_round, name, dict(reply.content["metrics"]))
             yield reply
         self._check_enough(server_round, len(traffic.hospitals), len(messages))
 
@@ -110,18 +116,25 @@ class GuardedGrid(WrappedGrid):
         self, server_round: int, messages: list[Message], timeout: float | None
     ) -> Iterator[tuple[str, Message]]:
         """Yield (hospital, reply) as they come in; note the others with the reason."""
-        silent = {message.metadata.dst_node_id for message in messages}
+        waiting = sorted(messages, key=lambda message: message.metadata.dst_node_id)
         for reply in self._grid.send_and_receive(messages, timeout=timeout):
-            node_id = _sender(reply, messages)
-            silent.discard(node_id)
-            name = self.names[node_id]
-            if reason := _what_is_wrong(reply, self._like, name):
+            message = _answered(reply, waiting)
+            node_id = message.metadata.dst_node_id if message else reply.metadata.src_node_id
+            name = self.names.get(node_id, f"node {node_id}")
+            try:
+                if message is None:
+                    raise UpdateError("replied twice, or to what it was not asked; that is dropped")
+                sound = records.open_reply(reply, message, name, self._like, self.needs)
+            except Exception as error:  # whatever it is, it came with the reply
+                known = isinstance(error, UpdateError)
+                reason = str(error) if known else f"{name}'s reply cannot be read: {error!r}"
                 self.leave_out(server_round, name, reason)
             else:
-                yield name, reply
-        for node_id in sorted(silent):
+                yield name, sound
+            del reply  # or its weights would be held while the next hospital trains
+        for message in waiting:
             reason = f"did not reply within {timeout:g} s"
-            self.leave_out(server_round, self.names[node_id], reason)
+            self.leave_out(server_round, self.names[message.metadata.dst_node_id], reason)
 
     def choose(
         self, server_round: int, replies: Iterator[tuple[str, Message]], sent: ArrayRecord
@@ -134,6 +147,7 @@ class GuardedGrid(WrappedGrid):
 
     def leave_out(self, server_round: int, hospital: str, reason: str) -> None:
         """Note that a hospital's reply does not enter a round."""
+        reason = records.one_line(reason) or "gave no reason"
         self.left_out.append(LeftOut(server_round, hospital, reason))
 
     def _in_model_dtypes(self, messages: list[Message]) -> ArrayRecord:
@@ -141,9 +155,9 @@ class GuardedGrid(WrappedGrid):
 
         Some strategies compute in float64; sending that would double the traffic for nothing.
         """
-        sent = arrays_in(messages[0])
+        sent = records.arrays_in(messages[0])
         if [a.dtype for a in sent.values()] != [str(a.dtype) for a in self._like]:
-            sent = to_record(like_model(to_weights(sent), self._like))
+            sent = records.to_record(like_model(records.to_weights(sent), self._like))
             for message in messages:
                 message.content = RecordDict({**message.content, "arrays": sent})
         return sent
@@ -166,26 +180,10 @@ def like_model(weights: Weights, like: Weights) -> Weights:
     return [a.astype(b.dtype, copy=False) for a, b in zip(weights, like, strict=True)]
 
 
-def _sender(reply: Message, messages: list[Message]) -> int:
-    """Return the node that a reply is of; Flower signs some error messages itself."""
-    asked = {message.metadata.dst_node_id for message in messages}
-    if reply.metadata.src_node_id in asked:
-        return reply.metadata.src_node_id
-    answered = reply.metadata.reply_to_message_id
-    return next(m.metadata.dst_node_id for m in messages if m.metadata.message_id == answered)
-
-
-def _what_is_wrong(reply: Message, like: Weights, hospital: str) -> str | None:
-    """Say why a training reply must not be used; None if it may."""
-    if reply.has_error():
-        return (reply.error.reason or f"error {reply.error.code}").strip().splitlines()[-1]
-    content = reply.content
-    if set(content.array_records) != {"arrays"} or set(content.metric_records) != {"metrics"}:
-        return f"{hospital} replied with {sorted(content)} in place of arrays and metrics."
-    try:
-        count: Any = content.metric_records["metrics"].get("num-examples", float("nan"))
-        check_num_examples(count, hospital=hospital)
-        check_update(to_weights(content.array_records["arrays"]), like, hospital=hospital)
-    except (UpdateError, ValueError, TypeError) as error:  # also bytes that are no array
-        return str(error)
+def _answered(reply: Message, waiting: list[Message]) -> Message | None:
+    """Take the message that this answers from those that wait for it; None if none does."""
+    for message in waiting:
+        if message.metadata.message_id == reply.metadata.reply_to_message_id:
+            waiting.remove(message)
+            return message
     return None

@@ -6,6 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -46,7 +47,7 @@ class InProcessGrid(Grid):
         self._client_app = client_app
         self._run = Run.create_empty(run_id=1)
         self._waiting: dict[str, Message] = {}
-        self._num_messages = 0
+        self._ids = map(str, count(1))
         self._contexts = {
             FIRST_NODE_ID + k: Context(
                 run_id=1,
@@ -80,14 +81,11 @@ class InProcessGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Take the messages in; nobody trains before :meth:`pull_messages` is iterated."""
-        pushed = []
-        for message in messages:
-            self._num_messages += 1
-            message_id = str(self._num_messages)
+        pushed = dict(zip(self._ids, messages, strict=False))
+        for message_id, message in pushed.items():
             message.metadata.__dict__["_message_id"] = message_id  # as Flower's grids set it
-            self._waiting[message_id] = message
-            pushed.append(message_id)
-        return pushed
+        self._waiting |= pushed
+        return list(pushed)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         waiting = [self._waiting.pop(message_id) for message_id in message_ids]
@@ -101,6 +99,7 @@ class InProcessGrid(Grid):
         deadline = None if timeout is None else time.monotonic() + timeout
         for reply in self.pull_messages(self.push_messages(messages)):
             yield reply
+            del reply  # whoever asked for it has it
             if deadline is not None and time.monotonic() > deadline:
                 return
 
@@ -112,10 +111,19 @@ class InProcessGrid(Grid):
             error = Error(ErrorCode.NODE_UNAVAILABLE, f"there is no node {node_id}")
             return Message(error, reply_to=message)
         try:
-            return self._client_app(message, context)
-        except Exception:  # whatever a hospital's code raises, the others go on
+            reply = self._client_app(message, context)
+            if reply.metadata.reply_to_message_id != message.metadata.message_id:
+                raise ValueError("it answers another message; give Message(..., reply_to=message)")
+            return reply
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # whatever a hospital's code does, sys.exit() too, the others go on
             reason = traceback.format_exc()
             return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+
+
+def _passed_on(name: str) -> Any:
+    return lambda self, *args, **kwargs: getattr(self._grid, name)(*args, **kwargs)
 
 
 class WrappedGrid(Grid):
@@ -124,29 +132,13 @@ class WrappedGrid(Grid):
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
 
-    def set_run(self, run: Run) -> None:
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        return self._grid.run
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        return self._grid.create_message(*args, **kwargs)
-
-    def get_node_ids(self) -> Iterable[int]:
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self._grid.pull_messages(message_ids)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        return self._grid.send_and_receive(messages, timeout=timeout)
+    run = property(lambda self: self._grid.run)
+    set_run = _passed_on("set_run")
+    create_message = _passed_on("create_message")
+    get_node_ids = _passed_on("get_node_ids")
+    push_messages = _passed_on("push_messages")
+    pull_messages = _passed_on("pull_messages")
+    send_and_receive = _passed_on("send_and_receive")
 
 
 def run_in_process(
@@ -155,7 +147,6 @@ def run_in_process(
     names: Sequence[str],
     *,
     run_config: dict | None = None,
-    verbose: bool = False,
 ) -> Context:
     """Run a Flower app in this process, as ``flwr run`` would over the network.
 
@@ -164,22 +155,15 @@ def run_in_process(
     server_app, client_app : the two halves of the app.
     names : one name a hospital.
     run_config : what both halves find in ``context.run_config``.
-    verbose : whether Flower logs every round.
 
     Returns
     -------
     The server's ``Context``, with whatever the app left in its ``state``.
     """
-    context = Context(
-        run_id=1,
-        node_id=SUPERLINK_NODE_ID,
-        node_config={},
-        state=RecordDict(),
-        run_config=run_config or {},
-    )
+    context = Context(1, SUPERLINK_NODE_ID, {}, RecordDict(), run_config or {})
     logger = logging.getLogger("flwr")
     before = logger.level
-    logger.setLevel(logging.INFO if verbose else logging.ERROR)
+    logger.setLevel(logging.ERROR)
     try:
         server_app(InProcessGrid(client_app, names, run_config), context)
     finally:

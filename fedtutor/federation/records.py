@@ -1,14 +1,21 @@
-"""Between lists of weights and Flower's records, without copying."""
+"""Between weights and Flower's records: without copying, and without trust in what comes back."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from itertools import islice
+from typing import Any, cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
-from fedtutor.errors import UpdateError
+from fedtutor.aggregation import check_finite, check_form, check_num_examples
+from fedtutor.errors import UpdateError, visible
 from fedtutor.model import Weights
+
+MAX_HEADER, MAX_METRICS = 1024, 100  # NumPy's header of an array has 128 bytes
 
 
 class ArrayView(Array):
@@ -57,10 +64,14 @@ def to_weights(record: ArrayRecord) -> Weights:
     UpdateError
         If the names are others, which would put arrays into the wrong places.
     """
+    return [array.numpy() for array in _in_order(record)]
+
+
+def _in_order(record: ArrayRecord) -> list[Array]:
     names = [str(position) for position in range(len(record))]
     if set(record) != set(names):
         raise UpdateError(f"the arrays are named {', '.join(record)}, not {', '.join(names)}.")
-    return [record[name].numpy() for name in names]
+    return [record[name] for name in names]
 
 
 def num_bytes(record: ArrayRecord) -> int:
@@ -70,9 +81,79 @@ def num_bytes(record: ArrayRecord) -> int:
 
 def arrays_in(message: Message) -> ArrayRecord:
     """Return the weights in a message of training."""
-    return message.content.array_records["arrays"]
+    return cast(ArrayRecord, message.content["arrays"])
 
 
 def config_in(message: Message) -> ConfigRecord:
     """Return what the server says in a message of training."""
-    return message.content.config_records["config"]
+    return cast(ConfigRecord, message.content["config"])
+
+
+def open_reply(
+    reply: Message, message: Message, hospital: str, like: Weights, needs: Iterable[str]
+) -> Message:
+    """Return a hospital's reply to ``message`` made anew, of what was asked for and no more.
+
+    It has "metrics", all numbers, with "num-examples"; of training also "arrays", not copied, that
+    are finite and in the form of ``like``, and among the metrics, finite, those it ``needs``. Of
+    anything else no more is read than the model has; what is then raised can be of any type. A lie
+    in good form gets through, and that a node is who it says is for Flower to know.
+    """
+    if reply.has_error():
+        raise UpdateError(str(reply.error.reason or f"error {reply.error.code}"))
+    numbers: dict[str, Any] = {
+        name: value
+        for name, value in islice(reply.content["metrics"].items(), MAX_METRICS)
+        if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**64)
+    }
+    check_num_examples(numbers.get("num-examples", math.nan), hospital=hospital)
+    content = RecordDict({"metrics": MetricRecord(numbers)})
+    if message.metadata.message_type == "train":
+        if lacking := [key for key in needs if not math.isfinite(numbers.get(key, math.nan))]:
+            raise UpdateError(f"{hospital} sent no finite number as {', '.join(lacking)}.")
+        arrays = _in_order(arrays_in(reply))
+        check_form(arrays, like, hospital=hospital)  # by their own word; none is read yet
+        weights = list(map(_read, arrays, like))
+        check_finite(weights, hospital=hospital)
+        content["arrays"] = to_record(weights)
+    return Message(content, reply_to=message)
+
+
+def _read(array: Array, like: np.ndarray) -> np.ndarray:
+    """Return the array in its own bytes. Flower's ``numpy()`` opens any file, and of any size."""
+    if isinstance(array, ArrayView):
+        return array.numpy()
+    header = BytesIO(array.data[:MAX_HEADER])
+    np.lib.format.read_magic(header)
+    shape, in_columns, dtype = np.lib.format.read_array_header_1_0(header, MAX_HEADER)
+    form = shape, dtype, len(array.data) - header.tell()
+    if form != (like.shape, like.dtype, like.nbytes):
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} in {form[2]} bytes")
+    flat = np.frombuffer(array.data, dtype, offset=header.tell())
+    return flat.reshape(shape, order="F" if in_columns else "C")
+
+
+def name_in(reply: Message) -> str:
+    """Return what a hospital says that it is called, "" if that is no text."""
+    content = reply.content if reply.has_content() else None
+    said = content.get("hospital") if isinstance(content, RecordDict) else None
+    name = said.get("name") if isinstance(said, ConfigRecord) else None
+    return one_line(name, 200) if isinstance(name, str) else ""
+
+
+def one_line(text: str, most: int = 500) -> str:
+    """Return a text's last line, of at most so many characters, all of which can be seen."""
+    lines = text[-100 * most :].strip().splitlines() or [""]
+    return visible(lines[-1][:most])[:most]
+
+
+def with_common_metrics(replies: Iterable[Message]) -> Iterator[Message]:
+    """Pass replies on; at the end take out the metrics that not all have: Flower bears none."""
+    records: list[Any] = []
+    for reply in replies:
+        records.append(reply.content["metrics"])
+        yield reply
+    common = set.intersection(*map(set, records)) if records else set()
+    for record in records:
+        for name in set(record) - common:
+            del record[name]

@@ -58,6 +58,7 @@ def make_server_app(
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         guarded = guard(grid, initial_weights, min_hospitals=min_hospitals, on_reply=on_reply)
+        guarded.needs = getattr(strategy, "needs", ())
 
         def see_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
             weights = like_model(to_weights(arrays), initial_weights)

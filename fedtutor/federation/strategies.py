@@ -22,8 +22,7 @@ class StreamingFedAvg(strategy.FedAvg):
 
     The same average, accumulated in float64, so that the order of the replies does not matter;
     with :class:`~fedtutor.federation.InProcessGrid` its memory does not grow with the number of
-    hospitals. That no update has NaN or infinity is left to
-    :class:`~fedtutor.federation.GuardedGrid`.
+    hospitals. That every update is sound is left to :class:`~fedtutor.federation.GuardedGrid`.
     """
 
     def configure_train(
@@ -39,10 +38,8 @@ class StreamingFedAvg(strategy.FedAvg):
         for reply in replies:
             if reply.has_error():
                 continue
-            weight: Any = reply.content.metric_records["metrics"][self.weighted_by_key]
-            node = f"node {reply.metadata.src_node_id}"
-            weights = to_weights(arrays_in(reply))
-            average.add(weights, weight, hospital=node, known_finite=True)
+            weight: Any = reply.content["metrics"][self.weighted_by_key]
+            average.add(to_weights(arrays_in(reply)), weight)
             # Only the few numbers are kept; the model that came with them may go.
             del reply.content["arrays"]
             metrics.append(reply.content)
@@ -51,6 +48,18 @@ class StreamingFedAvg(strategy.FedAvg):
         return to_record(average.result()), self.train_metrics_aggr_fn(
             metrics, self.weighted_by_key
         )
+
+
+class SteadyBulyan(strategy.Bulyan):
+    """Flower's Bulyan (El Mhamdi et al. 2018), which goes on where hospitals were left out."""
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
+        """Average, bearing as many liars as so many replies can; Flower would skip the round."""
+        replies, most = list(replies), self.num_malicious_nodes
+        self.num_malicious_nodes = max(0, min(most, (len(replies) - 3) // LIARS["bulyan"]))
+        averaged = super().aggregate_train(server_round, replies)
+        self.num_malicious_nodes = most
+        return averaged
 
 
 STRATEGIES: dict[str, tuple[type[strategy.Strategy], dict[str, float]]] = {
@@ -64,9 +73,9 @@ STRATEGIES: dict[str, tuple[type[strategy.Strategy], dict[str, float]]] = {
     "fedtrimmedavg": (strategy.FedTrimmedAvg, {"beta": 0.2}),
     "krum": (strategy.Krum, {}),
     "multikrum": (strategy.MultiKrum, {}),
-    "bulyan": (strategy.Bulyan, {}),
+    "bulyan": (SteadyBulyan, {}),
 }
-"""By name, with its settings; all but the first are Flower's own, unchanged."""
+"""By name, with its settings; all but the first and the last are Flower's own, unchanged."""
 
 LIARS = {"krum": 2, "multikrum": 2, "bulyan": 4}
 """For the most liars f that n hospitals bear, n >= LIARS[name] * f + 3, the papers' bound."""

@@ -25,7 +25,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from fedtutor.aggregation import RunningAverage
+from fedtutor.aggregation import RunningAverage, update_norm
 from fedtutor.compiled_training import FusedOptimizer, Trainer
 from fedtutor.errors import DataError, FederationError
 from fedtutor.federation import StreamingFedAvg
@@ -207,6 +207,8 @@ class Scaffold(StreamingFedAvg):
     their number. The parameters are those of Flower's FedAvg.
     """
 
+    needs = ("step-sum",)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._examples: dict[int, float] = {}
@@ -237,9 +239,11 @@ class Scaffold(StreamingFedAvg):
     def _note(self, reply: Message, changes: RunningAverage) -> Message:
         node_id = reply.metadata.src_node_id
         count: Any = reply.content.metric_records["metrics"][self.weighted_by_key]
-        change = control_change(self.control, self._like, reply)
-        changes.add(change, count, hospital=f"node {node_id}")
-        self._examples[node_id] = count
+        with np.errstate(all="ignore"):  # a sum of steps can be 0
+            change = control_change(self.control, self._like, reply)
+            if np.isfinite(update_norm(change)):
+                changes.add(change, count)
+                self._examples[node_id] = count
         return reply
 
 

@@ -58,7 +58,7 @@ def main(grid, context):
     from functools import partial  # here, so that no hospital waits for it
 
     from fedtutor import federation
-    from fedtutor.deployment.network_guard import NetworkGuard
+    from fedtutor.deployment.network_guard import NetworkGuard, OneByOne
     from fedtutor.deployment.roll import Roll
 
     config = context.run_config
@@ -90,7 +90,7 @@ def main(grid, context):
         guard=partial(NetworkGuard, max_ratio=10.0, roll=roll),
     )
     try:
-        app(grid, context)
+        app(OneByOne(grid), context)
     except Exception as error:
         note("stopped", reason=str(error))
         raise

@@ -32,6 +32,8 @@ class FairFedAvg(strategy.QFedAvg):
         Adam's updates do not scale with the gradient; with 1.0 the update itself stands for it.
     """
 
+    needs = ("loss",)
+
     def __init__(self, *, q: float, client_learning_rate: float = 1.0, **kwargs: Any) -> None:
         super().__init__(
             client_learning_rate=client_learning_rate, q=q, train_loss_key="loss", **kwargs
