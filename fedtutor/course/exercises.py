@@ -15,8 +15,10 @@ breaks a property; those of notebook 04 live in ``fedtutor/course/lessons/fedavg
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import re
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,6 +32,9 @@ from fedtutor.course.lessons import LESSONS
 
 Answer = Callable[..., Any]
 """A learner's function: it may take and return anything."""
+
+TIME_LIMIT = 30.0
+"""Seconds in which an answer should be tried; the slowest right one takes two."""
 
 REGISTRY: dict[str, Exercise] = {}
 _failures: Counter[str] = Counter()
@@ -122,20 +127,53 @@ def check(number: str, answer: object) -> None:
 
 def judge(found: Exercise, answer: object) -> str:
     """Say whether an answer is right; the second failure in this process earns a stronger hint."""
-    try:
-        found.try_out(_watched(answer))
-    except NotDone:
+    error = _raised_in(lambda: found.try_out(_watched(answer)))
+    if error is None:
+        _failures[found.number] = 0
+        return "right. Well done."
+    if isinstance(error, NotDone):
         return (
             "not done yet.\n"
             "Write your answer in place of the dots and run this cell again; nothing else waits "
             "for it."
         )
-    except Wrong as wrong:
-        return _with_hint(found, wrong)
-    except Exception as error:  # whatever a learner's code raises is answered kindly
-        return _with_hint(found, _stopped(error))
-    _failures[found.number] = 0
-    return "right. Well done."
+    return _with_hint(found, error if isinstance(error, Wrong) else _stopped(error))
+
+
+def _raised_in(work: Callable[[], None]) -> BaseException | None:
+    """Do the work in a thread of its own, and return what it raised, if anything.
+
+    After :data:`TIME_LIMIT` seconds, or at Ctrl-C, which arrives here and not in the thread, a
+    SystemExit ends what it runs (PyThreadState_SetAsyncExc, on every system). Code that catches it
+    a hundred times, or waits in a call into C such as a long ``sleep``, is left behind and goes on;
+    a call into C that lets no other thread run, such as ``sum(range(10**12))``, stops for nobody.
+    """
+    raised: list[BaseException] = []
+    ended = threading.Event()  # after a Ctrl-C Python 3.11 and 3.12 take any thread for ended
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # whatever a learner's code raises is answered kindly
+            raised.append(error)
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    try:
+        thread.start()
+        # Not longer at a time, as Windows hears Ctrl-C only in between.
+        late = not any(ended.wait(0.1) for _ in range(round(10 * TIME_LIMIT)))
+    finally:
+        end, number = ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.c_ulong(thread.ident or 0)
+        for _ in range(100):
+            if not ended.wait(0.01):
+                end(number, ctypes.py_object(SystemExit))
+    if late:
+        goes_on = "" if ended.wait(0.1) else " It cannot be stopped: restart the kernel."
+        return Wrong(f"""Your code was still running after {TIME_LIMIT:g} seconds.{goes_on}
+            Hint: does every loop come to an end? Print what changes from turn to turn.""")
+    return raised[0] if raised else None
 
 
 def _with_hint(found: Exercise, wrong: Wrong) -> str:
@@ -146,7 +184,10 @@ def _with_hint(found: Exercise, wrong: Wrong) -> str:
     return "\n".join(lines)
 
 
-def _stopped(error: Exception) -> Wrong:
+def _stopped(error: BaseException) -> Wrong:
+    if isinstance(error, SystemExit):
+        return Wrong("""Your code has asked Python itself to end.
+            Hint: `return` ends a function; leave out sys.exit(), exit() and quit().""")
     last = traceback.extract_tb(error.__traceback__)[-1]
     return Wrong(f"""Your code stopped with {type(error).__name__}: {error}
         Hint: call the function yourself in a new cell with small lists and look at each step.

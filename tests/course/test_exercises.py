@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import re
+import sys
+import textwrap
+import threading
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+from jupyter_client.manager import start_new_kernel
 from wrong import WRONG
 
 from fedtutor.course import exercises
@@ -145,6 +150,138 @@ def test_code_that_stops_is_answered_kindly_with_its_line(toy):
 
     assert "NameError: name 'missing' is not defined" in judge(toy, double)
     assert "in line" in judge(toy, double)
+
+
+@pytest.mark.parametrize("end", [sys.exit, lambda: sys.exit("done")])
+def test_an_answer_that_ends_python_earns_a_hint(toy, end):
+    said = judge(toy, lambda x: end())
+    assert "asked Python itself to end" in said
+    assert "Hint: `return` ends a function" in said
+
+
+def turns(x):
+    while True:
+        pass
+
+
+def turns_and_catches(x):
+    while True:
+        try:
+            x += 1
+        except Exception:
+            x = 0
+
+
+@pytest.mark.parametrize("endless", [turns, turns_and_catches])
+def test_an_answer_that_does_not_end_is_stopped_and_earns_a_hint(toy, endless, monkeypatch):
+    monkeypatch.setattr(exercises, "TIME_LIMIT", 0.2)
+    ended = threading.Event()
+
+    def answer(x):
+        try:
+            return endless(x)
+        finally:
+            ended.set()
+
+    said = judge(toy, answer)
+    assert "still running after 0.2 seconds" in said
+    assert "Hint: does every loop come to an end?" in said
+    ended.wait()  # it is not left behind
+    monkeypatch.undo()
+    assert judge(toy, answer=lambda x: 2 * x).startswith("right")
+
+
+def test_an_answer_that_catches_everything_is_left_behind_with_the_same_hint(toy, monkeypatch):
+    monkeypatch.setattr(exercises, "TIME_LIMIT", 0.2)
+    enough = threading.Event()
+
+    def stubborn(x):
+        while True:
+            try:
+                if enough.wait(0.001):
+                    return x
+            except:  # noqa: E722  as learners write it
+                pass
+
+    try:
+        said = judge(toy, stubborn)
+    finally:
+        enough.set()
+    assert "still running after 0.2 seconds. It cannot be stopped: restart the kernel." in said
+
+
+def test_ctrl_c_is_not_taken_for_a_mistake_and_ends_the_answer(toy, monkeypatch):
+    monkeypatch.setattr(exercises, "TIME_LIMIT", 1e6)
+    ended = threading.Event()
+
+    def answer(x):
+        _thread.interrupt_main()  # as Ctrl-C does
+        try:
+            return turns(x)
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        judge(toy, answer)
+    ended.wait()
+    assert not exercises._failures[toy.number]
+
+
+def answers_to(sent, get_message):
+    """The messages that a kernel sends on some channel about a cell."""
+    while True:
+        message = get_message()
+        if message["parent_header"].get("msg_id") == sent:
+            yield message
+
+
+def run_cell(client, code, when_printed=lambda text: None):
+    """Run a cell in a kernel, and return what it prints and the status of its end."""
+    sent, printed = client.execute(code), ""
+    for message in answers_to(sent, client.get_iopub_msg):
+        if message["msg_type"] == "stream":
+            printed += message["content"]["text"]
+            when_printed(printed)
+        if message["content"].get("execution_state") == "idle":
+            break
+    return printed, next(answers_to(sent, client.get_shell_msg))["content"]["status"]
+
+
+@pytest.mark.process
+def test_in_a_kernel_sys_exit_and_endless_loops_earn_hints_and_an_interrupt_stops_the_cell():
+    manager, client = start_new_kernel(startup_timeout=600)
+    try:
+        setup = """
+            import sys
+            from fedtutor.course import exercises
+
+            def ends(weights, num_examples):
+                sys.exit()
+
+            def endless(weights, num_examples):
+                print("begun", flush=True)
+                while True:
+                    pass
+
+            exercises.TIME_LIMIT = 1e6
+        """
+        assert run_cell(client, textwrap.dedent(setup)) == ("", "ok")
+        said, status = run_cell(client, "exercises.check('04.1', ends)")
+        assert ("asked Python itself to end" in said, status) == (True, "ok")
+
+        def interrupt(printed):
+            if printed == "begun\n":
+                manager.interrupt_kernel()
+
+        said, status = run_cell(client, "exercises.check('04.1', endless)", interrupt)
+        assert (said, status) == ("begun\n", "error")
+        shorter = "exercises.TIME_LIMIT = 0.2; exercises.check('04.1', endless)"
+        said, status = run_cell(client, shorter)
+        assert ("still running after 0.2 seconds" in said, status) == (True, "ok")
+        assert run_cell(client, "print(6 * 7)") == ("42\n", "ok")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def test_an_exercise_may_ask_for_a_value(monkeypatch):
