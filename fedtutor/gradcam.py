@@ -116,15 +116,11 @@ def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
         raise DataError(f"no layer {name!r} with feature maps; {there_are}.")
     if name is not None:
         return with_maps[name]
-    last = [layer for layer in layers if _holds_convolution(layer)]
-    if not last:
-        raise DataError("the model has no Conv2D layer, so there are no feature maps to explain.")
-    if not isinstance(last[-1], keras.layers.Conv2D):
-        raise DataError(
-            f"the last Conv2D lies inside the model {last[-1].name!r}; say with layer= which "
-            f"feature maps to explain; {there_are}."
-        )
-    return last[-1]
+    last = next(filter(_holds_convolution, reversed(layers)), None)
+    if not isinstance(last, keras.layers.Conv2D):
+        where = f"inside {last.name!r}, a model of its own" if last else "nowhere in the model"
+        raise DataError(f"the last Conv2D is {where}; choose feature maps by layer=; {there_are}.")
+    return last
 
 
 def _holds_convolution(layer: keras.layers.Layer) -> bool:
@@ -215,16 +211,14 @@ def _placer(model: keras.Model, layer: keras.layers.Layer) -> Callable:
         return lambda heat: tf.image.resize(heat, size)
     stride, centre = geometry
     inner = [stride * cells for cells in layer.output.shape[1:3]]
-    before = round(centre - (stride - 1) / 2)
-    start = max(0, -before)  # a cell that only looks at its first pixels reaches over the edge
+    before = max(0, round(centre - (stride - 1) / 2))
     margins = [
-        [max(0, before), max(0, full - before - part)]
-        for full, part in zip(size, inner, strict=True)
+        [before, max(0, full - before - part)] for full, part in zip(size, inner, strict=True)
     ]
 
     def place(heat):
         heat = tf.pad(tf.image.resize(heat, inner), [[0, 0], *margins, [0, 0]])
-        return heat[:, start : start + size[0], start : start + size[1]]
+        return heat[:, : size[0], : size[1]]
 
     return place
 

@@ -180,7 +180,7 @@ def test_a_nested_model_is_explained_when_its_name_is_given_and_asked_for_when_n
     functional = keras.Model(inputs, ends[1](ends[0](inner(own))))
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)
     for model in (chain, functional):
-        with pytest.raises(DataError, match=r"inside the model 'base'; .* layer= .*: .*base\."):
+        with pytest.raises(DataError, match=r"inside 'base', .* by layer=; there are: .*base\."):
             gradcam.grad_cam(model, images, 0)
         with pytest.raises(DataError, match=r"no layer 'deep' .* there are: .*base"):
             gradcam.grad_cam(model, images, 0, layer="deep")

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.evaluation import Calibration, calibration, confusion
+from fedtutor.evaluation import TOO_FEW, Calibration, calibration, confusion
 from fedtutor.figures.charts import draw_rows, draw_table, legend_above, lines, name_rows
 from fedtutor.figures.picture import (
     BLUE,
@@ -265,4 +265,5 @@ def _reliability(axes: Axes, curve: Calibration, said: str, was: str, *, start: 
 
 
 def _bounds(bounds: list) -> str:
-    return "" if bounds[0] is None else f" (95 % interval {bounds[0]:.3f} to {bounds[1]:.3f})"
+    low, high = bounds
+    return f" ({TOO_FEW})" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"

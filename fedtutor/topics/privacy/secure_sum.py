@@ -203,11 +203,7 @@ class Party:
     def masked(self, vector: np.ndarray) -> np.ndarray:
         """Put the self-mask and the masks with all others on the vector, uint64 (size,).
 
-        Raises
-        ------
-        FederationError
-            When asked a second time: the masks are the same, so that the difference of the two
-            would be that of the vectors.
+        Refused a second time: under the same masks two vectors would give their difference away.
         """
         if self._has_masked:
             raise FederationError(f"party {self.number} has masked a vector already; begin anew.")
@@ -298,12 +294,8 @@ def secure_sum(
 
     Returns
     -------
-    uint64 (size,), exactly the plain sum modulo 2**64; refused with fewer left than the threshold.
-
-    Raises
-    ------
-    FederationError
-        For a missing party that has no vector, and for vectors of different sizes.
+    uint64 (size,), exactly the plain sum modulo 2**64; refused with fewer left than the threshold,
+    with vectors of different sizes, or if somebody is missing who has no vector.
     """
     if unknown := set(missing) - set(vectors):
         raise FederationError(f"missing parties {sorted(unknown)} are not among {sorted(vectors)}.")
