@@ -103,11 +103,11 @@ def draw_aucs(axes: Axes, summary: dict, ways: Sequence[Way], *, decimals: int =
     ``ways`` are (label, key in the summary, colour, marker), from top to bottom.
     """
     for y, (_, key, colour, marker) in enumerate(ways):
-        auc = summary["auc"][key]
-        ends = [auc if bound is None else bound for bound in summary["auc_interval"][key]]
+        auc, bounds = summary["auc"][key], summary["auc_interval"][key]
+        ends = [auc if bound is None else bound for bound in bounds]
         axes.plot(ends, [y, y], color=colour, linewidth=3)
         axes.plot(auc, y, marker, color=colour, markersize=10)
-        words, above = f"{auc:.{decimals}f}", (0, 10)
+        words, above = f"{auc:.{decimals}f}{f' ({TOO_FEW})' * (None in bounds)}", (0, 10)
         axes.annotate(words, (auc, y), above, textcoords="offset points", ha="center")
     name_rows(axes, [label for label, *_ in ways], fontsize=9)
     tidy(axes, "x")
