@@ -8,6 +8,7 @@ summing to 1, or a sigmoid's, each finding by itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,30 @@ import pandas as pd
 
 from fedtutor.errors import DataError
 
-BOOTSTRAP_SAMPLES = 1000
-BLOCK = 100
-"""Resamples scored at a time, so that a large test set and its resamples fit into memory."""
+NORMAL_95 = 1.96  # standard errors to either side
+FEWEST_PATIENTS = 5
+"""With fewer who are ill, or well, no interval holds the truth as often as it says."""
+TOO_FEW = "too few patients to tell how sure"
+
+
+@dataclass(frozen=True)
+class AucEstimate:
+    """An AUC, or a mean of several, and what it owes to the patients who happened to come.
+
+    Attributes
+    ----------
+    auc : in 0..1; NaN where all images, or none, are of the class.
+    shifts : float64 (patients,), how far each patient moves it; what is true of AUCs on the same
+        patients, a mean or a difference, is true of their shifts. The squares add up to the
+        variance (DeLong et al. 1988; by patient, Obuchowski 1997).
+    size : 1 / (1 / patients who are ill + 1 / patients who are well).
+    fewest : patients who are ill, or well, whichever is less.
+    """
+
+    auc: float
+    shifts: np.ndarray
+    size: float
+    fewest: int
 
 
 @dataclass(frozen=True)
@@ -29,8 +51,8 @@ class Evaluation:
     auc : area under the ROC curve in 0..1, one class against the rest, the plain mean over the
         classes that the test set holds; NaN if it holds but one. Multi-label: the mean over the
         findings that some images of the test set have and others have not.
-    class_aucs : what it is the mean of, see :func:`class_aucs`; NaN where there is none.
-    auc_interval : its 95 % bootstrap interval, (NaN, NaN) if none was asked for.
+    class_aucs : what it is the mean of, one a class; NaN where all or no images are of it.
+    auc_interval : its 95 % interval, see :func:`interval`.
     accuracy : fraction of images whose likeliest class is the right one. Multi-label: fraction of
         all answers on the right side of 0.5; no guide there, as a model that never finds anything
         is right nearly always where findings are rare.
@@ -48,12 +70,7 @@ class Evaluation:
 
 
 def evaluate(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    *,
-    patients: np.ndarray | None = None,
-    bootstrap: int = 0,
-    seed: int = 0,
+    probabilities: np.ndarray, labels: np.ndarray, *, patients: np.ndarray | None = None
 ) -> Evaluation:
     """Score predictions.
 
@@ -61,9 +78,7 @@ def evaluate(
     ----------
     probabilities : float (n, classes).
     labels : int (n,) or uint8 (n, classes), the truth.
-    patients : (n,), who each image is of; whole patients are then drawn for the interval.
-    bootstrap : number of resamples for the interval; 0 leaves it at NaN.
-    seed : of the resamples.
+    patients : (n,), who each image is of, for the interval; by default each of somebody else.
     """
     if len(labels) == 0 or probabilities.shape[0] != len(labels):
         raise DataError(
@@ -76,131 +91,129 @@ def evaluate(
         )
     if not np.isfinite(probabilities).all():
         raise DataError("the predictions contain NaN: training diverged; lower the learning rate.")
-    resampled = np.empty(0)
-    if bootstrap:
-        resampled = bootstrap_aucs(
-            probabilities, labels, patients=patients, samples=bootstrap, seed=seed
-        )
     if labels.ndim > 1:
         right = (probabilities > 0.5) == labels
         of_truth = np.where(labels, probabilities, 1 - probabilities)
     else:
         right = probabilities.argmax(axis=1) == labels
         of_truth = probabilities[np.arange(len(labels)), labels]
-    aucs = class_aucs(probabilities, labels)
+    by_class, overall = _estimates(probabilities, labels, patients)
     return Evaluation(
-        auc=_mean_auc(aucs, labels),
-        class_aucs=tuple(aucs.tolist()),
-        auc_interval=interval(resampled),
+        auc=overall.auc,
+        class_aucs=tuple(one.auc for one in by_class),
+        auc_interval=interval(overall),
         accuracy=float(right.mean()),
         loss=float(-np.log(np.clip(of_truth.astype(np.float64), 1e-7, 1.0)).mean()),
         num_examples=len(labels),
     )
 
 
-def class_aucs(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """AUC of each class against the rest, or of each finding: float64 (classes,).
-
-    NaN where all images of the set, or none of them, are of the class.
-    """
-    from sklearn import metrics  # not above: who only trains need not wait a second for it
-
-    truth = _truth(labels, probabilities.shape[1])
-    return np.array(
-        [
-            metrics.roc_auc_score(of_class, scores) if 0 < of_class.mean() < 1 else math.nan
-            for of_class, scores in zip(truth.T, probabilities.T, strict=True)
-        ]
-    )
-
-
 def auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Macro AUC: the mean of :func:`class_aucs` without those that are NaN; NaN if all are."""
-    return _mean_auc(class_aucs(probabilities, labels), labels)
+    """Macro AUC: the ``auc`` of :func:`evaluate`, also of scores that are no probabilities."""
+    return estimate_auc(probabilities, labels).auc
 
 
-def _truth(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Which image is of which class, bool (n, classes)."""
-    if labels.ndim > 1:
-        return labels.astype(bool)
-    return labels[:, None] == np.arange(num_classes)
+def estimate_auc(
+    probabilities: np.ndarray, labels: np.ndarray, *, patients: np.ndarray | None = None
+) -> AucEstimate:
+    """:func:`auc` with what :func:`interval` and :func:`gain_interval` need.
 
-
-def _mean_auc(aucs: np.ndarray, labels: np.ndarray) -> float:
-    counted = aucs[_counted(labels, len(aucs))]
-    counted = counted[np.isfinite(counted)]
-    return float(counted.mean()) if len(counted) else math.nan
-
-
-def _counted(labels: np.ndarray, num_classes: int) -> slice:
-    """Return the classes whose AUCs are averaged; of two exclusive ones the second says all."""
-    return slice(1, 2) if labels.ndim == 1 and num_classes == 2 else slice(None)
-
-
-def bootstrap_aucs(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    *,
-    patients: np.ndarray | None = None,
-    samples: int = BOOTSTRAP_SAMPLES,
-    seed: int = 0,
-) -> np.ndarray:
-    """:func:`auc` on resampled test sets: float64 (samples,), drawing patients where known.
-
-    Images of one patient resemble each other; drawing them one by one would make intervals too
-    narrow. With the same seed two models meet the same resamples, so that the difference of
-    their arrays is a paired bootstrap of the difference.
+    Images of one patient resemble each other; taken one by one they would promise too much.
     """
-    weights = _resample_counts(len(labels), patients, samples, seed)
-    num_classes = probabilities.shape[1]
-    truth = _truth(labels, num_classes)
-    classes = np.arange(num_classes)[_counted(labels, num_classes)]
-    aucs = np.stack([_weighted_auc(probabilities[:, k], truth[:, k], weights) for k in classes])
-    # A resample may lack a class; its AUC is then the mean over the others.
-    known = np.isfinite(aucs)
-    total = np.where(known, aucs, 0.0).sum(axis=0)
-    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), math.nan)
+    return _estimates(probabilities, labels, patients)[1]
 
 
-def interval(samples: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % percentile interval of bootstrap samples; (NaN, NaN) if none is a number."""
-    samples = samples[np.isfinite(samples)]
-    if not len(samples):
+def mean_estimate(estimates: Sequence[AucEstimate]) -> AucEstimate:
+    """Average AUCs on the same patients, of classes or of models; those that are NaN aside."""
+    known = [one for one in estimates if math.isfinite(one.auc)]
+    if not known:
+        return AucEstimate(math.nan, np.empty(0), math.nan, 0)
+    each = np.stack([one.shifts for one in known])
+    shifts = each.mean(axis=0)
+    # From 1, if all go up and down together, to 1 / k, if each does by itself.
+    together = (shifts @ shifts) / np.mean(np.sum(each**2, axis=1)) if each.any() else 1.0
+    size = float(1 / np.mean([1 / one.size for one in known]) / max(together, 1 / len(known)))
+    value = float(np.mean([one.auc for one in known]))
+    return AucEstimate(value, shifts, size, min(one.fewest for one in known))
+
+
+def interval(estimate: AucEstimate) -> tuple[float, float]:
+    """Return the 95 % interval of an AUC; (NaN, NaN) with too few patients, or without an AUC.
+
+    An AUC is a share, of pairs that are in the right order. It is worth as much as a share of n
+    independent answers that has the same variance, and the interval is that of such a share (Wilson
+    1927): it stays within 0..1, and is not a point when all pairs are in order.
+    """
+    if estimate.fewest < FEWEST_PATIENTS:
         return (math.nan, math.nan)
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return (float(low), float(high))
+    for_one = NORMAL_95**2 / _answers(estimate)
+    middle = (estimate.auc + for_one / 2) / (1 + for_one)
+    half = math.sqrt(estimate.auc * (1 - estimate.auc) * for_one + for_one**2 / 4) / (1 + for_one)
+    return (max(0.0, middle - half), min(1.0, middle + half))
 
 
-def _resample_counts(
-    num_images: int, patients: np.ndarray | None, samples: int, seed: int
-) -> np.ndarray:
-    """How often each image is in each resample: float32 (samples, num_images)."""
-    groups = np.arange(num_images) if patients is None else pd.factorize(patients)[0]
-    num_groups = int(groups.max()) + 1
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=samples)
-    return counts.astype(np.float32)[:, groups]
+def gain_interval(one: AucEstimate, other: AucEstimate) -> tuple[float, float]:
+    """Return the 95 % interval of one AUC minus another on the same patients, or (NaN, NaN).
 
-
-def _weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC under each row of weights, (samples,): the Mann-Whitney count with ties as one half.
-
-    As ``sklearn.metrics.roc_auc_score(..., sample_weight=row)``, for all rows at once.
+    What makes a patient hard for both models does not widen it.
     """
-    order = np.argsort(scores, kind="stable")
-    own = scores[positive]
-    first, last = (np.searchsorted(scores[order], own, side) for side in ("left", "right"))
-    aucs = []
-    for start in range(0, len(weights), BLOCK):
-        block = np.ascontiguousarray(weights[start : start + BLOCK].T, np.float64)
-        lower = np.zeros((len(scores) + 1, block.shape[1]))  # weight of the i lowest scores
-        np.cumsum(block[order], axis=0, out=lower[1:])
-        ups = block[positive].sum(axis=0)
-        # Twice the pairs won, the other positives and oneself as ties among the losers.
-        pairs = (block[positive] * (lower[first] + lower[last])).sum(axis=0)
-        with np.errstate(invalid="ignore"):
-            aucs.append(0.5 * (pairs - ups**2) / (ups * (lower[-1] - ups)))
-    return np.concatenate(aucs)
+    if min(one.fewest, other.fewest) < FEWEST_PATIENTS:
+        return (math.nan, math.nan)
+    lengths = float(np.linalg.norm(one.shifts) * np.linalg.norm(other.shifts))
+    alike = float(one.shifts @ other.shifts) / lengths if lengths else 0.0
+    a, b = _standard_error(one), _standard_error(other)
+    half = NORMAL_95 * math.sqrt(max(0.0, a * a + b * b - 2 * alike * a * b))
+    return (one.auc - other.auc - half, one.auc - other.auc + half)
+
+
+def _answers(estimate: AucEstimate) -> float:
+    """How many independent answers have the AUC's variance, auc (1 - auc) / n.
+
+    What few patients know of it is averaged with what four guessers would: a guesser's rank is
+    uniform, of variance 1 / 12, which is auc (1 - auc) / 3.
+    """
+    of_one = estimate.auc * (1 - estimate.auc)
+    seen = float(estimate.shifts @ estimate.shifts) / of_one if of_one else 0.0
+    return (estimate.size + 4) / (estimate.size * seen + 4 / 3 / estimate.size)
+
+
+def _standard_error(estimate: AucEstimate) -> float:
+    """Of the AUC in the middle of the interval, as at 1 there would be none."""
+    middle = sum(interval(estimate)) / 2
+    return math.sqrt(middle * (1 - middle) / _answers(estimate))
+
+
+def _estimates(
+    probabilities: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None
+) -> tuple[list[AucEstimate], AucEstimate]:
+    """Of each class, and of all; of two exclusive classes the second says all."""
+    codes = np.arange(len(labels)) if patients is None else pd.factorize(patients)[0]
+    exclusive, classes = labels.ndim == 1, probabilities.shape[1]
+    truth = labels[:, None] == np.arange(classes) if exclusive else labels.astype(bool)
+    each = [_of_class(*both, codes) for both in zip(probabilities.T, truth.T, strict=True)]
+    return each, mean_estimate(each[1:] if exclusive and classes == 2 else each)
+
+
+def _of_class(scores: np.ndarray, ill: np.ndarray, codes: np.ndarray) -> AucEstimate:
+    """One AUC: which images are of the class is bool (n,), who each is of int (n,)."""
+    if ill.all() or not ill.any():
+        return AucEstimate(math.nan, np.empty(0), math.nan, 0)
+    # The share of the other kind that each image is in the right order with; a tie is one half.
+    right = np.where(ill, _share_below(scores, scores[~ill]), 1 - _share_below(scores, scores[ill]))
+    value = float(right[ill].mean())
+    shifts, counts = np.zeros(codes.max() + 1), []
+    for kind in (ill, ~ill):
+        count = len(np.unique(codes[kind]))
+        moved = np.bincount(codes[kind], right[kind] - value, len(shifts)) / kind.sum()
+        shifts += moved * math.sqrt(count / max(count - 1, 1))
+        counts.append(count)
+    return AucEstimate(value, shifts, 1 / sum(1 / n for n in counts), min(counts))
+
+
+def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    others = np.sort(others)
+    below, not_above = (np.searchsorted(others, scores, side) for side in ("left", "right"))
+    return (below + not_above) / (2 * len(others))
 
 
 def by_group(
@@ -209,8 +222,6 @@ def by_group(
     groups: np.ndarray,
     *,
     patients: np.ndarray | None = None,
-    bootstrap: int = 0,
-    seed: int = 0,
 ) -> dict[str, Evaluation]:
     """:func:`evaluate` on the images of each group, such as a hospital, a sex or a view.
 
@@ -222,8 +233,6 @@ def by_group(
             probabilities[own := groups == group],
             labels[own],
             patients=None if patients is None else patients[own],
-            bootstrap=bootstrap,
-            seed=seed,
         )
         for group in np.unique(groups)
     }
@@ -237,16 +246,15 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     DataError
         For multi-label data, where there is no such thing as the class.
     """
-    from sklearn import metrics
-
     if labels.ndim > 1:
         raise DataError(
             "a confusion matrix needs one class an image, and these images have several findings; "
             "ask for one finding k: p = probabilities[:, k]; "
             "confusion(np.stack([1 - p, p], axis=1), labels[:, k])."
         )
-    classes = np.arange(probabilities.shape[1])
-    return metrics.confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
+    classes = probabilities.shape[1]
+    cells = labels * classes + probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 @dataclass(frozen=True)

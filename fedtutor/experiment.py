@@ -114,7 +114,7 @@ class Experiment:
             weights["pooled"] = self._train_alone(alone, cohort.train, 0)
         with self._stage("evaluate", "evaluating"):
             probabilities = {name: self._predict(alone, one) for name, one in weights.items()}
-            scores = compare(cohort, probabilities, settings.seed)
+            scores = compare(cohort, probabilities)
         with self._stage("explain", "explaining"), heard_warnings() as late:
             model = self._new_model(weights["federated"])
             map_scores, explained = explain(model, cohort.test, probabilities["federated"])

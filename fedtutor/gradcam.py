@@ -47,7 +47,8 @@ def grad_cam(
         the score is the logit before it, as a saturated softmax has no gradient.
     images : uint8 (n, height, width, 1).
     classes : the class asked about, for each image or for all; by default the likeliest.
-    layer : name of a convolution; by default the last one.
+    layer : name of a layer with feature maps, also of a model inside this one; by default the
+        last convolution.
     method : "grad_cam" or "hirescam".
     enlarge : lay the map over the image; otherwise it has the layer's own height and width.
 
@@ -59,7 +60,8 @@ def grad_cam(
     Raises
     ------
     DataError
-        For an unknown method or layer, or a class out of range; lists what is allowed.
+        For an unknown method or layer, a class out of range, or no layer named where the last
+        convolution is inside a nested model; lists what is allowed.
     """
     if method not in METHODS:
         raise DataError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
@@ -106,18 +108,24 @@ def mass_in_lesion(maps: np.ndarray, masks: np.ndarray) -> float:
 
 
 def _find_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
-    convolutions = {layer.name: layer for layer in model.layers if len(layer.output.shape) == 4}
-    if name is not None and name not in convolutions:
-        raise DataError(
-            f"no layer {name!r} with feature maps; there are: {', '.join(convolutions)}."
-        )
-    if name is not None:
-        return convolutions[name]
     keras = load_keras()
-    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-    if not last:
-        raise DataError("the model has no Conv2D layer, so there are no feature maps to explain.")
-    return last[-1]
+    layers = [step for step in model.layers if not isinstance(step, keras.layers.InputLayer)]
+    with_maps = {layer.name: layer for layer in layers if len(layer.output.shape) == 4}
+    there_are = f"there are: {', '.join(with_maps) or 'none'}"
+    if name is not None and name not in with_maps:
+        raise DataError(f"no layer {name!r} with feature maps; {there_are}.")
+    if name is not None:
+        return with_maps[name]
+    last = next(filter(_holds_convolution, reversed(layers)), None)
+    if not isinstance(last, keras.layers.Conv2D):
+        where = f"inside {last.name!r}, a model of its own" if last else "nowhere in the model"
+        raise DataError(f"the last Conv2D is {where}; choose feature maps by layer=; {there_are}.")
+    return last
+
+
+def _holds_convolution(layer: keras.layers.Layer) -> bool:
+    inner = getattr(layer, "layers", ())  # of a nested model
+    return isinstance(layer, load_keras().layers.Conv2D) or any(map(_holds_convolution, inner))
 
 
 def _compiled(
@@ -169,17 +177,22 @@ def _maps_and_features(
 ) -> keras.Model:
     """Build the same network with two outputs: the layer's maps, and what ends it."""
     keras = load_keras()
-    last = model.layers[-1]
-    if not isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs, [layer.output, last.input if before_last else last.output])
-    # A Sequential model read from a file has been called twice, so its layers' own ``output``
-    # may belong to another graph than its inputs; it is a chain, and is simply called anew.
-    tensor = inputs = keras.Input(model.input_shape[1:])
-    for step in model.layers[: -1 if before_last else None]:
-        tensor = step(tensor)
-        if step is layer:
-            maps = tensor
-    return keras.Model(inputs, [maps, tensor])
+    went_in, came_out = {}, {}
+
+    def call(step, tensor, *args, **kwargs):
+        went_in[step.name], came_out[step.name] = tensor, step(tensor, *args, **kwargs)
+        return came_out[step.name]
+
+    # The layers are called anew: the ``output`` of one that has been called elsewhere before, as
+    # in a model read from a file, and that of a nested model belong to another graph.
+    if isinstance(model, keras.Sequential):
+        tensor = inputs = keras.Input(model.input_shape[1:])
+        for step in model.layers:
+            tensor = call(step, tensor)
+    else:
+        inputs = keras.models.clone_model(model, None, lambda step: step, call).inputs
+    last = (went_in if before_last else came_out)[model.layers[-1].name]
+    return keras.Model(inputs, [came_out[layer.name], last])
 
 
 def _placer(model: keras.Model, layer: keras.layers.Layer) -> Callable:
@@ -198,7 +211,7 @@ def _placer(model: keras.Model, layer: keras.layers.Layer) -> Callable:
         return lambda heat: tf.image.resize(heat, size)
     stride, centre = geometry
     inner = [stride * cells for cells in layer.output.shape[1:3]]
-    before = round(centre - (stride - 1) / 2)
+    before = max(0, round(centre - (stride - 1) / 2))
     margins = [
         [before, max(0, full - before - part)] for full, part in zip(size, inner, strict=True)
     ]
@@ -223,11 +236,13 @@ def _cell_geometry(model: keras.Model, layer: keras.layers.Layer) -> tuple[int, 
         if not isinstance(step, windows) or not (a_chain or step.input is tensor):
             return None
         window = getattr(step, "kernel_size", None) or step.pool_size
-        if len(set(window)) > 1 or len(set(step.strides)) > 1:
+        dilation = getattr(step, "dilation_rate", (1, 1))
+        if any(len(set(sides)) > 1 for sides in (window, step.strides, dilation)):
             return None
+        reach = dilation[0] * (window[0] - 1)  # from the first pixel of the window to the last
         if step.padding == "valid":
-            centre += stride * (window[0] - 1) / 2
-        elif step.strides[0] != 1 or window[0] % 2 == 0:
+            centre += stride * reach / 2
+        elif step.strides[0] != 1 or reach % 2:
             return None
         stride *= step.strides[0]
         if step is layer:

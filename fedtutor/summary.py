@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fedtutor import evaluation
 from fedtutor.cohort import Cohort
-from fedtutor.evaluation import Evaluation, bootstrap_aucs, evaluate, interval
 from fedtutor.images import patients_of
 from fedtutor.partition import label_divergence, own_test_images
 from fedtutor.settings import RunSettings
@@ -18,14 +18,13 @@ from fedtutor.settings import RunSettings
 PACKAGES = ("tensorflow", "keras", "flwr", "numpy", "scikit-learn", "pandas")
 
 
-def compare(cohort: Cohort, probabilities: dict[str, np.ndarray], seed: int) -> dict[str, Any]:
+def compare(cohort: Cohort, probabilities: dict[str, np.ndarray]) -> dict[str, Any]:
     """Compare the models on the central test set.
 
     Parameters
     ----------
     cohort : the data of the run.
     probabilities : float (images, classes) by each model: "federated", "pooled", "local 0", ...
-    seed : of the bootstrap.
 
     Returns
     -------
@@ -35,29 +34,26 @@ def compare(cohort: Cohort, probabilities: dict[str, np.ndarray], seed: int) -> 
     """
     test = cohort.test
     alone = [f"local {k}" for k in range(len(cohort.hospitals))]
-    single = {name: evaluate(p, test.labels) for name, p in probabilities.items()}
-    samples = {
-        name: bootstrap_aucs(p, test.labels, patients=patients_of(test), seed=seed)
-        for name, p in probabilities.items()
-    }
+    labels, of = test.labels, patients_of(test)
+    single = {n: evaluation.evaluate(p, labels, patients=of) for n, p in probabilities.items()}
+    found = {n: evaluation.estimate_auc(p, labels, patients=of) for n, p in probabilities.items()}
+    lone = evaluation.mean_estimate([found[name] for name in alone])
     best = max(alone, key=lambda name: single[name].auc)
     shown = {"pooled": "pooled", "federated": "federated", "local_best": best}
 
     def of_each(score: str) -> dict[str, Any]:
-        found = {key: getattr(single[name], score) for key, name in shown.items()}
-        return found | {"local_mean": np.mean([getattr(single[n], score) for n in alone], axis=0)}
+        known = {key: getattr(single[name], score) for key, name in shown.items()}
+        return known | {"local_mean": np.mean([getattr(single[n], score) for n in alone], axis=0)}
 
-    local_samples = np.mean([samples[name] for name in alone], axis=0)
     return {
         "hospitals": _hospital_rows(cohort, probabilities, single),
         "auc": of_each("auc"),
         "accuracy": of_each("accuracy"),
         "class_auc": of_each("class_aucs"),
-        "auc_interval": {key: interval(samples[name]) for key, name in shown.items()}
-        | {"local_mean": interval(local_samples)},
+        "auc_interval": of_each("auc_interval") | {"local_mean": evaluation.interval(lone)},
         "auc_gain": {
-            "federated_over_local_mean": interval(samples["federated"] - local_samples),
-            "pooled_over_federated": interval(samples["pooled"] - samples["federated"]),
+            "federated_over_local_mean": evaluation.gain_interval(found["federated"], lone),
+            "pooled_over_federated": evaluation.gain_interval(found["pooled"], found["federated"]),
         },
     }
 
@@ -72,19 +68,15 @@ def describe_hospitals(cohort: Cohort) -> list[dict[str, Any]]:
 
 
 def _hospital_rows(
-    cohort: Cohort, probabilities: dict[str, np.ndarray], single: dict[str, Evaluation]
+    cohort: Cohort, probabilities: dict[str, np.ndarray], single: dict[str, evaluation.Evaluation]
 ) -> list[dict[str, Any]]:
     rows = describe_hospitals(cohort)
     for k, row in enumerate(rows):
         own = own_test_images(cohort.scheme, row["name"], cohort.test)
         row["num_own_test_images"] = int(own.sum())
         for key, model in (("auc_local", f"local {k}"), ("auc_federated", "federated")):
-            row[key] = single[model].auc
-            row[f"{key}_own_test"] = (
-                evaluate(probabilities[model][own], cohort.test.labels[own]).auc
-                if own.any()
-                else None
-            )
+            row[key], p = single[model].auc, probabilities[model]
+            row[f"{key}_own_test"] = evaluation.auc(p[own], cohort.test.labels[own])
     return rows
 
 

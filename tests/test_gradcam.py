@@ -123,6 +123,76 @@ def test_the_map_lies_over_what_it_explains():
         assert abs(peak[1] - column - 0.5) <= 1.5
 
 
+def looking_straight(chain, side=33):
+    """A model whose windows pass on the pixel in their middle, and whose score is the sum."""
+    keras = load_keras()
+    steps = [keras.Input((side, side, 1)), *chain, keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*steps, keras.layers.Dense(2, "softmax")])
+    for kernel, bias in zip(model.weights[::2], model.weights[1::2], strict=True):
+        taps = np.zeros(kernel.shape)
+        middle = tuple(sides // 2 for sides in kernel.shape[:-2]) or np.s_[:]
+        taps[middle] = 1
+        kernel.assign(taps)
+        bias.assign(np.zeros(bias.shape))
+    model.weights[-2].assign([[0.0, 1.0]])
+    return model
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        [{"dilation_rate": 3}],
+        [{"dilation_rate": 3, "padding": "same"}, {"dilation_rate": 4}],
+        [{"strides": 2}, {"dilation_rate": 2}],
+        [{}, 2, {"dilation_rate": 2}],
+        [{"kernel_size": 1, "strides": 4}],
+        [{"kernel_size": 1, "strides": 2}, {"dilation_rate": 2}],
+    ],
+    ids=str,
+)
+def test_the_map_lies_where_dilated_and_strided_windows_look(windows):
+    layers = load_keras().layers
+    model = looking_straight(
+        [
+            layers.MaxPooling2D(window)
+            if isinstance(window, int)
+            else layers.Conv2D(1, **({"kernel_size": 3} | window))
+            for window in windows
+        ]
+    )
+    stride = model.layers[0].strides[0] * (2 if 2 in windows else 1)
+    image = np.zeros((1, 33, 33, 1), np.uint8)
+    image[0, 11:14, 15:18] = 255  # seen alike from both sides with every stride
+    heat = gradcam.grad_cam(model, image, 1)[0]
+    assert heat.shape == (33, 33)
+    where = np.indices(heat.shape).reshape(2, -1) @ heat.ravel() / heat.sum()
+    np.testing.assert_allclose(where, [12, 16], atol=max(0.1, (stride - 1) / 2 + 0.1))
+
+
+def test_a_nested_model_is_explained_when_its_name_is_given_and_asked_for_when_not():
+    keras = load_keras()
+    inputs = keras.Input((16, 16, 1))
+    inner = keras.Model(inputs, keras.layers.Conv2D(2, 3, name="deep")(inputs), name="base")
+    ends = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, "softmax")]
+    chain = keras.Sequential([keras.Input((16, 16, 1)), inner, *ends])
+    inputs = keras.Input((16, 16, 1))
+    own = keras.layers.Conv2D(1, 1, name="own")(inputs)
+    functional = keras.Model(inputs, ends[1](ends[0](inner(own))))
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)
+    for model in (chain, functional):
+        with pytest.raises(DataError, match=r"inside 'base', .* by layer=; there are: .*base\."):
+            gradcam.grad_cam(model, images, 0)
+        with pytest.raises(DataError, match=r"no layer 'deep' .* there are: .*base"):
+            gradcam.grad_cam(model, images, 0, layer="deep")
+    flat = keras.Sequential([keras.Input((16, 16, 1)), *inner.layers[1:], *ends])
+    np.testing.assert_allclose(
+        gradcam.grad_cam(chain, images, 0, layer="base", enlarge=False),
+        gradcam.grad_cam(flat, images, 0, enlarge=False),
+        atol=1e-6,
+    )
+    assert gradcam.grad_cam(functional, images, 0, layer="base").max() == 1
+
+
 def test_a_model_read_from_a_file_gives_the_same_maps(trained, tmp_path):
     model, data = trained
     model.save(tmp_path / "model.keras")

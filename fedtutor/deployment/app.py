@@ -23,7 +23,7 @@ from fedtutor.deployment.hospital_file import read_hospital_file
 from fedtutor.deployment.network_guard import NetworkGuard, OneByOne
 from fedtutor.deployment.roll import Roll
 from fedtutor.errors import DataError, FederationError
-from fedtutor.evaluation import Evaluation, bootstrap_aucs, evaluate, interval
+from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.model import Weights, create_model, predict
 from fedtutor.output import LAST_GOOD, save_model
@@ -179,20 +179,14 @@ class Journal:
 
     def end(self) -> None:
         """Score the last global model in full; the last line of the journal."""
-        probabilities = predict(self.model, self._test.images)
-        scores = evaluate(probabilities, self._test.labels)
-        samples = bootstrap_aucs(
-            probabilities,
-            self._test.labels,
-            patients=patients_of(self._test),
-            seed=self._settings.seed,
-        )
+        test, probabilities = self._test, predict(self.model, self._test.images)
+        scores = evaluate(probabilities, test.labels, patients=patients_of(test))
         self.note(
             "end",
             auc={"federated": scores.auc},
             accuracy={"federated": scores.accuracy},
             class_auc={"federated": scores.class_aucs},
-            auc_interval={"federated": interval(samples)},
+            auc_interval={"federated": scores.auc_interval},
             rounds=self._log.rounds,
             left_out=self._log.left_out,
         )

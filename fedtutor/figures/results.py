@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.evaluation import Calibration, calibration, confusion
+from fedtutor.evaluation import TOO_FEW, Calibration, calibration, confusion
 from fedtutor.figures.charts import draw_rows, draw_table, legend_above, lines, name_rows
 from fedtutor.figures.picture import (
     BLUE,
@@ -103,11 +103,11 @@ def draw_aucs(axes: Axes, summary: dict, ways: Sequence[Way], *, decimals: int =
     ``ways`` are (label, key in the summary, colour, marker), from top to bottom.
     """
     for y, (_, key, colour, marker) in enumerate(ways):
-        auc = summary["auc"][key]
-        ends = [auc if bound is None else bound for bound in summary["auc_interval"][key]]
+        auc, bounds = summary["auc"][key], summary["auc_interval"][key]
+        ends = [auc if bound is None else bound for bound in bounds]
         axes.plot(ends, [y, y], color=colour, linewidth=3)
         axes.plot(auc, y, marker, color=colour, markersize=10)
-        words, above = f"{auc:.{decimals}f}", (0, 10)
+        words, above = f"{auc:.{decimals}f}{f' ({TOO_FEW})' * (None in bounds)}", (0, 10)
         axes.annotate(words, (auc, y), above, textcoords="offset points", ha="center")
     name_rows(axes, [label for label, *_ in ways], fontsize=9)
     tidy(axes, "x")
@@ -259,4 +259,5 @@ def _reliability(axes: Axes, curve: Calibration, said: str, was: str, *, start: 
 
 
 def _bounds(bounds: list) -> str:
-    return "" if bounds[0] is None else f" (95 % interval {bounds[0]:.3f} to {bounds[1]:.3f})"
+    low, high = bounds
+    return f" ({TOO_FEW})" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from fedtutor import figures
+from fedtutor.evaluation import TOO_FEW
 
 if TYPE_CHECKING:
     from fedtutor.experiment import Outcome
@@ -99,7 +100,7 @@ def _compare(auc: dict, other: str, gain: tuple[float | None, float | None]) -> 
     text = {"local_mean": "the mean hospital alone", "pooled": "training on pooled images"}[other]
     low, high = gain
     if low is None or high is None:
-        return f"Against {text} nothing can be said"
+        return f"Against {text} nothing can be said: {TOO_FEW}"
     word = "above" if low > 0 else "below" if high < 0 else "not clearly different from"
     return (
         f"The federated model's AUC of {auc['federated']:.3f} is {word} that of {text} (difference "

@@ -70,6 +70,7 @@ def test_intervals_say_value_and_bounds():
     rows = [(0.25, (0.125, 0.375)), (np.nan, (np.nan, np.nan))]
     picture = evaluation.intervals(["A", "B"], {"gain": rows}, x="gain", zero=True)
     assert "A: gain 0.25 (95 % interval 0.12 to 0.38)" in picture.alt
+    assert "B: gain nan (too few patients to tell how sure)" in picture.alt
     assert "≈0.25" in repr(picture)
 
 

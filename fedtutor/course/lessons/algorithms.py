@@ -13,7 +13,6 @@ from fedtutor.course.bowls import Bowl, Way, lowest
 from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, other_case
 from fedtutor.datasets import load
 from fedtutor.datasets.phantoms import chest_phantoms, oct_phantoms
-from fedtutor.evaluation import interval
 from fedtutor.figures.charts import name_rows
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, tidy
 from fedtutor.images import MedicalImages, split_by_patient
@@ -135,8 +134,8 @@ def mean_by_patient(values: np.ndarray, patients: np.ndarray) -> tuple[float, fl
     drawn = np.random.default_rng(0).multinomial(
         len(counts), np.full(len(counts), 1 / len(counts)), size=1000
     )
-    low, high = interval((drawn @ sums) / (drawn @ counts))
-    return float(values.mean()), low, high
+    low, high = np.percentile((drawn @ sums) / (drawn @ counts), [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
 
 
 def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) -> Picture:

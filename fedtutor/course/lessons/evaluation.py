@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, other_case
 from fedtutor.datasets import load
+from fedtutor.evaluation import TOO_FEW
 from fedtutor.figures.charts import STYLES, legend_above, name_rows
 from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
 from fedtutor.images import MedicalImages, split_by_patient
@@ -94,7 +95,8 @@ def intervals(
         legend_above(axes, len(series), middle=0.4)
 
     def estimate(value: float, bounds: tuple[float, float]) -> str:
-        return f"{value:.2f} (95 % interval {bounds[0]:.2f} to {bounds[1]:.2f})"
+        between = f"95 % interval {bounds[0]:.2f} to {bounds[1]:.2f}"
+        return f"{value:.2f} ({TOO_FEW if np.isnan(bounds[0]) else between})"
 
     said = [
         f"{row}: " + ", ".join(f"{name} {estimate(*rows[k])}" for name, rows in series.items())

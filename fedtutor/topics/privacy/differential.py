@@ -59,11 +59,12 @@ def epsilon(
         - "everybody" takes part in each step, or a lottery that is not counted on. Compares with
           the same run in which one of them contributes zero. Exact (Balle & Wang 2018).
         - "poisson": each by a coin of its own, with probability sampled / population, as
-          :func:`dp_sgd` does. Compares with one more or one fewer. By the privacy loss
+          :class:`PrivateTrainer` does. Compares with one more or one fewer. By the privacy loss
           distribution, an upper bound within a thousandth (Koskela et al. 2020).
         - "fixed": exactly ``sampled`` of them, drawn without replacement, as Flower's strategies
           do with ``fraction_train``. Compares with one of them *replaced*, which can change the
-          sum by twice the clipping norm. By Rényi DP, an upper bound (Wang et al. 2019).
+          sum by twice the clipping norm. The smaller of two upper bounds: by Rényi DP (Wang et
+          al. 2019), and that of half the noise multiplier with everybody, which no lottery exceeds.
 
     Raises
     ------
@@ -83,12 +84,13 @@ def epsilon(
     if sampling == "poisson":
         accountant = dp.pld.PLDAccountant()
         event = dp.PoissonSampledDpEvent(sampled / population, dp.GaussianDpEvent(noise_multiplier))
-    else:
-        accountant = dp.rdp.RdpAccountant(neighboring_relation=dp.NeighboringRelation.REPLACE_ONE)
-        event = dp.SampledWithoutReplacementDpEvent(
-            population, int(sampled), dp.GaussianDpEvent(noise_multiplier / 2)
-        )
-    return float(accountant.compose(event, steps).get_epsilon(delta))
+        return float(accountant.compose(event, int(steps)).get_epsilon(delta))
+    accountant = dp.rdp.RdpAccountant(neighboring_relation=dp.NeighboringRelation.REPLACE_ONE)
+    event = dp.SampledWithoutReplacementDpEvent(
+        int(population), int(sampled), dp.GaussianDpEvent(noise_multiplier / 2)
+    )
+    by_renyi = accountant.compose(event, int(steps)).get_epsilon(delta)
+    return min(float(by_renyi), epsilon(noise_multiplier / 2, steps, delta=delta))
 
 
 def noise_for(target: float, steps: int, *, delta: float) -> float:
@@ -112,16 +114,16 @@ def _check(
 ) -> None:
     if sampling not in SAMPLINGS:
         raise FederationError(f"unknown sampling {sampling!r}; known: {', '.join(SAMPLINGS)}.")
-    if not (0 <= noise < math.inf and steps >= 0 and 0 < delta < 1):
+    if not (0 <= noise < math.inf and steps >= 0 and steps % 1 == 0 and 0 < delta < 1):
         raise FederationError(
-            "the noise multiplier must be 0 or more and finite, steps 0 or more, delta between 0 "
-            f"and 1; got {noise}, {steps} and {delta}."
+            "the noise multiplier must be 0 or more and finite, steps 0 or more and whole, delta "
+            f"between 0 and 1; got {noise}, {steps} and {delta}."
         )
     if not 0 < sampled <= population:
         what = "sampled must lie above 0 and be at most the population"
         raise FederationError(f"{what}; got {sampled} of {population}.")
-    if sampling == "fixed" and sampled != int(sampled):
-        raise FederationError(f"a fixed sample is a whole number; got {sampled}.")
+    if sampling == "fixed" and (sampled % 1 or population % 1):
+        raise FederationError(f"a fixed sample is of whole numbers; got {sampled} of {population}.")
 
 
 def clip(update: Weights, norm: float) -> Weights:

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from fedtutor.errors import DataError
-from fedtutor.evaluation import interval
+from fedtutor.evaluation import estimate_auc, interval
 
 LOW_FPR = 0.01
 """The share of outsiders that may be wrongly accused."""
@@ -31,7 +31,8 @@ class Attack:
     auc : probability that a member scores above an outsider; 0.5 is guessing.
     tpr : share of the members found while at most 1 % of the outsiders are wrongly accused;
         guessing finds 0.01.
-    auc_interval, tpr_interval : 95 % bootstrap intervals; (NaN, NaN) if none was asked for.
+    auc_interval : its 95 % interval, see :func:`fedtutor.evaluation.interval`.
+    tpr_interval : 95 % percentile interval of a bootstrap; (NaN, NaN) if none was asked for.
     """
 
     auc: float
@@ -103,7 +104,7 @@ def judge_attack(
     ----------
     members, others : float (m,) and (n,), the attack's scores of images that were trained on and
         of images of the same kind that were not; higher means "member".
-    bootstrap : resamples of both for the intervals; 0 leaves them at NaN.
+    bootstrap : resamples of both for the interval of ``tpr``; 0 leaves it at NaN.
 
     Raises
     ------
@@ -115,23 +116,21 @@ def judge_attack(
         raise DataError(
             f"{len(members)} members and {len(others)} others; give at least one finite score each."
         )
+    scores = np.concatenate([members, others])[:, None]
+    auc = estimate_auc(scores, np.arange(len(scores))[:, None] < len(members))
     rng = np.random.default_rng(seed)
     resampled = [
-        _auc_and_tpr(rng.choice(members, len(members)), rng.choice(others, len(others)))
+        _tpr(rng.choice(members, len(members)), rng.choice(others, len(others)))
         for _ in range(bootstrap)
     ]
-    intervals = map(interval, np.reshape(resampled, (-1, 2)).T)
-    return Attack(*_auc_and_tpr(members, others), *intervals)
+    low, high = np.percentile(resampled or [np.nan], [2.5, 97.5])
+    return Attack(auc.auc, _tpr(members, others), interval(auc), (float(low), float(high)))
 
 
-def _auc_and_tpr(members: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    ordered = np.sort(others)
-    below = np.searchsorted(ordered, members, side="left")
-    ties = np.searchsorted(ordered, members, side="right") - below
-    auc = (below + 0.5 * ties).mean() / len(others)
+def _tpr(members: np.ndarray, others: np.ndarray) -> float:
     allowed = int(LOW_FPR * len(others))  # outsiders that may be accused
-    threshold = ordered[len(ordered) - 1 - allowed]
-    return float(auc), float((members > threshold).mean())
+    threshold = np.sort(others)[len(others) - 1 - allowed]
+    return float((members > threshold).mean())
 
 
 def roc(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

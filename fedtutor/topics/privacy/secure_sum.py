@@ -164,7 +164,7 @@ class Party:
         self._self_seed = urandom(SECRET_BYTES)
         self._keys: dict[int, PublicKeys] = {}
         self._letters: dict[int, bytes] = {}
-        self._has_revealed = False
+        self._has_masked = self._has_revealed = False
 
     def public_keys(self) -> PublicKeys:
         """Return the two X25519 keys for everybody."""
@@ -198,7 +198,13 @@ class Party:
         self._letters = dict(letters)
 
     def masked(self, vector: np.ndarray) -> np.ndarray:
-        """Put the self-mask and the masks with all others on the vector, uint64 (size,)."""
+        """Put the self-mask and the masks with all others on the vector, uint64 (size,).
+
+        Refused a second time: under the same masks two vectors would give their difference away.
+        """
+        if self._has_masked:
+            raise FederationError(f"party {self.number} has masked a vector already; begin anew.")
+        self._has_masked = True
         pairwise = pairwise_mask(self.number, self._masking_key, self._keys, vector.size)
         return vector + mask(self._self_seed, vector.size) + pairwise
 
@@ -248,9 +254,16 @@ def unmask(
     Raises
     ------
     FederationError
-        If the shares are too few to recover a secret.
+        If the shares are too few to recover a secret, or if a vector is of another size than the
+        others, or of a party without keys.
     """
-    total = sum(masked.values(), np.zeros(next(iter(masked.values())).size, np.uint64))
+    sizes = {number: vector.size for number, vector in masked.items()}
+    if not set(sizes) <= set(keys) or len(set(sizes.values())) != 1:
+        raise FederationError(
+            f"vectors of {sizes} numbers by party, for parties {sorted(keys)}; give vectors of one "
+            "size, of parties in this round only."
+        )
+    total = sum(masked.values(), np.zeros(next(iter(sizes.values())), np.uint64))
     present = {number: keys[number] for number in masked}
     for number in keys:
         secret = recover_secret({k: shares[number] for k, shares in revealed.items()})
@@ -275,8 +288,11 @@ def secure_sum(
 
     Returns
     -------
-    uint64 (size,), exactly the plain sum modulo 2**64; refused with fewer left than the threshold.
+    uint64 (size,), exactly the plain sum modulo 2**64; refused with fewer left than the threshold,
+    with vectors of different sizes, or if somebody is missing who has no vector.
     """
+    if unknown := set(missing) - set(vectors):
+        raise FederationError(f"missing parties {sorted(unknown)} are not among {sorted(vectors)}.")
     parties = open_round(list(vectors), threshold)
     masked = {k: p.masked(vectors[k]) for k, p in parties.items() if k not in missing}
     keys = {k: p.public_keys() for k, p in parties.items()}

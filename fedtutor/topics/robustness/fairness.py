@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, Message
 from flwr.serverapp import strategy
 
 from fedtutor.errors import DataError
-from fedtutor.evaluation import BOOTSTRAP_SAMPLES, Evaluation, auc, bootstrap_aucs, interval
+from fedtutor.evaluation import Evaluation, estimate_auc, gain_interval
 from fedtutor.federation.records import arrays_in, to_weights
 from fedtutor.federation.strategies import Averaged
 
@@ -50,17 +50,12 @@ class FairFedAvg(strategy.QFedAvg):
 
 
 def gain(
-    one: np.ndarray,
-    other: np.ndarray,
-    labels: np.ndarray,
-    *,
-    patients: np.ndarray | None = None,
-    samples: int = BOOTSTRAP_SAMPLES,
+    one: np.ndarray, other: np.ndarray, labels: np.ndarray, *, patients: np.ndarray | None = None
 ) -> Estimate:
     """Return the AUC of one model minus that of another, with the interval of the difference.
 
-    Both are scored on the same drawn patients (a paired bootstrap), so that what makes a patient
-    hard for both does not widen the interval.
+    What makes a patient hard for both models does not widen it, see
+    :func:`fedtutor.evaluation.gain_interval`.
 
     Parameters
     ----------
@@ -68,8 +63,8 @@ def gain(
     labels : int (n,), the truth.
     patients : (n,), who each image is of.
     """
-    drawn = [bootstrap_aucs(p, labels, patients=patients, samples=samples) for p in (one, other)]
-    return auc(one, labels) - auc(other, labels), interval(drawn[0] - drawn[1])
+    a, b = (estimate_auc(p, labels, patients=patients) for p in (one, other))
+    return a.auc - b.auc, gain_interval(a, b)
 
 
 def worst(scores: Mapping[str, Evaluation]) -> str:
@@ -84,7 +79,10 @@ def worst(scores: Mapping[str, Evaluation]) -> str:
 
 
 def verdict_on_gain(estimate: Estimate) -> str:
-    """Say "gains" or "loses" where the interval lies on one side of zero, else "cannot tell"."""
+    """Say "gains" or "loses" where the interval lies on one side of zero, else "cannot tell".
+
+    Nor can be told without an interval, (NaN, NaN), as of too few patients.
+    """
     _, (low, high) = estimate
     if low > 0:
         return "gains"

@@ -55,6 +55,15 @@ def test_epsilon_of_a_fixed_sample_is_dp_accountings():
     assert ours == pytest.approx(theirs, abs=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("sampled", "population"), [(4, 5), (5, 5), (1, 2)])
+@pytest.mark.parametrize("steps", [1, 20])
+def test_a_lottery_of_fixed_size_never_costs_more_than_having_none(sampled, population, steps):
+    """Without one, replacing somebody is at most twice the clipping norm: half the multiplier."""
+    who = {"sampled": sampled, "population": population, "sampling": "fixed"}
+    assert d.epsilon(1, steps, delta=1e-5, **who) <= d.epsilon(0.5, steps, delta=1e-5)
+
+
 def test_epsilon_is_flowers_own_accountants_where_that_is_used():
     """Flower's RDP accountant without amplification is looser than the exact value, not other."""
     neighbours = flower.NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -124,11 +133,14 @@ def test_no_noise_no_privacy_and_no_release_no_loss():
         ({"noise_multiplier": -1}, "0 or more"),
         ({"noise_multiplier": math.nan}, "0 or more"),
         ({"steps": -1}, "steps 0 or more"),
+        ({"steps": 1.5}, "steps 0 or more and whole"),
+        ({"steps": math.inf}, "steps 0 or more and whole"),
         ({"delta": 0}, "delta between 0 and 1"),
         ({"sampled": 0}, "sampled must lie above 0"),
         ({"sampled": 6}, "sampled must lie above 0"),
         ({"sampling": "fair"}, "known: everybody, poisson, fixed"),
         ({"sampling": "fixed", "sampled": 1.5}, "whole number"),
+        ({"sampling": "fixed", "population": 5.5}, "whole number"),
     ],
 )
 def test_a_number_out_of_range_is_refused(change, said):

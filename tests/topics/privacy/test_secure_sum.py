@@ -80,6 +80,36 @@ def test_a_party_reveals_once_only():
         parties[1].reveal({1, 2})
 
 
+def test_a_party_masks_once_only_as_the_difference_of_two_would_be_that_of_its_vectors():
+    vectors = encoded(3)
+    party = ss.open_round([1, 2, 3], 2)[1]
+    party.masked(vectors[1])
+    with pytest.raises(FederationError, match="party 1 has masked a vector already"):
+        party.masked(vectors[2])
+
+
+@pytest.mark.parametrize("missing", [{9}, {1, 0}, {"1"}])
+def test_a_missing_party_that_nobody_knows_is_refused(missing):
+    with pytest.raises(FederationError, match=r"missing parties .* are not among \[1, 2, 3\]"):
+        ss.secure_sum(encoded(3), threshold=2, missing=missing)
+
+
+def test_a_vector_of_a_party_that_is_not_in_the_round_is_refused():
+    vectors = encoded(4)
+    parties = ss.open_round([1, 2, 3], 2)
+    masked = {k: party.masked(vectors[k]) for k, party in parties.items()}
+    keys = {k: party.public_keys() for k, party in parties.items()}
+    revealed = {k: party.reveal({1, 2, 3}) for k, party in parties.items()}
+    with pytest.raises(FederationError, match=r"for parties \[1, 2, 3\]"):
+        ss.unmask(masked | {4: vectors[4]}, keys, revealed)
+
+
+@pytest.mark.parametrize("vectors", [{}, {1: np.zeros(4, np.uint64), 2: np.zeros(1, np.uint64)}])
+def test_vectors_that_have_no_sum_are_refused(vectors):
+    with pytest.raises(FederationError, match=r"vectors of one size|more than half"):
+        ss.secure_sum(vectors, threshold=2)
+
+
 def test_of_each_party_only_one_of_the_two_secrets_is_revealed():
     parties = ss.open_round([1, 2, 3, 4], 3)
     shown = [party.reveal({1, 2, 4}) for party in parties.values()]

@@ -56,15 +56,25 @@ def test_a_gain_is_paired_and_signed():
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 3
     good, poor = predictions(rng, labels, 1.0), predictions(rng, labels, 0.1)
-    value, (low, high) = robustness.gain(good, poor, labels, samples=200)
+    value, (low, high) = robustness.gain(good, poor, labels)
     assert 0 < low < value < high
     assert robustness.verdict_on_gain((value, (low, high))) == "gains"
-    assert robustness.verdict_on_gain(robustness.gain(poor, good, labels, samples=200)) == "loses"
-    assert robustness.gain(good, good, labels, samples=50) == (0.0, (0.0, 0.0))
+    assert robustness.verdict_on_gain(robustness.gain(poor, good, labels)) == "loses"
+    value, bounds = robustness.gain(good, good, labels)
+    assert (value, *bounds) == pytest.approx((0, 0, 0), abs=1e-6)
     assert robustness.verdict_on_gain((0.0, (0.0, 0.0))) == "cannot tell"
 
 
-def test_copies_of_patients_make_an_interval_no_shorter_when_patients_are_drawn():
+def test_of_too_few_patients_no_gain_can_be_told():
+    labels = np.array([0] * 4 + [1] * 20)
+    good, poor = np.eye(2)[labels], np.eye(2)[1 - labels]
+    value, bounds = robustness.gain(good, poor, labels)
+    assert value == 1
+    assert np.isnan(bounds).all()
+    assert robustness.verdict_on_gain((value, bounds)) == "cannot tell"
+
+
+def test_copies_of_patients_make_an_interval_no_shorter_when_patients_are_named():
     rng = np.random.default_rng(1)
     labels = np.arange(150) % 3
     one, other = predictions(rng, labels, 0.5), predictions(rng, labels, 0.3)
@@ -72,7 +82,7 @@ def test_copies_of_patients_make_an_interval_no_shorter_when_patients_are_drawn(
     widths = []
     for patients in (None, copies):
         _, (low, high) = robustness.gain(
-            one[copies], other[copies], labels[copies], patients=patients, samples=300
+            one[copies], other[copies], labels[copies], patients=patients
         )
         widths.append(high - low)
     assert widths[1] > 1.6 * widths[0]
