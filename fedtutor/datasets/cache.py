@@ -34,22 +34,17 @@ logger = logging.getLogger(__name__)
 def cached_images(files: Sequence[Path], *, size: int, folder: Path) -> Decoded:
     """Do as :func:`fedtutor.datasets.decode.read_images`, but decode the same files only once.
 
-    The cache is a sub-folder of ``folder`` with the pixels, which are mapped and not read into
-    memory. It is used as long as the files have the same paths, sizes and times of change, and
-    the decoding code is the same. It appears whole or not at all; of several processes that want
-    it one builds it and the others wait. Its checksum is compared at each load. Where it cannot be
-    written, a warning is logged and the images are decoded into memory.
+    The cache is a sub-folder of ``folder`` with the pixels, which are read-only, and mapped and not
+    read into memory. It is used as long as the files have the same paths, sizes and times of
+    change, the decoding code is the same, and the pixels have the checksum they had. It appears
+    whole or not at all; of several processes that want it one builds it and the others wait. Where
+    it cannot be written, a warning is logged and the images are decoded into memory.
 
     Parameters
     ----------
     size : side of the images in pixels.
     folder : keeps the ``KEEP`` caches last used, and nothing else; it is made if need be. Paths
         are compared relative to the folder that it is in, so that a data set can be moved.
-
-    Returns
-    -------
-    Decoded
-        Its images are read-only.
 
     Raises
     ------

@@ -192,7 +192,7 @@ def _open(path: Path, stream: BinaryIO) -> ImageFile:
             return reader(stream)
     if not start:
         raise BadImageError(path, "is not an image but an empty file; fetch it again")
-    raise BadImageError(path, "is not an image in PNG or JPEG, whatever its name says")
+    raise BadImageError(path, "is not an image, whatever its name says; PNG and JPEG are read")
 
 
 def _to_grey(path: Path, image: ImageFile) -> Image.Image:

@@ -34,8 +34,8 @@ def fetch(
 ) -> Path:
     """Fetch a data set, or parts of it, to where :func:`fedtutor.datasets.load` finds it.
 
-    What is here already is left as it is, and a partial download is resumed. Of what was fetched
-    once a list is kept, so that it is fetched again if some of it was deleted.
+    Returns the set's folder. What is here already is left as it is, and a partial download is
+    resumed. A list is kept of what was fetched, so that it is fetched again if some is deleted.
 
     Parameters
     ----------
@@ -45,10 +45,6 @@ def fetch(
         :func:`fedtutor.datasets.data_folder`.
     keep_archives : do not delete an archive once its files are unpacked.
     unverified : fetch also a file of which no hash is known; what came is logged.
-
-    Returns
-    -------
-    The set's folder.
 
     Raises
     ------
@@ -84,16 +80,14 @@ def mirror(
 ) -> list[Path]:
     """Make or complete a folder that ``FEDTUTOR_MIRROR`` may name, or a web server serve.
 
+    Returns the files, all of which are now there, with the right hash where one is known.
+
     Parameters
     ----------
     directory : gets one folder a data set, with the files as their source has them.
     names : which sets; by default PneumoniaMNIST, the smallest real one.
     parts : as for :func:`fetch`; only with a single name.
     unverified : as for :func:`fetch`.
-
-    Returns
-    -------
-    The files, all of which are now there, with the right hash where one is known.
     """
     if parts and len(names) != 1:
         raise DataError("parts belong to one data set; name exactly one.")

@@ -57,7 +57,10 @@ class PartialFile:
 
     def size(self) -> int:
         """Return the number of bytes so far."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def forget(self) -> None:
         """Begin anew."""
