@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,9 @@ from rich.console import Console
 from fedtutor import __version__
 from fedtutor.datasets import commands as datasets
 from fedtutor.deployment import commands as deployment
-from fedtutor.errors import FederationError, FedtutorError
+from fedtutor.errors import FedtutorError
 from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
-from fedtutor.output import LAST_GOOD, check_writable, save_model
+from fedtutor.output import LAST_GOOD, MODEL, REPORT, SUMMARY, check_writable, save_model
 from fedtutor.settings import RunSettings, TrainingSettings
 
 RUN_EXAMPLES = """examples:
@@ -62,35 +66,50 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     settings = settings_from(arguments)
     check_writable(arguments.out)
     with LiveProgress(console) as progress:
-        experiment = Experiment(settings, progress)
+        experiment = Experiment(settings, progress, arguments.out, resume=arguments.resume)
         try:
             outcome = experiment.run()
             progress.stage("writing the report")
             report.write(outcome, arguments.out)
-        except (FederationError, KeyboardInterrupt) as error:
-            last_good = experiment.last_good
-            if isinstance(error, FederationError) and not last_good:
-                raise
+        except BaseException as error:
             progress.close()
-            return _say_stopped(error, last_good, arguments.out)
+            if not experiment.last_good:
+                raise
+            _keep(*experiment.last_good, arguments.out)
+            if not isinstance(error, FedtutorError):
+                raise
+            print(f"fedtutor: {error}", file=sys.stderr)
+            return STOPPED
     print_table(outcome.summary, console)
     console.print(report.conclusion(outcome.summary))
-    for name in ("report.html", "summary.json", "model.keras"):
+    for name in (REPORT, SUMMARY, MODEL):
         console.print(f"  {arguments.out / name}", soft_wrap=True, highlight=False)
     return 0
 
 
-def _say_stopped(error: BaseException, last_good: tuple[int, Any] | None, folder: Path) -> int:
-    """Say why a run ended early, keep its last good model, and return the exit code."""
-    interrupted = isinstance(error, KeyboardInterrupt)
-    reason = "stopped; no report was written." if interrupted else str(error)
-    print(f"fedtutor: {reason}", file=sys.stderr)
-    if last_good:
-        server_round, model = last_good
+def _keep(server_round: int, model: Any, folder: Path) -> None:
+    """Keep the last good model of a run that ends early, and say how to go on."""
+    print(f"After round {server_round} --resume goes on, with {folder}.", file=sys.stderr)
+    if not (folder / MODEL).exists():
         save_model(model, folder / LAST_GOOD)
-        kept = f"The global model of round {server_round} is kept in {folder / LAST_GOOD}."
-        print(kept, file=sys.stderr)
-    return INTERRUPTED if interrupted else STOPPED
+        print(f"The global model until then is {folder / LAST_GOOD}.", file=sys.stderr)
+
+
+@dataclass
+class LastingStream:
+    """A text stream that turns silent when nobody reads on, so that the work is finished."""
+
+    stream: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> None:
+        """Write at once, and after ``| head -1`` nowhere."""
+        try:
+            print(text, end="", file=self.stream, flush=True)
+        except OSError:  # a broken pipe, which Windows calls an invalid argument
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,11 +117,14 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns
     -------
-    The exit code: 0 done, 1 stopped half-way or check failed, 2 bad input, 130 Ctrl-C.
+    The exit code: 0 done, 1 stopped half-way or check failed, 2 bad input, 130 Ctrl-C or SIGTERM.
     """
     arguments = build_parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread():  # no other one is told of signals
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    output: Any = sys.stdout and LastingStream(sys.stdout)
     try:
-        return arguments.run(arguments, Console())
+        return arguments.run(arguments, Console(file=output))
     except FedtutorError as error:
         print(f"fedtutor: {error}", file=sys.stderr)
         return BAD_INPUT

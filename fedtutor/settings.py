@@ -170,6 +170,7 @@ class ServerSettings(Checked):
     max_update_ratio: float = setting(
         10.0, "leave out an update so many times as long as the median", "X", above=1
     )
+    resume: bool = setting(False, "go on after the last whole round of the run in 'out'")
 
 
 def check_alpha(alpha: float) -> None:

@@ -81,7 +81,7 @@ def _run(job: Callable[..., dict], arguments: argparse.Namespace, console: Conso
 
     kept = arguments.out / LAST_GOOD
     try:
-        summary = job(settings_from(arguments), arguments.out, tell=tell)
+        summary = job(settings_from(arguments), arguments.out, resume=arguments.resume, tell=tell)
     except (FederationError, KeyboardInterrupt) as error:
         stopped = isinstance(error, KeyboardInterrupt)
         print(f"fedtutor: {'stopped.' if stopped else error}", file=sys.stderr)

@@ -1,20 +1,26 @@
-"""The server's half of the Flower app: rounds of a strategy, and what is noted of each."""
+"""The server's half of the Flower app: rounds of a strategy, and what is kept of each."""
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
-from fedtutor.errors import FederationError
+from fedtutor.errors import DataError, FederationError
 from fedtutor.evaluation import Evaluation
 from fedtutor.federation.guard import GuardedGrid, Traffic, like_model
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import Weights
+from fedtutor.output import CHECKPOINT, whole
 from fedtutor.settings import RunSettings, TrainingSettings, to_config
 
 OnRound = Callable[[int, Weights, GuardedGrid], dict[str, float] | None]
@@ -32,6 +38,7 @@ def make_server_app(
     on_reply: Callable[[int, str, dict], None] | None = None,
     on_round: OnRound | None = None,
     guard: Callable[..., GuardedGrid] = GuardedGrid,
+    log: RoundLog | None = None,
 ) -> ServerApp:
     """Return the ServerApp of the course: ``num_rounds`` rounds of a strategy on a guarded grid.
 
@@ -48,6 +55,7 @@ def make_server_app(
     on_round : see :data:`OnRound`; called before the first round, as round 0, and after each.
     guard : what is put around the engine's grid, by default a
         :class:`~fedtutor.federation.GuardedGrid`; ``fedtutor.deployment`` has one for networks.
+    log : is written after each round; the rounds that it has already are not run again.
 
     The final weights are left in ``context.state["arrays"]``.
     """
@@ -58,22 +66,28 @@ def make_server_app(
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         guarded = guard(grid, initial_weights, min_hospitals=min_hospitals, on_reply=on_reply)
+        done = log.rounds[-1]["round"] if log and log.rounds else 0
+        first = to_record(log.weights if log and log.weights else initial_weights)
 
         def see_round(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+            if done and not server_round:  # seen before the interruption
+                return None
             weights = like_model(to_weights(arrays), initial_weights)
-            metrics = on_round(server_round, weights, guarded) if on_round else None
+            metrics = on_round(done + server_round, weights, guarded) if on_round else None
+            if log:
+                log.write(strategy, arrays)
             return MetricRecord(dict(metrics)) if metrics else None
 
         result = strategy.start(
             grid=guarded,
-            initial_arrays=to_record(initial_weights),
-            num_rounds=num_rounds,
+            initial_arrays=first,
+            num_rounds=num_rounds - done,
             timeout=timeout,
             train_config=ConfigRecord(dict(config)),
             evaluate_config=ConfigRecord(dict(config)),
             evaluate_fn=see_round,
         )
-        final = like_model(to_weights(result.arrays), initial_weights)
+        final = like_model(to_weights(result.arrays or first), initial_weights)
         context.state["arrays"] = to_record(final)
 
     return app
@@ -113,6 +127,11 @@ def run_train_config(settings: RunSettings, class_names: Sequence[str] = ()) -> 
     )
 
 
+MEMORY = ("m_t", "v_t", "momentum_vector")
+"""What Flower's server optimisers remember: FedAdam, FedYogi and FedAdagrad two dicts of arrays,
+FedAvgM a list of them."""
+
+
 @dataclass
 class RoundLog:
     """What is noted of each round: the global model, its scores, its traffic, who was left out.
@@ -120,12 +139,15 @@ class RoundLog:
     Attributes
     ----------
     score : from the global weights to their scores on the central test set.
+    settings, folder : of the run; the state after each whole round is kept there, or nowhere.
     weights : of the global model after the last whole round; None before round 0.
     rounds : one row a round, round 0 first, as ``summary.json`` has them.
     left_out : who was left out of which round, and why.
     """
 
     score: Callable[[Weights], Evaluation]
+    settings: RunSettings = field(default_factory=RunSettings)
+    folder: Path | None = None
     weights: Weights | None = None
     rounds: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[dict[str, Any]] = field(default_factory=list)
@@ -134,7 +156,7 @@ class RoundLog:
         """Score the new global model and note the round; it is an ``on_round``."""
         scores, traffic = self.score(weights), grid.traffic.get(server_round, Traffic())
         self.weights = weights
-        self.left_out = [vars(out) for out in grid.left_out]
+        self.left_out += [vars(out) for out in grid.left_out if out.round == server_round]
         self.rounds.append(
             {
                 "round": server_round,
@@ -147,3 +169,54 @@ class RoundLog:
             }
         )
         return {"auc": scores.auc, "loss": scores.loss}
+
+    def write(self, strategy: Strategy, arrays: ArrayRecord) -> None:
+        """Keep the state after a whole round in one file, if there is a folder for it."""
+        if not self.folder or len(self.rounds) < 2:
+            return
+        kept: dict[str, Any] = {name: getattr(strategy, name, None) or [] for name in MEMORY}
+        kept["weights"] = to_weights(arrays)
+        flat = {
+            f"{name}/{key}": array
+            for name, held in kept.items()
+            for key, array in (held.items() if isinstance(held, dict) else enumerate(held))
+        }
+        noted = json.dumps([self._asked, self.rounds, self.left_out])
+        with whole(self.folder / CHECKPOINT) as temporary:
+            np.savez(temporary, noted=np.array(noted), **flat)
+
+    def read(self, strategy: Strategy) -> None:
+        """Go on from the state that was kept: have it noted, and put the strategy into it.
+
+        Raises
+        ------
+        DataError
+            If there is none, or it is of a run with other settings, or with more rounds.
+        """
+        path, now = (self.folder or Path()) / CHECKPOINT, self._asked
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                flat = dict(file)
+            asked, self.rounds, self.left_out = json.loads(str(flat.pop("noted")))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(f"no run to resume: cannot read {path} ({error}).") from error
+        done = self.rounds[-1]["round"]
+        if now["schedule"] == "constant":  # else step sizes hang on the number of rounds
+            asked["rounds"] = max(done, now["rounds"])
+        if other := [
+            f"{k} {asked.get(k)!r}, not {now[k]!r}" for k in now if asked.get(k) != now[k]
+        ]:
+            raise DataError(f"{path} is of a run with {'; '.join(other)}: resume it with the same.")
+        held: dict[str, dict] = {}
+        for name, array in flat.items():
+            held.setdefault(name.split("/")[0], {})[name.split("/")[1]] = array
+        self.weights = list(held.pop("weights").values())
+        for name, found in held.items():
+            setattr(strategy, name, list(found.values()) if name == "momentum_vector" else found)
+        for step in ("configure_train", "aggregate_train"):  # Flower counts from 1 at every start
+            later = partial(lambda go, r, *further: go(done + r, *further), getattr(strategy, step))
+            setattr(strategy, step, later)
+
+    @property
+    def _asked(self) -> dict:
+        return to_config(self.settings) | to_config(self.settings.training)
