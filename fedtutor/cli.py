@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +17,7 @@ from fedtutor.datasets import commands as datasets
 from fedtutor.deployment import commands as deployment
 from fedtutor.errors import FedtutorError
 from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
-from fedtutor.output import LAST_GOOD, MODEL, REPORT, SUMMARY, check_writable, save_model
+from fedtutor.output import check_writable
 from fedtutor.settings import RunSettings, TrainingSettings
 
 RUN_EXAMPLES = """examples:
@@ -54,7 +53,7 @@ def _add_run(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_settings(run, (RunSettings, TrainingSettings))
-    add_out(run, "folder for the results")
+    add_out(run, "folder for the results; those of an older run move to previous/ in it")
     run.set_defaults(run=_run)
 
 
@@ -66,33 +65,20 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     settings = settings_from(arguments)
     check_writable(arguments.out)
     with LiveProgress(console) as progress:
-        experiment = Experiment(settings, progress, arguments.out, resume=arguments.resume)
+        experiment = Experiment(settings, progress, arguments.out)
         try:
-            outcome = experiment.run()
+            outcome = experiment.run(resume=arguments.resume)
             progress.stage("writing the report")
             report.write(outcome, arguments.out)
         except BaseException as error:
-            progress.close()
-            if not experiment.last_good:
-                raise
-            _keep(*experiment.last_good, arguments.out)
-            if not isinstance(error, FedtutorError):
-                raise
-            print(f"fedtutor: {error}", file=sys.stderr)
-            return STOPPED
+            if kept := experiment.keep():
+                error.add_note(kept)
+            raise
     print_table(outcome.summary, console)
     console.print(report.conclusion(outcome.summary))
-    for name in (REPORT, SUMMARY, MODEL):
+    for name in ("report.html", "summary.json", "model.keras"):
         console.print(f"  {arguments.out / name}", soft_wrap=True, highlight=False)
     return 0
-
-
-def _keep(server_round: int, model: Any, folder: Path) -> None:
-    """Keep the last good model of a run that ends early, and say how to go on."""
-    print(f"After round {server_round} --resume goes on, with {folder}.", file=sys.stderr)
-    if not (folder / MODEL).exists():
-        save_model(model, folder / LAST_GOOD)
-        print(f"The global model until then is {folder / LAST_GOOD}.", file=sys.stderr)
 
 
 @dataclass
@@ -125,12 +111,10 @@ def main(argv: list[str] | None = None) -> int:
     output: Any = sys.stdout and LastingStream(sys.stdout)
     try:
         return arguments.run(arguments, Console(file=output))
-    except FedtutorError as error:
-        print(f"fedtutor: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("\nfedtutor: stopped.", file=sys.stderr)
-        return INTERRUPTED
+    except (FedtutorError, KeyboardInterrupt) as error:
+        stopped, notes = isinstance(error, KeyboardInterrupt), getattr(error, "__notes__", [])
+        print(f"fedtutor: {'stopped.' if stopped else error}", *notes, sep="\n", file=sys.stderr)
+        return INTERRUPTED if stopped else STOPPED if notes else BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +20,13 @@ from flwr.serverapp.strategy import Strategy
 from fedtutor import federation
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.compiled_training import Trainer, trainer_for
-from fedtutor.errors import FederationError
+from fedtutor.errors import FedtutorError
 from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.explaining import Explained, explain
 from fedtutor.federation.records import to_weights
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model
-from fedtutor.output import set_aside
+from fedtutor.output import LAST_GOOD, RESULTS, save_model, set_aside
 from fedtutor.settings import RunSettings
 from fedtutor.summary import compare, describe, plain, versions
 from fedtutor.training import learning_rate_at
@@ -86,35 +86,26 @@ def run_experiment(settings: RunSettings, progress: Progress | None = None) -> O
 
 
 class Experiment:
-    """One run of the main job, for whoever wants its last good model if it does not end.
-
-    Its state after each round is kept in ``folder``, where an older run's files are set aside, or
-    with ``resume`` gone on from, to the very result of a run that was not interrupted.
-    """
+    """One run of the main job; with a folder it keeps its state there after each round."""
 
     def __init__(
-        self,
-        settings: RunSettings,
-        progress: Progress | None = None,
-        folder: Path | None = None,
-        *,
-        resume: bool = False,
+        self, settings: RunSettings, progress: Progress | None = None, folder: Path | None = None
     ) -> None:
-        self.settings, self._resume = settings, resume
+        self.settings, self._folder = settings, folder
         self._progress = progress or Progress()
         self._seconds: dict[str, float] = {}
         self._log = federation.RoundLog(self._score, settings, folder)
 
-    def run(self) -> Outcome:
-        """Run it; see :func:`run_experiment`."""
+    def run(self, *, resume: bool = False) -> Outcome:
+        """Run it, or what is left of it, to the same bits; see :func:`run_experiment`."""
         settings = self.settings
         with self._stage("load", "reading images"):
             self._cohort = cohort = build_cohort(settings)
             strategy = federation.strategy_for(settings, len(cohort.hospitals))
-            if self._resume:
+            if resume:
                 self._log.read(strategy)
-            elif self._log.folder:
-                set_aside(self._log.folder)
+            elif self._folder:
+                set_aside(self._folder)
         self._progress.start(3 * settings.rounds * settings.local_epochs * len(cohort.train))
         with self._stage("import", "starting TensorFlow"):
             self._together = self._trainer(settings.training.proximal_mu)
@@ -146,12 +137,15 @@ class Experiment:
         }
         return Outcome(cohort, plain(summary), model, probabilities, explained)
 
-    @property
-    def last_good(self) -> tuple[int, keras.Model] | None:
-        """The last whole round, >= 1, and the global model after it; None before."""
-        if len(self._log.rounds) < 2:
-            return None
-        return self._log.rounds[-1]["round"], self._new_model(self._log.weights)
+    def keep(self) -> str:
+        """Save the global model after the last whole round; say what is kept, "" for nothing."""
+        if self._folder is None or len(self._log.rounds) < 2:
+            return ""
+        with suppress(FedtutorError):  # on a full disk the checkpoint is all there is
+            save_model(self._new_model(self._log.weights), self._folder / LAST_GOOD)
+        kept = ", ".join(name for name in RESULTS if (self._folder / name).exists())
+        server_round = self._log.rounds[-1]["round"]
+        return f"Kept in {self._folder}: {kept}; --resume goes on after round {server_round}."
 
     def _federate(self, strategy: Strategy) -> Weights:
         """Train on the in-process grid; images and labels never leave a hospital."""
@@ -171,7 +165,12 @@ class Experiment:
             self._initial,
             strategy,
             num_rounds=settings.rounds,
-            config=federation.run_train_config(settings),
+            config=federation.train_config(
+                settings.training,
+                num_rounds=settings.rounds,
+                local_epochs=settings.local_epochs,
+                seed=settings.seed,
+            ),
             min_hospitals=settings.min_hospitals,
             on_reply=on_reply,
             on_round=self._log.on_round,
@@ -196,13 +195,7 @@ class Experiment:
 
     def _score(self, weights: Weights) -> Evaluation:
         """Score the global model of a round on the central test set."""
-        probabilities = self._predict(self._together, weights)
-        if not np.isfinite(probabilities).all():
-            raise FederationError(
-                "the global model answers NaN, so training has diverged; lower the learning rate "
-                "(--learning-rate)."
-            )
-        return evaluate(probabilities, self._cohort.test.labels)
+        return evaluate(self._predict(self._together, weights), self._cohort.test.labels)
 
     def _predict(self, trainer: Trainer, weights: Weights) -> np.ndarray:
         trainer.start(weights)

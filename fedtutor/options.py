@@ -44,9 +44,7 @@ def add_out(parser: argparse.ArgumentParser, text: str) -> None:
         metavar="DIR",
         help=f"{text} (default: %(default)s)",
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on after the last whole round of the run in --out"
-    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run that is in --out")
 
 
 def settings_from(arguments: argparse.Namespace) -> RunSettings:

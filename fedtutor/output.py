@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,60 +13,53 @@ from fedtutor.errors import FedtutorError
 if TYPE_CHECKING:
     import keras
 
-MODEL, SUMMARY, REPORT = "model.keras", "summary.json", "report.html"
+MODEL, SUMMARY, PROGRESS = "model.keras", "summary.json", "progress.jsonl"
 LAST_GOOD = "last-good-model.keras"
 """The global model after the last whole round of a run that did not end."""
 CHECKPOINT = "checkpoint.npz"
 """What such a run is resumed from, see :class:`fedtutor.federation.RoundLog`."""
-DEPLOYED, PROGRESS = "global-model.keras", "progress.jsonl"
-ALL = (MODEL, SUMMARY, REPORT, LAST_GOOD, CHECKPOINT, DEPLOYED, PROGRESS)
-
-
-def check_writable(folder: Path) -> Path:
-    """Make ``folder`` and return its absolute path.
-
-    Raises
-    ------
-    FedtutorError
-        If nothing can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder.absolute()
-    except OSError as error:
-        raise FedtutorError(
-            f"cannot write to {folder} ({error.strerror}); choose another folder with --out."
-        ) from error
-
-
-def set_aside(folder: Path, names: Sequence[str] = ALL) -> None:
-    """Move an older run's files into ``previous/``, in place of those of the run before it."""
-    previous, found = folder / "previous", [name for name in names if (folder / name).exists()]
-    for name in names if found else ():
-        (previous / name).unlink(missing_ok=True)
-    for name in found:
-        previous.mkdir(exist_ok=True)
-        os.replace(folder / name, previous / name)
+RESULTS = (MODEL, "global-model.keras", SUMMARY, "report.html", PROGRESS, LAST_GOOD, CHECKPOINT)
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give another path to write to; what is there at the end is moved to ``path``.
+    """Give a temporary path to write to; what is there in the end is moved to ``path``.
 
     Raises
     ------
     FedtutorError
-        If it cannot be written, as on a full disk; an older file is then left as it was.
+        If nothing can be written, as on a full disk; an older file is then left as it was.
     """
     temporary = path.with_name(f".unfinished-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise FedtutorError(f"cannot write {path} ({error.strerror or error}).") from error
+        raise FedtutorError(
+            f"cannot write to {path.parent} ({error.strerror or error}); make room there, or "
+            "choose another folder with --out."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if os.path.exists(temporary):
+            temporary.unlink()
+
+
+def check_writable(folder: Path) -> Path:
+    """Make ``folder``, see that it can be written to, and return its absolute path."""
+    write_text(folder / ".writable", "")
+    (folder / ".writable").unlink()
+    return folder.absolute()
+
+
+def set_aside(folder: Path) -> None:
+    """Move an older run's files into ``previous/``, in place of those of the run before it."""
+    previous, found = folder / "previous", [name for name in RESULTS if (folder / name).exists()]
+    for name in RESULTS if found else ():
+        (previous / name).unlink(missing_ok=True)
+    for name in found:
+        previous.mkdir(exist_ok=True)
+        os.replace(folder / name, previous / name)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -42,17 +42,8 @@ def setting(
     least, above, known : a number's bounds, or the words that are allowed.
     kind : the value's type, by default that of ``default``.
     """
-    return field(
-        default=default,
-        metadata={
-            "help": text,
-            "metavar": metavar,
-            "least": least,
-            "above": above,
-            "known": known,
-            "kind": kind or type(default),
-        },
-    )
+    allowed = {"least": least, "above": above, "known": known, "kind": kind or type(default)}
+    return field(default=default, metadata={"help": text, "metavar": metavar, **allowed})
 
 
 class Checked:

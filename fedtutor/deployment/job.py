@@ -12,22 +12,12 @@ from pathlib import Path
 
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment import DEFAULTS
-from fedtutor.deployment.app import say_round
+from fedtutor.deployment.app import PROGRESS, say_round
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.superlink import LocalSimulation, SuperLink
 from fedtutor.errors import FederationError
-from fedtutor.output import (
-    ALL,
-    CHECKPOINT,
-    DEPLOYED,
-    LAST_GOOD,
-    PROGRESS,
-    SUMMARY,
-    check_writable,
-    set_aside,
-    write_text,
-)
+from fedtutor.output import CHECKPOINT, LAST_GOOD, SUMMARY, check_writable, set_aside, write_text
 from fedtutor.settings import RunSettings, ServerSettings, run_config
 from fedtutor.summary import describe, describe_hospitals, plain, versions
 
@@ -69,8 +59,7 @@ def deploy(
     began = time.monotonic()
     if kill_one and (resume or settings.rounds < 2):
         raise FederationError("to kill one in the middle there must be at least 2 rounds, all new.")
-    out, cohort = check_writable(out), build_cohort(settings)
-    set_aside(out, (PROGRESS,) if resume else ALL)
+    out, cohort = _begin(out, settings, resume)
     names, middle = cohort.names, (settings.rounds + 1) // 2
     tell(f"{len(names)} hospitals, {len(cohort.train)} images; starting their processes")
     federation = LocalFederation(
@@ -118,17 +107,27 @@ def simulate(
         As :func:`deploy` does.
     """
     began = time.monotonic()
-    out = check_writable(out)
     path = Path(settings.dataset).expanduser()
     if path.exists():  # the app's own folder is another
         settings = replace(settings, dataset=str(path.absolute()))
-    cohort = build_cohort(settings)
-    set_aside(out, (PROGRESS,) if resume else ALL)
+    out, cohort = _begin(out, settings, resume)
     tell(f"{len(cohort.names)} hospitals, {len(cohort.train)} images; starting Ray")
     with LocalSimulation(len(cohort.names), cpus=cpus) as simulation:
         ready = time.monotonic()
         last = _run(simulation, settings, ServerSettings(out=str(out), resume=resume), tell)
     return _write_summary(out, settings, cohort, last, "Flower's Ray simulation", began, ready)
+
+
+def _begin(out: Path, settings: RunSettings, resume: bool) -> tuple[Path, Cohort]:
+    """Return the folder's absolute path, an older run set aside unless resumed, and the data."""
+    out, cohort = check_writable(out), build_cohort(settings)
+    if resume and not (out / CHECKPOINT).exists():
+        raise FederationError(f"no run to resume: there is no {out / CHECKPOINT}.")
+    if resume:
+        (out / PROGRESS).unlink(missing_ok=True)  # its rounds are in the checkpoint
+    else:
+        set_aside(out)
+    return out, cohort
 
 
 def _fresh(folder: Path) -> Path:
@@ -195,6 +194,6 @@ def _write_summary(
         }
     )
     write_text(out / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    os.replace(out / LAST_GOOD, out / DEPLOYED)
+    os.replace(out / LAST_GOOD, out / "global-model.keras")
     (out / CHECKPOINT).unlink()
     return summary

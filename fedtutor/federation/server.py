@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +20,7 @@ from fedtutor.federation.guard import GuardedGrid, Traffic, like_model
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import Weights
 from fedtutor.output import CHECKPOINT, whole
-from fedtutor.settings import RunSettings, TrainingSettings, to_config
+from fedtutor.settings import Config, RunSettings, TrainingSettings, to_config
 
 OnRound = Callable[[int, Weights, GuardedGrid], dict[str, float] | None]
 """Called with (round, global weights, guarded grid); what it returns is noted by Flower."""
@@ -105,31 +104,13 @@ def train_config(
 
     With ``class_names`` a hospital refuses to train if its own labels mean something else.
     """
-    config: dict[str, Any] = {
-        **to_config(settings),
-        "num-rounds": num_rounds,
-        "local-epochs": local_epochs,
-        "seed": seed,
-    }
-    if class_names:
-        config["class-names"] = list(class_names)
-    return ConfigRecord(config)
-
-
-def run_train_config(settings: RunSettings, class_names: Sequence[str] = ()) -> ConfigRecord:
-    """Return :func:`train_config` for a run of the main job."""
-    return train_config(
-        settings.training,
-        num_rounds=settings.rounds,
-        local_epochs=settings.local_epochs,
-        seed=settings.seed,
-        class_names=class_names,
-    )
+    run = {"num-rounds": num_rounds, "local-epochs": local_epochs, "seed": seed}
+    names = {"class-names": list(class_names)} if class_names else {}
+    return ConfigRecord({**to_config(settings), **run, **names})
 
 
 MEMORY = ("m_t", "v_t", "momentum_vector")
-"""What Flower's server optimisers remember: FedAdam, FedYogi and FedAdagrad two dicts of arrays,
-FedAvgM a list of them."""
+"""What Flower's server optimisers remember: FedAdam, FedYogi, FedAdagrad dicts, FedAvgM a list."""
 
 
 @dataclass
@@ -155,68 +136,48 @@ class RoundLog:
     def on_round(self, server_round: int, weights: Weights, grid: GuardedGrid) -> dict[str, float]:
         """Score the new global model and note the round; it is an ``on_round``."""
         scores, traffic = self.score(weights), grid.traffic.get(server_round, Traffic())
-        self.weights = weights
+        row = {"auc": scores.auc, "accuracy": scores.accuracy, "loss": scores.loss}
+        row |= {"bytes_down": traffic.bytes_down, "bytes_up": traffic.bytes_up}
+        row = {"round": server_round, **row, "hospitals": len(traffic.hospitals)}
         self.left_out += [vars(out) for out in grid.left_out if out.round == server_round]
-        self.rounds.append(
-            {
-                "round": server_round,
-                "auc": scores.auc,
-                "accuracy": scores.accuracy,
-                "loss": scores.loss,
-                "bytes_down": traffic.bytes_down,
-                "bytes_up": traffic.bytes_up,
-                "hospitals": len(traffic.hospitals),
-            }
-        )
+        self.weights, self.rounds = weights, [*self.rounds, row]  # at once, if Ctrl-C comes
         return {"auc": scores.auc, "loss": scores.loss}
 
     def write(self, strategy: Strategy, arrays: ArrayRecord) -> None:
         """Keep the state after a whole round in one file, if there is a folder for it."""
         if not self.folder or len(self.rounds) < 2:
             return
-        kept: dict[str, Any] = {name: getattr(strategy, name, None) or [] for name in MEMORY}
-        kept["weights"] = to_weights(arrays)
-        flat = {
-            f"{name}/{key}": array
-            for name, held in kept.items()
-            for key, array in (held.items() if isinstance(held, dict) else enumerate(held))
-        }
-        noted = json.dumps([self._asked, self.rounds, self.left_out])
+        apart: list[np.ndarray] = []
+
+        def name(array: np.ndarray) -> dict[str, str]:  # which stands for it in the text
+            apart.append(array)
+            return {"array": f"arr_{len(apart) - 1}"}
+
+        memory = {key: value for key, value in vars(strategy).items() if key in MEMORY}
+        state = [self._asked(), self.rounds, self.left_out, to_weights(arrays), memory]
+        text = np.array(json.dumps(state, default=name))
         with whole(self.folder / CHECKPOINT) as temporary:
-            np.savez(temporary, noted=np.array(noted), **flat)
+            np.savez(temporary, *apart, text=text)
 
     def read(self, strategy: Strategy) -> None:
-        """Go on from the state that was kept: have it noted, and put the strategy into it.
-
-        Raises
-        ------
-        DataError
-            If there is none, or it is of a run with other settings, or with more rounds.
-        """
-        path, now = (self.folder or Path()) / CHECKPOINT, self._asked
+        """Go on from that state; :class:`DataError` if there is none, or of other settings."""
+        path, now = (self.folder or Path()) / CHECKPOINT, self._asked()
         try:
             with np.load(path, allow_pickle=False) as file:
-                flat = dict(file)
-            asked, self.rounds, self.left_out = json.loads(str(flat.pop("noted")))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                asked, self.rounds, self.left_out, self.weights, memory = json.loads(
+                    str(file["text"]), object_hook=lambda d: file[d["array"]] if "array" in d else d
+                )
+        except Exception as error:  # a file that is damaged can raise anything
             raise DataError(f"no run to resume: cannot read {path} ({error}).") from error
         done = self.rounds[-1]["round"]
         if now["schedule"] == "constant":  # else step sizes hang on the number of rounds
             asked["rounds"] = max(done, now["rounds"])
-        if other := [
-            f"{k} {asked.get(k)!r}, not {now[k]!r}" for k in now if asked.get(k) != now[k]
-        ]:
-            raise DataError(f"{path} is of a run with {'; '.join(other)}: resume it with the same.")
-        held: dict[str, dict] = {}
-        for name, array in flat.items():
-            held.setdefault(name.split("/")[0], {})[name.split("/")[1]] = array
-        self.weights = list(held.pop("weights").values())
-        for name, found in held.items():
-            setattr(strategy, name, list(found.values()) if name == "momentum_vector" else found)
+        if other := ", ".join(f"{k}={asked.get(k)!r}" for k in now if asked.get(k) != now[k]):
+            raise DataError(f"{path} is of a run with {other}; resume it with the same.")
+        vars(strategy).update(memory)
         for step in ("configure_train", "aggregate_train"):  # Flower counts from 1 at every start
             later = partial(lambda go, r, *further: go(done + r, *further), getattr(strategy, step))
             setattr(strategy, step, later)
 
-    @property
-    def _asked(self) -> dict:
+    def _asked(self) -> Config:
         return to_config(self.settings) | to_config(self.settings.training)

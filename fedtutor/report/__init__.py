@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from fedtutor import figures
-from fedtutor.output import CHECKPOINT, LAST_GOOD, MODEL, REPORT, SUMMARY, save_model, write_text
+from fedtutor.output import CHECKPOINT, LAST_GOOD, MODEL, SUMMARY, save_model, write_text
 
 if TYPE_CHECKING:
     from fedtutor.experiment import Outcome
@@ -22,7 +22,7 @@ def write(outcome: Outcome, folder: Path) -> None:
     """Write the three files of a finished run, each whole, what took longest to compute first."""
     save_model(outcome.model, folder / MODEL)
     write_text(folder / SUMMARY, json.dumps(outcome.summary, indent=2, allow_nan=False) + "\n")
-    write_text(folder / REPORT, render(outcome))
+    write_text(folder / "report.html", render(outcome))
     for name in (CHECKPOINT, LAST_GOOD):
         (folder / name).unlink(missing_ok=True)
 
