@@ -144,8 +144,8 @@ class Experiment:
         with suppress(FedtutorError):  # on a full disk the checkpoint is all there is
             save_model(self._new_model(self._log.weights), self._folder / LAST_GOOD)
         kept = ", ".join(name for name in RESULTS if (self._folder / name).exists())
-        server_round = self._log.rounds[-1]["round"]
-        return f"Kept in {self._folder}: {kept}; --resume goes on after round {server_round}."
+        last = f"round {self._log.rounds[-1]['round']} was the last whole one"
+        return kept and f"{last}; kept in {self._folder}: {kept}; --resume goes on."
 
     def _federate(self, strategy: Strategy) -> Weights:
         """Train on the in-process grid; images and labels never leave a hospital."""

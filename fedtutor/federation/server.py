@@ -164,16 +164,17 @@ class RoundLog:
         path, now = (self.folder or Path()) / CHECKPOINT, self._asked()
         try:
             with np.load(path, allow_pickle=False) as file:
-                asked, self.rounds, self.left_out, self.weights, memory = json.loads(
+                asked, rounds, left_out, weights, memory = json.loads(
                     str(file["text"]), object_hook=lambda d: file[d["array"]] if "array" in d else d
                 )
         except Exception as error:  # a file that is damaged can raise anything
             raise DataError(f"no run to resume: cannot read {path} ({error}).") from error
-        done = self.rounds[-1]["round"]
+        done = rounds[-1]["round"]
         if now["schedule"] == "constant":  # else step sizes hang on the number of rounds
             asked["rounds"] = max(done, now["rounds"])
         if other := ", ".join(f"{k}={asked.get(k)!r}" for k in now if asked.get(k) != now[k]):
             raise DataError(f"{path} is of a run with {other}; resume it with the same.")
+        self.rounds, self.left_out, self.weights = rounds, left_out, weights
         vars(strategy).update(memory)
         for step in ("configure_train", "aggregate_train"):  # Flower counts from 1 at every start
             later = partial(lambda go, r, *further: go(done + r, *further), getattr(strategy, step))
