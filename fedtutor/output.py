@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedtutor.errors import FedtutorError
+from fedtutor.errors import FederationError
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +27,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    FedtutorError
+    FederationError
         If nothing can be written, as on a full disk; an older file is then left as it was.
     """
     temporary = path.with_name(f".unfinished-{path.name}")
@@ -36,7 +36,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise FedtutorError(
+        raise FederationError(
             f"cannot write to {path.parent} ({error.strerror or error}); make room there, or "
             "choose another folder with --out."
         ) from error

@@ -195,5 +195,5 @@ def _write_summary(
     )
     write_text(out / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     os.replace(out / LAST_GOOD, out / "global-model.keras")
-    (out / CHECKPOINT).unlink()
+    (out / CHECKPOINT).unlink(missing_ok=True)
     return summary
