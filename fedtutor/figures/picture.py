@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,6 +75,15 @@ def _drawable(text: str) -> str:
     """Return the text with each sign that matplotlib's font lacks written out as an escape."""
     has = get_font(findfont(FontProperties())).get_char_index
     return "".join(c if c.isspace() or has(ord(c)) else ascii(c)[1:-1] for c in text)
+
+
+def to_html(draw: Callable[[], Picture]) -> str:
+    """Return a picture as HTML, or a sentence in its place if it cannot be drawn."""
+    try:
+        return draw().to_html()
+    except Exception as error:  # whatever a figure raises, the rest of the page is written
+        print(f"fedtutor: a figure could not be drawn: {error!r}", file=sys.stderr)
+        return f"<p>This figure could not be drawn: {html.escape(str(error))}</p>"
 
 
 def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
