@@ -16,26 +16,20 @@ __version__ = "0.1.0"
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_LOG_LEVEL", "ERROR")
 
-_HOME = {
-    "load": "fedtutor.datasets",
-    "dataset_names": "fedtutor.datasets",
-    "MedicalImages": "fedtutor.images",
-    "split_by_patient": "fedtutor.images",
-    "partition": "fedtutor.partition",
-    "Partition": "fedtutor.partition",
-    "label_divergence": "fedtutor.partition",
-    "create_model": "fedtutor.model",
-    "predict": "fedtutor.model",
-    "Trainer": "fedtutor.compiled_training",
-    "TrainingSettings": "fedtutor.settings",
-    "weighted_average": "fedtutor.aggregation",
-    "plain_mean": "fedtutor.aggregation",
-    "evaluate": "fedtutor.evaluation",
-    "grad_cam": "fedtutor.gradcam",
-    "RunSettings": "fedtutor.settings",
-    "run_experiment": "fedtutor.experiment",
-    "FedtutorError": "fedtutor.errors",
+_NAMES = {
+    "datasets": "load dataset_names",
+    "images": "MedicalImages split_by_patient",
+    "partition": "partition Partition label_divergence",
+    "model": "create_model predict",
+    "compiled_training": "Trainer",
+    "settings": "TrainingSettings RunSettings",
+    "aggregation": "weighted_average plain_mean",
+    "evaluation": "evaluate",
+    "gradcam": "grad_cam",
+    "experiment": "run_experiment",
+    "errors": "FedtutorError",
 }
+_HOME = {name: f"fedtutor.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [*_HOME, "__version__"]
 

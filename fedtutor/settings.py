@@ -1,8 +1,8 @@
 """Settings: the one table behind the command line, Flower's run config and what hospitals are told.
 
 Every field below states once its default, what it allows and its help. From the fields come the
-options of ``fedtutor run``, Flower's run config (:func:`run_config`) and the part of a message that
-tells a hospital how to train.
+options of ``fedtutor run``, Flower's run config and the part of a message that tells a hospital how
+to train; :mod:`fedtutor.deployment.server_settings` adds what only a server in a network needs.
 """
 
 from __future__ import annotations
@@ -147,24 +147,6 @@ class RunSettings(Checked):
             object.__setattr__(self, "training", pulled)
 
 
-@dataclass(frozen=True)
-class ServerSettings(Checked):
-    """The part of the run config that is about a server in a network, not the experiment."""
-
-    test_data: str = setting(
-        "", "file of the central test set; deal out the data set here if ''", "FILE"
-    )
-    out: str = setting("", "absolute folder for the progress and the last good model", "DIR")
-    round_timeout: float = setting(600.0, "how long a round waits for updates", "SECONDS", above=0)
-    patience: float = setting(
-        120.0, "how long it waits for hospitals not connected", "SECONDS", least=0
-    )
-    max_update_ratio: float = setting(
-        10.0, "leave out an update so many times as long as the median", "X", above=1
-    )
-    resume: bool = setting(False, "go on after the last whole round of the run in 'out'")
-
-
 def check_alpha(alpha: float) -> None:
     """Raise :class:`PartitionError` unless alpha is a finite number above 0."""
     if not isinstance(alpha, Real) or not 0 < alpha < math.inf:
@@ -197,14 +179,3 @@ def from_config(cls: type, config: Mapping[str, Any], **further: Any) -> Any:
         value = one.metadata["kind"](config[one.name.replace("_", "-")])
         found[one.name] = None if one.default is None and not value else value
     return cls(**found, **further)
-
-
-def run_config(settings: RunSettings, server: ServerSettings) -> Config:
-    """Return both as a Flower run config."""
-    return to_config(settings) | to_config(settings.training) | to_config(server)
-
-
-def settings_of(config: Mapping[str, Any]) -> tuple[RunSettings, ServerSettings]:
-    """Return the settings that :func:`run_config` was made from."""
-    training = from_config(TrainingSettings, config)
-    return from_config(RunSettings, config, training=training), from_config(ServerSettings, config)

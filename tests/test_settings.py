@@ -8,17 +8,15 @@ import json
 import pytest
 
 from fedtutor.cli import main
+from fedtutor.deployment.server_settings import ServerSettings, run_config, settings_of
 from fedtutor.errors import DataError
 from fedtutor.options import add_settings, settings_from
 from fedtutor.settings import (
     FEDPROX_MU,
     RunSettings,
-    ServerSettings,
     TrainingSettings,
     from_config,
-    run_config,
     settings_in,
-    settings_of,
     to_config,
 )
 

@@ -22,12 +22,13 @@ from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment.hospital_file import read_hospital_file
 from fedtutor.deployment.network_guard import NetworkGuard, OneByOne
 from fedtutor.deployment.roll import Roll
+from fedtutor.deployment.server_settings import ServerSettings, settings_of
 from fedtutor.errors import DataError, FederationError, FedtutorError
 from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.model import Weights, create_model, predict
 from fedtutor.output import LAST_GOOD, PROGRESS, save_model
-from fedtutor.settings import RunSettings, ServerSettings, settings_of
+from fedtutor.settings import RunSettings
 from fedtutor.summary import plain
 
 

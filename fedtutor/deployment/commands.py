@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fedtutor.deployment import DEFAULTS
+from fedtutor.deployment.server_settings import ServerSettings
 from fedtutor.errors import FederationError
 from fedtutor.options import INTERRUPTED, STOPPED, add_out, add_settings, settings_from
 from fedtutor.output import LAST_GOOD
-from fedtutor.settings import RunSettings, ServerSettings, TrainingSettings
+from fedtutor.settings import RunSettings, TrainingSettings
 
 OF_DEPLOY = ("kill_one", "round_timeout", "patience")  # arguments that only this job takes
 

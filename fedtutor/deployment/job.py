@@ -16,10 +16,11 @@ from fedtutor.deployment.app import PROGRESS, say_round
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.private import make_private_folder
+from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.deployment.superlink import LocalSimulation, SuperLink
 from fedtutor.errors import FederationError
 from fedtutor.output import CHECKPOINT, LAST_GOOD, SUMMARY, check_writable, set_aside, write_text
-from fedtutor.settings import RunSettings, ServerSettings, run_config
+from fedtutor.settings import RunSettings
 from fedtutor.summary import describe, describe_hospitals, plain, versions
 
 Tell = Callable[[str], None]
@@ -45,7 +46,7 @@ def deploy(
     resume : go on after the last whole round of the run in ``out``, which had the same settings.
     kill_one : cut a hospital's power while it trains, in the middle of the run.
     tell : called with a line of text whenever something has happened.
-    round_timeout, patience : see :class:`fedtutor.settings.ServerSettings`.
+    round_timeout, patience : see :class:`fedtutor.deployment.server_settings.ServerSettings`.
 
     Returns
     -------

@@ -18,11 +18,12 @@ from fedtutor.cohort import build_cohort
 from fedtutor.datasets import load
 from fedtutor.deployment import app
 from fedtutor.deployment.hospital_file import read_hospital_file, write_hospital_file
+from fedtutor.deployment.server_settings import ServerSettings, run_config, settings_of
 from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.in_process import SUPERLINK_NODE_ID, InProcessGrid
 from fedtutor.federation.records import to_weights
 from fedtutor.model import load_keras
-from fedtutor.settings import RunSettings, ServerSettings, TrainingSettings, run_config, settings_of
+from fedtutor.settings import RunSettings, TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

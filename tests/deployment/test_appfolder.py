@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtutor.deployment.appfolder import to_toml, write_app
+from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.errors import FederationError
-from fedtutor.settings import RunSettings, ServerSettings, run_config
+from fedtutor.settings import RunSettings
 
 KEYS = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyz-"), min_size=1)
 VALUES = st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)

@@ -18,12 +18,13 @@ from fedtutor.cli import main
 from fedtutor.cohort import build_cohort
 from fedtutor.compiled_training import Trainer
 from fedtutor.deployment import app, job
+from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.errors import DataError
 from fedtutor.experiment import run_experiment
 from fedtutor.federation.in_process import SUPERLINK_NODE_ID, InProcessGrid
 from fedtutor.federation.records import to_weights
 from fedtutor.model import load_keras
-from fedtutor.settings import RunSettings, ServerSettings, TrainingSettings, run_config
+from fedtutor.settings import RunSettings, TrainingSettings
 
 SETTINGS = RunSettings(
     hospitals=2, rounds=3, size=28, strategy="fedadam", training=TrainingSettings(batch_size=32)
