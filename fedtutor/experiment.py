@@ -204,22 +204,11 @@ class Experiment:
         return trainer.predict(self._cohort.test.images)
 
     def _trainer(self, proximal_mu: float) -> Trainer:
-        data, settings = self._cohort.train, self.settings.training
-        return trainer_for(
-            data.image_shape,
-            len(data.class_names),
-            replace(settings, proximal_mu=proximal_mu),
-            multi_label=data.multi_label,
-        )
+        settings = replace(self.settings.training, proximal_mu=proximal_mu)
+        return trainer_for(settings=settings, **self._cohort.train.form)
 
     def _new_model(self, weights: Weights | None = None) -> keras.Model:
-        data = self._cohort.train
-        model = create_model(
-            data.image_shape,
-            len(data.class_names),
-            multi_label=data.multi_label,
-            seed=self.settings.seed,
-        )
+        model = create_model(seed=self.settings.seed, **self._cohort.train.form)
         if weights is not None:
             model.set_weights(weights)
         return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ class MedicalImages:
         object.__setattr__(self, "name", visible(self.name))
         object.__setattr__(self, "class_names", tuple(map(visible, self.class_names)))
         n = len(self.images)
-        if self.images.ndim != 4 or self.images.shape[3] != 1 or self.images.dtype != np.uint8:
+        if self.images.shape[1:][2:] != (1,) or self.images.dtype != np.uint8:
             raise DataError(
                 f"images must be uint8 of shape (n, height, width, 1); "
                 f"got {self.images.dtype} of shape {self.images.shape}."
@@ -99,6 +100,12 @@ class MedicalImages:
         """(height, width, 1), the input shape of a model for these images."""
         _, height, width, channels = self.images.shape
         return height, width, channels
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What a model for these images must know, as :func:`~fedtutor.create_model` takes it."""
+        classes = {"num_classes": len(self.class_names), "multi_label": self.multi_label}
+        return {"input_shape": self.image_shape, **classes}
 
     def take(self, indices: np.ndarray) -> MedicalImages:
         """Return the images at ``indices`` (int array of shape (m,)), in that order.

@@ -36,11 +36,6 @@ class Rows:
         """As of the plain array."""
         return self._array.dtype
 
-    @property
-    def ndim(self) -> int:
-        """As of the plain array."""
-        return self._array.ndim
-
     def __len__(self) -> int:
         return len(self._indices)
 

@@ -46,7 +46,7 @@ def test_rows_are_indexed_like_the_array_they_stand_for(mapped, key):
 def test_rows_of_rows_and_their_form(mapped):
     rows = Rows(Rows(mapped, np.arange(19, 9, -1)), np.array([0, 9]))
     np.testing.assert_array_equal(np.asarray(rows), np.asarray(mapped)[[19, 10]])
-    assert (rows.shape, rows.dtype, rows.ndim, len(rows)) == ((2, 4, 5, 1), np.uint8, 4, 2)
+    assert (rows.shape, rows.dtype, len(rows)) == ((2, 4, 5, 1), np.uint8, 2)
 
 
 def test_rows_out_of_range_are_refused_at_once(mapped):

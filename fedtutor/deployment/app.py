@@ -156,12 +156,7 @@ class Journal:
         self._settings, self._test, self._folder = settings, test, folder
         self._start = time.monotonic()
         self.log = federation.RoundLog(self._score, settings, folder)
-        self.model = create_model(
-            test.image_shape,
-            len(test.class_names),
-            multi_label=test.multi_label,
-            seed=settings.seed,
-        )
+        self.model = create_model(seed=settings.seed, **test.form)
 
     def tell(self, line: str) -> None:
         """Print a line and note it."""

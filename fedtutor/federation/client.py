@@ -34,7 +34,7 @@ def make_client_app(
     name_of : from the node's ``Context`` to the hospital's name; by default what its
         ``node_config`` says, or "Hospital 1" and so on.
     mods : Flower mods, functions of (message, context, call_next) around the whole of it.
-    trainer_for : what trains, from (image shape, number of classes, settings) to a
+    trainer_for : what trains, from settings and ``MedicalImages.form`` to a
         :class:`~fedtutor.compiled_training.Trainer`. The hospitals of one process share what it
         returns; by default that is the process's trainer for such images.
     """
@@ -43,12 +43,7 @@ def make_client_app(
     def trainer_of(message: Message, images: MedicalImages) -> Trainer:
         config = config_in(message)
         _check_classes(images, config)
-        return trainer_for(
-            images.image_shape,
-            len(images.class_names),
-            from_config(TrainingSettings, config),
-            multi_label=images.multi_label,
-        )
+        return trainer_for(settings=from_config(TrainingSettings, config), **images.form)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
