@@ -107,7 +107,8 @@ class Experiment:
                 self._log.read(strategy)
             elif self._folder:
                 set_aside(self._folder)
-        self._progress.start(3 * settings.rounds * settings.local_epochs * len(cohort.train))
+        passes = 3 * settings.rounds - max(0, len(self._log.rounds) - 1)
+        self._progress.start(passes * settings.local_epochs * len(cohort.train))
         with self._stage("import", "starting TensorFlow"):
             self._together = self._trainer(settings.training.proximal_mu)
             alone = self._trainer(0.0)  # nobody to be pulled to
@@ -178,8 +179,8 @@ class Experiment:
             on_round=self._log.on_round,
             log=self._log,
         )
-        done = federation.run_in_process(server_app, client_app, cohort.names)
-        return to_weights(done.state.array_records["arrays"])
+        state = federation.run_in_process(server_app, client_app, cohort.names).state
+        return to_weights(state.array_records["arrays"])
 
     def _train_alone(self, trainer: Trainer, images: MedicalImages, k: int) -> Weights:
         """Make as many passes over ``images`` as the federation makes, in one place."""

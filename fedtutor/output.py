@@ -36,10 +36,8 @@ def whole(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise FederationError(
-            f"cannot write to {path.parent} ({error.strerror or error}); make room there, or "
-            "choose another folder with --out."
-        ) from error
+        what = f"cannot write to {path.parent} ({error.strerror or error})"
+        raise FederationError(f"{what}; make room, or choose another folder with --out.") from error
     finally:
         if os.path.exists(temporary):
             temporary.unlink()
@@ -54,12 +52,12 @@ def check_writable(folder: Path) -> Path:
 
 def set_aside(folder: Path) -> None:
     """Move an older run's files into ``previous/``, in place of those of the run before it."""
-    previous, found = folder / "previous", [name for name in RESULTS if (folder / name).exists()]
-    for name in RESULTS if found else ():
-        (previous / name).unlink(missing_ok=True)
-    for name in found:
-        previous.mkdir(exist_ok=True)
-        os.replace(folder / name, previous / name)
+    if any((folder / name).exists() for name in RESULTS):
+        (folder / "previous").mkdir(exist_ok=True)
+        for name in RESULTS:
+            (folder / "previous" / name).unlink(missing_ok=True)
+            if (folder / name).exists():
+                os.replace(folder / name, folder / "previous" / name)
 
 
 def write_text(path: Path, text: str) -> None:

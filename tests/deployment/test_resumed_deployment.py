@@ -94,6 +94,11 @@ def test_without_a_checkpoint_an_older_run_s_files_stay(command, tmp_path, capsy
     }
 
 
+def test_nobody_is_killed_in_the_middle_of_a_run_that_is_resumed(tmp_path, capsys):
+    assert main(["deploy", *OPTIONS, "--resume", "--kill-one", "--out", str(tmp_path)]) == 1
+    assert "at least 2 rounds, all new" in capsys.readouterr().err
+
+
 class Rehearsal:
     """In place of a federation: its server leaves what a run of three rounds leaves."""
 
