@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
-from pathlib import Path
+import threading
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -12,9 +15,9 @@ from rich.console import Console
 from fedtutor import __version__
 from fedtutor.datasets import commands as datasets
 from fedtutor.deployment import commands as deployment
-from fedtutor.errors import FederationError, FedtutorError
+from fedtutor.errors import FedtutorError
 from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
-from fedtutor.output import LAST_GOOD, check_writable, save_model
+from fedtutor.output import check_writable
 from fedtutor.settings import RunSettings, TrainingSettings
 
 RUN_EXAMPLES = """examples:
@@ -50,7 +53,7 @@ def _add_run(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_settings(run, (RunSettings, TrainingSettings))
-    add_out(run, "folder for the results")
+    add_out(run, "folder for the results; those of an older run move to previous/ in it")
     run.set_defaults(run=_run)
 
 
@@ -62,17 +65,15 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     settings = settings_from(arguments)
     check_writable(arguments.out)
     with LiveProgress(console) as progress:
-        experiment = Experiment(settings, progress)
+        experiment = Experiment(settings, progress, arguments.out)
         try:
-            outcome = experiment.run()
+            outcome = experiment.run(resume=arguments.resume)
             progress.stage("writing the report")
             report.write(outcome, arguments.out)
-        except (FederationError, KeyboardInterrupt) as error:
-            last_good = experiment.last_good
-            if isinstance(error, FederationError) and not last_good:
-                raise
-            progress.close()
-            return _say_stopped(error, last_good, arguments.out)
+        except BaseException as error:
+            if kept := experiment.keep():
+                error.add_note(kept)
+            raise
     print_table(outcome.summary, console)
     console.print(report.conclusion(outcome.summary))
     for name in ("report.html", "summary.json", "model.keras"):
@@ -80,17 +81,21 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _say_stopped(error: BaseException, last_good: tuple[int, Any] | None, folder: Path) -> int:
-    """Say why a run ended early, keep its last good model, and return the exit code."""
-    interrupted = isinstance(error, KeyboardInterrupt)
-    reason = "stopped; no report was written." if interrupted else str(error)
-    print(f"fedtutor: {reason}", file=sys.stderr)
-    if last_good:
-        server_round, model = last_good
-        save_model(model, folder / LAST_GOOD)
-        kept = f"The global model of round {server_round} is kept in {folder / LAST_GOOD}."
-        print(kept, file=sys.stderr)
-    return INTERRUPTED if interrupted else STOPPED
+@dataclass
+class LastingStream:
+    """A text stream that turns silent when nobody reads on, so that the work is finished."""
+
+    stream: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> None:
+        """Write at once, and after ``| head -1`` nowhere."""
+        try:
+            print(text, end="", file=self.stream, flush=True)
+        except OSError:  # a broken pipe, which Windows calls an invalid argument
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,17 +103,18 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns
     -------
-    The exit code: 0 done, 1 stopped half-way or check failed, 2 bad input, 130 Ctrl-C.
+    The exit code: 0 done, 1 stopped half-way or check failed, 2 bad input, 130 Ctrl-C or SIGTERM.
     """
     arguments = build_parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread():  # no other one is told of signals
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    output: Any = sys.stdout and LastingStream(sys.stdout)
     try:
-        return arguments.run(arguments, Console())
-    except FedtutorError as error:
-        print(f"fedtutor: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("\nfedtutor: stopped.", file=sys.stderr)
-        return INTERRUPTED
+        return arguments.run(arguments, Console(file=output))
+    except (FedtutorError, KeyboardInterrupt) as error:
+        stopped, notes = isinstance(error, KeyboardInterrupt), getattr(error, "__notes__", [])
+        print(f"fedtutor: {'stopped.' if stopped else error}", *notes, sep="\n", file=sys.stderr)
+        return INTERRUPTED if stopped else STOPPED if notes else BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -33,10 +33,6 @@ class LiveProgress(Progress):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Take the live line away, before something is printed below it."""
         self._bar.stop()
 
     def start(self, total: int) -> None:

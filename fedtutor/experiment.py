@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +20,13 @@ from flwr.serverapp.strategy import Strategy
 from fedtutor import federation
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.compiled_training import Trainer, trainer_for
-from fedtutor.errors import FederationError
+from fedtutor.errors import FedtutorError
 from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.explaining import Explained, explain
+from fedtutor.federation.records import to_weights
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model
+from fedtutor.output import LAST_GOOD, RESULTS, save_model, set_aside
 from fedtutor.settings import RunSettings
 from fedtutor.summary import compare, describe, plain, versions
 from fedtutor.training import learning_rate_at
@@ -83,28 +86,35 @@ def run_experiment(settings: RunSettings, progress: Progress | None = None) -> O
 
 
 class Experiment:
-    """One run of the main job, for whoever wants its last good model if it does not end."""
+    """One run of the main job; with a folder it keeps its state there after each round."""
 
-    def __init__(self, settings: RunSettings, progress: Progress | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: RunSettings, progress: Progress | None = None, folder: Path | None = None
+    ) -> None:
+        self.settings, self._folder = settings, folder
         self._progress = progress or Progress()
         self._seconds: dict[str, float] = {}
-        self._log: federation.RoundLog | None = None
+        self._log = federation.RoundLog(self._score, settings, folder)
 
-    def run(self) -> Outcome:
-        """Run it; see :func:`run_experiment`."""
+    def run(self, *, resume: bool = False) -> Outcome:
+        """Run it, or what is left of it, to the same bits; see :func:`run_experiment`."""
         settings = self.settings
         with self._stage("load", "reading images"):
             self._cohort = cohort = build_cohort(settings)
             strategy = federation.strategy_for(settings, len(cohort.hospitals))
-        self._progress.start(3 * settings.rounds * settings.local_epochs * len(cohort.train))
+            if resume:
+                self._log.read(strategy)
+            elif self._folder:
+                set_aside(self._folder)
+        passes = 3 * settings.rounds - max(0, len(self._log.rounds) - 1)
+        self._progress.start(passes * settings.local_epochs * len(cohort.train))
         with self._stage("import", "starting TensorFlow"):
-            together = self._trainer(settings.training.proximal_mu)
+            self._together = self._trainer(settings.training.proximal_mu)
             alone = self._trainer(0.0)  # nobody to be pulled to
             self._initial = self._new_model().get_weights()
         weights = {}
         with self._stage("federated", "federated"):
-            weights["federated"] = self._federate(strategy, together)
+            weights["federated"] = self._federate(strategy)
         with self._stage("local", "alone"):
             for k, images in enumerate(cohort.hospitals):
                 self._progress.stage(f"alone: {cohort.names[k]}")
@@ -120,26 +130,28 @@ class Experiment:
         summary = {
             **describe(settings, cohort),
             **scores,
-            "rounds": self._log.rounds if self._log else [],
-            "left_out": self._log.left_out if self._log else [],
+            "rounds": self._log.rounds,
+            "left_out": self._log.left_out,
             "grad_cam": map_scores,
             "seconds": self._seconds,
             "versions": versions(),
         }
         return Outcome(cohort, plain(summary), model, probabilities, explained)
 
-    @property
-    def last_good(self) -> tuple[int, keras.Model] | None:
-        """The last whole round, >= 1, and the global model after it; None before."""
-        if self._log is None or self._log.weights is None or len(self._log.rounds) < 2:
-            return None
-        return self._log.rounds[-1]["round"], self._new_model(self._log.weights)
+    def keep(self) -> str:
+        """Save the global model after the last whole round; say what is kept, "" for nothing."""
+        if self._folder is None or len(self._log.rounds) < 2:
+            return ""
+        with suppress(FedtutorError):  # on a full disk the checkpoint is all there is
+            save_model(self._new_model(self._log.weights), self._folder / LAST_GOOD)
+        kept = ", ".join(name for name in RESULTS if (self._folder / name).exists())
+        last = f"round {self._log.rounds[-1]['round']} was the last whole one"
+        return kept and f"{last}; kept in {self._folder}: {kept}; --resume goes on."
 
-    def _federate(self, strategy: Strategy, trainer: Trainer) -> Weights:
+    def _federate(self, strategy: Strategy) -> Weights:
         """Train on the in-process grid; images and labels never leave a hospital."""
         cohort, settings = self._cohort, self.settings
         sizes = dict(zip(cohort.names, map(len, cohort.hospitals), strict=True))
-        self._log = log = federation.RoundLog(lambda weights: self._score(trainer, weights))
 
         def on_reply(server_round: int, hospital: str, metrics: dict) -> None:
             done = f"round {server_round} of {settings.rounds}, {hospital}"
@@ -148,19 +160,25 @@ class Experiment:
 
         client_app = federation.make_client_app(
             lambda context: cohort.hospitals[int(context.node_config["partition-id"])],
-            trainer_for=lambda *_, **__: trainer,  # the hospitals take turns with it
+            trainer_for=lambda *_, **__: self._together,  # the hospitals take turns with it
         )
         server_app = federation.make_server_app(
             self._initial,
             strategy,
             num_rounds=settings.rounds,
-            config=federation.run_train_config(settings),
+            config=federation.train_config(
+                settings.training,
+                num_rounds=settings.rounds,
+                local_epochs=settings.local_epochs,
+                seed=settings.seed,
+            ),
             min_hospitals=settings.min_hospitals,
             on_reply=on_reply,
-            on_round=log.on_round,
+            on_round=self._log.on_round,
+            log=self._log,
         )
-        federation.run_in_process(server_app, client_app, cohort.names)
-        return log.weights or self._initial
+        state = federation.run_in_process(server_app, client_app, cohort.names).state
+        return to_weights(state.array_records["arrays"])
 
     def _train_alone(self, trainer: Trainer, images: MedicalImages, k: int) -> Weights:
         """Make as many passes over ``images`` as the federation makes, in one place."""
@@ -176,15 +194,9 @@ class Experiment:
             self._progress.advance(len(images) * settings.local_epochs)
         return trainer.weights()
 
-    def _score(self, trainer: Trainer, weights: Weights) -> Evaluation:
+    def _score(self, weights: Weights) -> Evaluation:
         """Score the global model of a round on the central test set."""
-        probabilities = self._predict(trainer, weights)
-        if not np.isfinite(probabilities).all():
-            raise FederationError(
-                "the global model answers NaN, so training has diverged; lower the learning rate "
-                "(--learning-rate)."
-            )
-        return evaluate(probabilities, self._cohort.test.labels)
+        return evaluate(self._predict(self._together, weights), self._cohort.test.labels)
 
     def _predict(self, trainer: Trainer, weights: Weights) -> np.ndarray:
         trainer.start(weights)

@@ -10,7 +10,7 @@ from typing import Any
 from fedtutor.settings import RunSettings, TrainingSettings, settings_in
 
 STOPPED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-"""Exit codes; 130 is what a shell expects of a program stopped by Ctrl-C."""
+"""Exit codes; 130 is what a shell expects of a program stopped by Ctrl-C; SIGTERM has it, too."""
 
 
 def add_settings(
@@ -36,7 +36,7 @@ def add_settings(
 
 
 def add_out(parser: argparse.ArgumentParser, text: str) -> None:
-    """Add ``--out``, the folder that a command writes to."""
+    """Add ``--out``, the folder that a command writes to, and ``--resume``."""
     parser.add_argument(
         "--out",
         type=Path,
@@ -44,6 +44,7 @@ def add_out(parser: argparse.ArgumentParser, text: str) -> None:
         metavar="DIR",
         help=f"{text} (default: %(default)s)",
     )
+    parser.add_argument("--resume", action="store_true", help="go on with the run that is in --out")
 
 
 def settings_from(arguments: argparse.Namespace) -> RunSettings:

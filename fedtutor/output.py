@@ -1,51 +1,72 @@
-"""Files that a run leaves: whole, or not there."""
+"""Files that a run leaves: each whole or not there, and all of one run."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedtutor.errors import FedtutorError
+from fedtutor.errors import FederationError
 
 if TYPE_CHECKING:
     import keras
 
+MODEL, SUMMARY, PROGRESS = "model.keras", "summary.json", "progress.jsonl"
 LAST_GOOD = "last-good-model.keras"
 """The global model after the last whole round of a run that did not end."""
+CHECKPOINT = "checkpoint.npz"
+"""What such a run is resumed from, see :class:`fedtutor.federation.RoundLog`."""
+RESULTS = (MODEL, "global-model.keras", SUMMARY, "report.html", PROGRESS, LAST_GOOD, CHECKPOINT)
 
 
-def check_writable(folder: Path) -> Path:
-    """Make ``folder`` and return its absolute path.
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; what is there in the end is moved to ``path``.
 
     Raises
     ------
-    FedtutorError
-        If nothing can be written there.
+    FederationError
+        If nothing can be written, as on a full disk; an older file is then left as it was.
     """
+    temporary = path.with_name(f".unfinished-{path.name}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder.absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
     except OSError as error:
-        raise FedtutorError(
-            f"cannot write to {folder} ({error.strerror}); choose another folder with --out."
-        ) from error
+        what = f"cannot write to {path.parent} ({error.strerror or error})"
+        raise FederationError(f"{what}; make room, or choose another folder with --out.") from error
+    finally:
+        if os.path.exists(temporary):
+            temporary.unlink()
+
+
+def check_writable(folder: Path) -> Path:
+    """Make ``folder``, see that it can be written to, and return its absolute path."""
+    write_text(folder / ".writable", "")
+    (folder / ".writable").unlink()
+    return folder.absolute()
+
+
+def set_aside(folder: Path) -> None:
+    """Move an older run's files into ``previous/``, in place of those of the run before it."""
+    if any((folder / name).exists() for name in RESULTS):
+        (folder / "previous").mkdir(exist_ok=True)
+        for name in RESULTS:
+            (folder / "previous" / name).unlink(missing_ok=True)
+            if (folder / name).exists():
+                os.replace(folder / name, folder / "previous" / name)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8."""
-    temporary = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def save_model(model: keras.Model, path: Path) -> None:
     """Save a Keras model."""
-    temporary = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-    try:
+    with whole(path) as temporary:
         model.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -42,17 +42,8 @@ def setting(
     least, above, known : a number's bounds, or the words that are allowed.
     kind : the value's type, by default that of ``default``.
     """
-    return field(
-        default=default,
-        metadata={
-            "help": text,
-            "metavar": metavar,
-            "least": least,
-            "above": above,
-            "known": known,
-            "kind": kind or type(default),
-        },
-    )
+    allowed = {"least": least, "above": above, "known": known, "kind": kind or type(default)}
+    return field(default=default, metadata={"help": text, "metavar": metavar, **allowed})
 
 
 class Checked:
@@ -170,6 +161,7 @@ class ServerSettings(Checked):
     max_update_ratio: float = setting(
         10.0, "leave out an update so many times as long as the median", "X", above=1
     )
+    resume: bool = setting(False, "go on after the last whole round of the run in 'out'")
 
 
 def check_alpha(alpha: float) -> None:

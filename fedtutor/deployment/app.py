@@ -22,15 +22,13 @@ from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment.hospital_file import read_hospital_file
 from fedtutor.deployment.network_guard import NetworkGuard
 from fedtutor.deployment.roll import Roll
-from fedtutor.errors import DataError, FederationError
+from fedtutor.errors import DataError, FederationError, FedtutorError
 from fedtutor.evaluation import Evaluation, bootstrap_aucs, evaluate, interval
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.model import Weights, create_model, predict
-from fedtutor.output import LAST_GOOD, save_model
+from fedtutor.output import LAST_GOOD, PROGRESS, save_model
 from fedtutor.settings import RunSettings, ServerSettings, settings_of
 from fedtutor.summary import plain
-
-PROGRESS = "progress.jsonl"
 
 
 @lru_cache(maxsize=2)
@@ -94,20 +92,28 @@ def main(grid: Grid, context: Context) -> None:
     test = _test_images(settings, server)
     count = settings.hospitals or len(_cohort(settings).hospitals)
     journal = Journal(settings, test, Path(server.out) if server.out else None)
+    strategy = federation.strategy_for(
+        settings,
+        count,
+        min_train_nodes=settings.min_hospitals,
+        min_available_nodes=settings.min_hospitals,
+    )
     app = federation.make_server_app(
         journal.model.get_weights(),
-        federation.strategy_for(
-            settings,
-            count,
-            min_train_nodes=settings.min_hospitals,
-            min_available_nodes=settings.min_hospitals,
-        ),
+        strategy,
         num_rounds=settings.rounds,
-        config=federation.run_train_config(settings, test.class_names),
+        config=federation.train_config(
+            settings.training,
+            num_rounds=settings.rounds,
+            local_epochs=settings.local_epochs,
+            seed=settings.seed,
+            class_names=test.class_names,
+        ),
         min_hospitals=settings.min_hospitals,
         timeout=server.round_timeout,
         on_reply=journal.on_reply,
         on_round=journal.on_round,
+        log=journal.log,
         guard=partial(
             NetworkGuard,
             max_ratio=server.max_update_ratio,
@@ -117,8 +123,10 @@ def main(grid: Grid, context: Context) -> None:
         ),
     )
     try:
+        if server.resume:
+            journal.log.read(strategy)
         app(grid, context)
-    except FederationError as error:
+    except FedtutorError as error:
         journal.note("stopped", reason=str(error))
         raise
     journal.end()
@@ -146,7 +154,7 @@ class Journal:
     def __init__(self, settings: RunSettings, test: MedicalImages, folder: Path | None) -> None:
         self._settings, self._test, self._folder = settings, test, folder
         self._start = time.monotonic()
-        self._log = federation.RoundLog(self._score)
+        self.log = federation.RoundLog(self._score, settings, folder)
         self.model = create_model(
             test.image_shape,
             len(test.class_names),
@@ -167,11 +175,11 @@ class Journal:
         self, server_round: int, weights: Weights, grid: federation.GuardedGrid
     ) -> dict[str, float]:
         """Judge the new global model, keep it, and say a line."""
-        metrics = self._log.on_round(server_round, weights, grid)
+        metrics = self.log.on_round(server_round, weights, grid)
         if self._folder and server_round:
             save_model(self.model, self._folder / LAST_GOOD)
-        row, traffic = self._log.rounds[-1], grid.traffic.get(server_round, federation.Traffic())
-        missed = [out for out in self._log.left_out if out["round"] == server_round]
+        row, traffic = self.log.rounds[-1], grid.traffic.get(server_round, federation.Traffic())
+        missed = [out for out in self.log.left_out if out["round"] == server_round]
         self.note("round", **row, names=traffic.hospitals, left_out=missed)
         if server_round:
             print(say_round(row, missed, self._settings.rounds), flush=True)
@@ -179,6 +187,7 @@ class Journal:
 
     def end(self) -> None:
         """Score the last global model in full; the last line of the journal."""
+        self.model.set_weights(self.log.weights)
         probabilities = predict(self.model, self._test.images)
         scores = evaluate(probabilities, self._test.labels)
         samples = bootstrap_aucs(
@@ -193,8 +202,8 @@ class Journal:
             accuracy={"federated": scores.accuracy},
             class_auc={"federated": scores.class_aucs},
             auc_interval={"federated": interval(samples)},
-            rounds=self._log.rounds,
-            left_out=self._log.left_out,
+            rounds=self.log.rounds,
+            left_out=self.log.left_out,
         )
 
     def note(self, event: str, **values: Any) -> None:

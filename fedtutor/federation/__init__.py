@@ -3,7 +3,7 @@
 from fedtutor.federation.client import make_client_app
 from fedtutor.federation.guard import GuardedGrid, LeftOut, Traffic
 from fedtutor.federation.in_process import InProcessGrid, run_in_process
-from fedtutor.federation.server import RoundLog, make_server_app, run_train_config, train_config
+from fedtutor.federation.server import RoundLog, make_server_app, train_config
 from fedtutor.federation.strategies import STRATEGIES, StreamingFedAvg, make_strategy, strategy_for
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "make_server_app",
     "make_strategy",
     "run_in_process",
-    "run_train_config",
     "strategy_for",
     "train_config",
 ]

@@ -1,7 +1,7 @@
 """Figures: pictures that say in words what they show, in one style, for reports and lessons."""
 
 from fedtutor.figures.charts import lines, looks, roc_and_images, rows, train_and_test, who_comes
-from fedtutor.figures.picture import Picture
+from fedtutor.figures.picture import Picture, to_html
 from fedtutor.figures.results import (
     examples,
     findings,
@@ -24,6 +24,7 @@ __all__ = [
     "roc_and_images",
     "rounds",
     "rows",
+    "to_html",
     "train_and_test",
     "who_comes",
     "who_has_what",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import html
 import io
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +56,15 @@ class Picture:
             f"{self.to_html()}<details><summary>The figure in words and numbers</summary>"
             f"<p>{html.escape(self.alt)}</p><pre>{words}</pre></details>"
         )
+
+
+def to_html(draw: Callable[[], Picture]) -> str:
+    """Return a picture as HTML, or a sentence in its place if it cannot be drawn."""
+    try:
+        return draw().to_html()
+    except Exception as error:  # whatever a figure raises, the rest of the page is written
+        print(f"fedtutor: a figure could not be drawn: {error!r}", file=sys.stderr)
+        return f"<p>This figure could not be drawn: {html.escape(str(error))}</p>"
 
 
 def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
 
 from fedtutor import figures
+from fedtutor.output import CHECKPOINT, LAST_GOOD, MODEL, SUMMARY, save_model, write_text
 
 if TYPE_CHECKING:
     from fedtutor.experiment import Outcome
@@ -23,30 +19,12 @@ TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
 def write(outcome: Outcome, folder: Path) -> None:
-    """Write the three files of a finished run; all of them appear, or none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
-        staged = Path(temporary)
-        text = json.dumps(outcome.summary, indent=2, allow_nan=False)
-        (staged / "summary.json").write_text(text + "\n", encoding="utf-8")
-        (staged / "report.html").write_text(render(outcome), encoding="utf-8")
-        outcome.model.save(staged / "model.keras")
-        with _no_interrupt():
-            for path in sorted(staged.iterdir()):
-                os.replace(path, folder / path.name)
-
-
-@contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back for the few milliseconds in which the files get their names."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    """Write the three files of a finished run, each whole, what took longest to compute first."""
+    save_model(outcome.model, folder / MODEL)
+    write_text(folder / SUMMARY, json.dumps(outcome.summary, indent=2, allow_nan=False) + "\n")
+    write_text(folder / "report.html", render(outcome))
+    for name in (CHECKPOINT, LAST_GOOD):
+        (folder / name).unlink(missing_ok=True)
 
 
 def render(outcome: Outcome) -> str:
@@ -60,19 +38,21 @@ def render(outcome: Outcome) -> str:
         s=summary,
         data=", ".join(filter(None, (summary["dataset"], summary["task"]))),
         conclusion=conclusion(summary),
-        pictures=_pictures(outcome),
+        pictures={name: figures.to_html(draw) for name, draw in _pictures(outcome).items()},
     )
 
 
-def _pictures(outcome: Outcome) -> dict[str, figures.Picture]:
+def _pictures(outcome: Outcome) -> dict[str, Callable[[], figures.Picture]]:
     summary, cohort, shown = outcome.summary, outcome.cohort, outcome.explained
     counts, said = cohort.partition.strata_counts(cohort.train), outcome.probabilities["federated"]
     pictures = {
-        "headline": figures.headline(summary),
-        "who_has_what": figures.who_has_what(list(cohort.names), counts, cohort.train.strata_names),
-        "examples": figures.examples(cohort.test),
-        "rounds": figures.rounds(summary),
-        "heat_maps": figures.heat_maps(
+        "headline": lambda: figures.headline(summary),
+        "who_has_what": lambda: figures.who_has_what(
+            list(cohort.names), counts, cohort.train.strata_names
+        ),
+        "examples": lambda: figures.examples(cohort.test),
+        "rounds": lambda: figures.rounds(summary),
+        "heat_maps": lambda: figures.heat_maps(
             cohort.test,
             shown.indices,
             {"Grad-CAM": shown.grad_cam, "HiResCAM": shown.hirescam},
@@ -80,8 +60,10 @@ def _pictures(outcome: Outcome) -> dict[str, figures.Picture]:
         ),
     }
     if summary["multi_label"]:
-        return pictures | {"findings": figures.findings(summary, said, cohort.test.labels)}
-    return pictures | {"mistakes": figures.mistakes(said, cohort.test.labels, summary["classes"])}
+        return pictures | {"findings": lambda: figures.findings(summary, said, cohort.test.labels)}
+    return pictures | {
+        "mistakes": lambda: figures.mistakes(said, cohort.test.labels, summary["classes"])
+    }
 
 
 def conclusion(summary: dict) -> str:
