@@ -81,12 +81,12 @@ def _run(job: Callable[..., dict], arguments: argparse.Namespace, console: Conso
 
     kept = arguments.out / LAST_GOOD
     try:
-        summary = job(settings_from(arguments), arguments.out, tell=tell)
+        summary = job(settings_from(arguments), arguments.out, resume=arguments.resume, tell=tell)
     except (FederationError, KeyboardInterrupt) as error:
         stopped = isinstance(error, KeyboardInterrupt)
         print(f"fedtutor: {'stopped.' if stopped else error}", file=sys.stderr)
         if kept.exists():
-            print(f"The last good global model is {kept}.", file=sys.stderr)
+            print(f"The last good global model is {kept}; --resume goes on.", file=sys.stderr)
         return INTERRUPTED if stopped else STOPPED
     tell(f"AUC {summary['auc']['federated']:.3f} on the central test set")
     for name in ("summary.json", "global-model.keras"):

@@ -17,11 +17,9 @@ from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.superlink import LocalSimulation, SuperLink
 from fedtutor.errors import FederationError
-from fedtutor.output import LAST_GOOD, check_writable, write_text
+from fedtutor.output import CHECKPOINT, LAST_GOOD, SUMMARY, check_writable, set_aside, write_text
 from fedtutor.settings import RunSettings, ServerSettings, run_config
 from fedtutor.summary import describe, describe_hospitals, plain, versions
-
-SUMMARY, MODEL = "summary.json", "global-model.keras"
 
 Tell = Callable[[str], None]
 
@@ -30,6 +28,7 @@ def deploy(
     settings: RunSettings,
     out: Path,
     *,
+    resume: bool = False,
     kill_one: bool = False,
     tell: Tell = print,
     round_timeout: float = DEFAULTS["round_timeout"],
@@ -42,6 +41,7 @@ def deploy(
     settings : as for :func:`fedtutor.experiment.run_experiment`.
     out : gets ``summary.json``, ``global-model.keras``, the server's ``progress.jsonl``, and in
         ``federation/`` the logs, certificates and each hospital's folder.
+    resume : go on after the last whole round of the run in ``out``, which had the same settings.
     kill_one : cut a hospital's power while it trains, in the middle of the run.
     tell : called with a line of text whenever something has happened.
     round_timeout, patience : see :class:`fedtutor.settings.ServerSettings`.
@@ -57,10 +57,9 @@ def deploy(
         then the global model after the last whole round.
     """
     began = time.monotonic()
-    if kill_one and settings.rounds < 2:
-        raise FederationError("to kill one in the middle there must be at least 2 rounds.")
-    out = _without_older(out)
-    cohort = build_cohort(settings)
+    if kill_one and (resume or settings.rounds < 2):
+        raise FederationError("to kill one in the middle there must be at least 2 rounds, all new.")
+    out, cohort = _begin(out, settings, resume)
     names, middle = cohort.names, (settings.rounds + 1) // 2
     tell(f"{len(names)} hospitals, {len(cohort.train)} images; starting their processes")
     federation = LocalFederation(
@@ -77,7 +76,9 @@ def deploy(
 
     with federation:
         tell(f"all are connected over TLS to the SuperLink on port {federation.port}")
-        server = ServerSettings(str(federation.test_data), str(out), round_timeout, patience)
+        server = ServerSettings(
+            str(federation.test_data), str(out), round_timeout, patience, resume=resume
+        )
         known = replace(settings, hospitals=len(names))  # the server has no data set to count in
         ready = time.monotonic()
         last = _run(federation, known, server, tell, after_round)
@@ -85,12 +86,14 @@ def deploy(
     return _write_summary(out, settings, cohort, last, engine, began, ready)
 
 
-def simulate(settings: RunSettings, out: Path, *, cpus: int = 1, tell: Tell = print) -> dict:
+def simulate(
+    settings: RunSettings, out: Path, *, resume: bool = False, cpus: int = 1, tell: Tell = print
+) -> dict:
     """Run the app in Flower's Ray simulation, as ``flwr run`` does, and leave nothing running.
 
     Parameters
     ----------
-    settings, tell : as for :func:`deploy`.
+    settings, resume, tell : as for :func:`deploy`.
     out : gets ``summary.json``, ``global-model.keras`` and the server's ``progress.jsonl``.
     cpus : cores for each hospital that trains; as many train at a time as there are cores for.
 
@@ -104,24 +107,27 @@ def simulate(settings: RunSettings, out: Path, *, cpus: int = 1, tell: Tell = pr
         As :func:`deploy` does.
     """
     began = time.monotonic()
-    out = _without_older(out)
     path = Path(settings.dataset).expanduser()
     if path.exists():  # the app's own folder is another
         settings = replace(settings, dataset=str(path.absolute()))
-    cohort = build_cohort(settings)
+    out, cohort = _begin(out, settings, resume)
     tell(f"{len(cohort.names)} hospitals, {len(cohort.train)} images; starting Ray")
     with LocalSimulation(len(cohort.names), cpus=cpus) as simulation:
         ready = time.monotonic()
-        last = _run(simulation, settings, ServerSettings(out=str(out)), tell)
+        last = _run(simulation, settings, ServerSettings(out=str(out), resume=resume), tell)
     return _write_summary(out, settings, cohort, last, "Flower's Ray simulation", began, ready)
 
 
-def _without_older(out: Path) -> Path:
-    """Return the folder's absolute path; an older run's files must not pass for this one's."""
-    out = check_writable(out)
-    for name in (SUMMARY, MODEL, LAST_GOOD, PROGRESS):
-        (out / name).unlink(missing_ok=True)
-    return out
+def _begin(out: Path, settings: RunSettings, resume: bool) -> tuple[Path, Cohort]:
+    """Return the folder's absolute path, an older run set aside unless resumed, and the data."""
+    out, cohort = check_writable(out), build_cohort(settings)
+    if resume and not (out / CHECKPOINT).exists():
+        raise FederationError(f"no run to resume: there is no {out / CHECKPOINT}.")
+    if resume:
+        (out / PROGRESS).unlink(missing_ok=True)  # its rounds are in the checkpoint
+    else:
+        set_aside(out)
+    return out, cohort
 
 
 def _fresh(folder: Path) -> Path:
@@ -187,6 +193,7 @@ def _write_summary(
             "engine": engine,
         }
     )
-    os.replace(out / LAST_GOOD, out / MODEL)
     write_text(out / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    os.replace(out / LAST_GOOD, out / "global-model.keras")
+    (out / CHECKPOINT).unlink(missing_ok=True)
     return summary
