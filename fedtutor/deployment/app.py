@@ -154,7 +154,7 @@ class Journal:
 
     def __init__(self, settings: RunSettings, test: MedicalImages, folder: Path | None) -> None:
         self._settings, self._test, self._folder = settings, test, folder
-        self._start = time.monotonic()
+        self._start, self._claims = time.monotonic(), dict[str, float]()
         self.log = federation.RoundLog(self._score, settings, folder)
         self.model = create_model(seed=settings.seed, **test.form)
 
@@ -164,7 +164,10 @@ class Journal:
         print(line, flush=True)
 
     def on_reply(self, server_round: int, hospital: str, metrics: dict) -> None:
-        """Note a hospital's sound update."""
+        """Note a hospital's sound update, and at the first say how many images it claims."""
+        if hospital not in self._claims:
+            self._claims[hospital] = metrics["num-examples"]
+            print(f"{hospital} says that it has {metrics['num-examples']:g} images", flush=True)
         self.note("reply", round=server_round, hospital=hospital, metrics=metrics)
 
     def on_round(
@@ -194,6 +197,7 @@ class Journal:
             auc_interval={"federated": scores.auc_interval},
             rounds=self.log.rounds,
             left_out=self.log.left_out,
+            claims=self._claims,
         )
 
     def note(self, event: str, **values: Any) -> None:

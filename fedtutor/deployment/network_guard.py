@@ -61,16 +61,17 @@ class NetworkGuard(GuardedGrid):
     ----------
     grid, like, further : as for :class:`~fedtutor.federation.GuardedGrid`.
     max_ratio : leave out an update more than so many times as long as the round's median one,
-        length being the Euclidean distance from the model that was sent. The updates of a round
-        are held together for that.
-    max_examples_ratio : leave out who claims so many times the examples of the median hospital.
+        length being the Euclidean distance from the model that was sent, or from a hospital that
+        claims more than the square of that, 100 for 10, times the examples of the median one. The
+        updates of a round are held together for that.
     roll : whom a round waits for, by default for nobody; the strategy's ``min_available_nodes``
         must not be above its minimum.
 
     Attributes
     ----------
-    examples : by node, the examples that each has claimed in its first reply, and may not exceed
-        later. Whether that is true nobody here can know, and FedAvg gives it the weight.
+    examples : by node, how many examples each has claimed in its first reply, and may not exceed
+        later. Whether that was true nobody here can know, and FedAvg gives it the weight; median
+        and Krum do not.
     """
 
     def __init__(
@@ -79,7 +80,6 @@ class NetworkGuard(GuardedGrid):
         like: Weights,
         *,
         max_ratio: float = math.inf,
-        max_examples_ratio: float = 100.0,
         roll: Roll | None = None,
         **further: Any,
     ) -> None:
@@ -87,7 +87,6 @@ class NetworkGuard(GuardedGrid):
             raise FederationError(f"max_ratio must be above 1, such as 10; got {max_ratio}.")
         super().__init__(grid, like, **further)
         self._max_ratio, self._roll = max_ratio, roll
-        self._max_examples_ratio = max_examples_ratio
         self.examples: dict[int, float] = {}
 
     def get_node_ids(self) -> Iterable[int]:
@@ -100,28 +99,33 @@ class NetworkGuard(GuardedGrid):
     ) -> Iterator[tuple[str, Message]]:
         """Yield the replies but those that are far longer, or claim far more, than the median one.
 
-        Of an even number the lower median, so that the longer of two is the suspect.
+        Of an even number the lower median, so that the larger of two is the suspect.
         """
         self._note_absent(server_round)
         start, held = to_weights(sent), list(replies)
         lengths = [_distance(to_weights(arrays_in(reply)), start) for _, reply in held]
-        claims: list[Any] = [reply.content["metrics"]["num-examples"] for _, reply in held]
-        for (_, reply), claim in zip(held, claims, strict=True):
-            self.examples.setdefault(reply.metadata.src_node_id, claim)
-        usual, many = _median(lengths), _median(self.examples.values()) * self._max_examples_ratio
-        for (name, reply), length, claim in zip(held, lengths, claims, strict=True):
-            first = self.examples[reply.metadata.src_node_id]
+        claims: dict[int, Any] = {
+            reply.metadata.src_node_id: reply.content["metrics"]["num-examples"]
+            for _, reply in held
+        }
+        usual = _median(lengths)
+        many = self._max_ratio**2 * _median((claims | self.examples).values())
+        for (name, reply), length, (node_id, claim) in zip(
+            held, lengths, claims.items(), strict=True
+        ):
+            most = min(self.examples.get(node_id, claim), many)
             if usual and length > self._max_ratio * usual:
                 reason = (
                     f"its update is {length / usual:.3g} times as long as the median one; at most "
                     f"{self._max_ratio:g} times is let in."
                 )
-            elif claim > min(first, many):
+            elif claim > most:
                 reason = (
-                    f"it claims {claim:g} examples; at most {first:g}, as in its first reply, and "
-                    f"{many:g}, or {self._max_examples_ratio:g} times the median's, are believed."
+                    f"it claims {claim:g} examples; at most {most:g} are believed: as many as it "
+                    f"said at first, and {self._max_ratio**2:g} times the median hospital's."
                 )
             else:
+                self.examples.setdefault(node_id, claim)
                 yield name, reply
                 continue
             self.leave_out(server_round, name, reason)

@@ -188,7 +188,11 @@ def test_the_app_keeps_a_journal_and_the_last_good_model(tmp_path, capsys):
     kept = load_keras().models.load_model(tmp_path / app.LAST_GOOD)
     for ours, theirs in zip(kept.get_weights(), final, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert "round 2 of 2: AUC 0." in capsys.readouterr().out
+    said, names = capsys.readouterr().out, build_cohort(SMALL).partition.names
+    assert "round 2 of 2: AUC 0." in said
+    claims = {name: len(h) for name, h in zip(names, build_cohort(SMALL).hospitals, strict=True)}
+    assert lines[-1]["claims"] == claims
+    assert said.count(f"{names[0]} says that it has {claims[names[0]]} images") == 1
 
 
 @pytest.mark.slow

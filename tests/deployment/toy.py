@@ -24,12 +24,14 @@ from flwr.serverapp import ServerApp
 client_app = ClientApp()
 server_app = ServerApp()
 START = [np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)]
+LIES = {}
 
 
 @client_app.query()
 def who(message, context):
-    name = ConfigRecord({"name": context.node_config["name"]})
-    return Message(RecordDict({"hospital": name}), reply_to=message)
+    name = context.node_config["name"]
+    said = {"name": name} if f"{name} 0" not in json.loads(context.run_config["plan"]) else {}
+    return Message(RecordDict({"hospital": ConfigRecord(said)}), reply_to=message)
 
 
 @client_app.train()
@@ -50,7 +52,8 @@ def train(message, context):
         weights = weights + np.float32(99)
     metrics = MetricRecord({"num-examples": 10})
     content = RecordDict({"arrays": ArrayRecord([weights]), "metrics": metrics})
-    return Message(content, reply_to=message)
+    reply = Message(content, reply_to=message)
+    return LIES[what](reply, message) if what in LIES else reply
 
 
 @server_app.main()
@@ -99,10 +102,13 @@ def main(grid, context):
 HOUR = 3600.0
 
 
-def start(federation, plan=None, *, rounds=1, timeout=HOUR, expected=3, minimum=1, patience=HOUR):
+def start(
+    federation, plan=None, *, rounds=1, timeout=HOUR, expected=3, minimum=1, patience=HOUR, lies=""
+):
     """Run the little app; ``plan`` says who does what in which round.
 
-    Who "hangs" goes on when there is a file "go on" in the folder ``out``.
+    Who "hangs" goes on when there is a file "go on" in the folder ``out``; who does anything in
+    round 0 does not say its name. ``lies`` is code that adds to ``LIES``.
     """
     out = federation.folder / "out"
     out.mkdir(exist_ok=True)
@@ -116,7 +122,7 @@ def start(federation, plan=None, *, rounds=1, timeout=HOUR, expected=3, minimum=
         "minimum": minimum,
         "patience": patience,
     }
-    app = write_app(federation.folder / "app", config, APP)
+    app = write_app(federation.folder / "app", config, APP + lies)
     return federation.run(app, out / "progress.jsonl")
 
 
