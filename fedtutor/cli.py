@@ -119,7 +119,3 @@ def main(argv: list[str] | None = None) -> int:
         stopped, notes = isinstance(error, KeyboardInterrupt), getattr(error, "__notes__", [])
         print(f"fedtutor: {'stopped.' if stopped else error}", *notes, sep="\n", file=sys.stderr)
         return INTERRUPTED if stopped else STOPPED if notes else BAD_INPUT
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -132,8 +132,7 @@ def _compiled(
     model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool
 ) -> Callable:
     """Return the model's explain function, traced once for each layer, method and map."""
-    functions = _COMPILED.setdefault(model, {})
-    key = (layer.name, method, enlarge)
+    functions, key = _COMPILED.setdefault(model, {}), (layer.name, method, enlarge)
     if key not in functions:
         functions[key] = _compile(model, layer, method, enlarge)
     return functions[key]

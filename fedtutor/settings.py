@@ -77,15 +77,12 @@ class TrainingSettings(Checked):
     batch_size: int = setting(8, "images in a gradient step", least=1)
     proximal_mu: float = setting(
         0.0,
-        f"FedProx's pull (Li et al. 2020, eq. 2); with fedprox {FEDPROX_MU} where it is 0",
+        f"FedProx's pull (Li et al. 2020, eq. 2); fedprox takes {FEDPROX_MU} for 0",
         "X",
         least=0,
     )
     schedule: str = setting(
-        "constant",
-        "step size over the rounds: constant, or cosine to lower it",
-        "NAME",
-        known=SCHEDULES,
+        "constant", "step size: constant, or lowered like a cosine", "NAME", known=SCHEDULES
     )
 
 
@@ -98,15 +95,10 @@ class RunSettings(Checked):
     """
 
     dataset: str = setting(
-        "chest-phantoms",
-        "a name from 'fedtutor datasets', an .npz file or a folder",
-        "NAME_OR_PATH",
+        "chest-phantoms", "a name from 'fedtutor datasets', an .npz file or a folder", "NAME|PATH"
     )
     task: str | None = setting(
-        None,
-        "what to learn, where a set can be asked more than one thing (see 'fedtutor datasets')",
-        "TEXT",
-        kind=str,
+        None, "what to learn, where 'fedtutor datasets' names several tasks", "TEXT", kind=str
     )
     hospitals: int | None = setting(
         None, "how many (default: 5; with by:COLUMN one for each value)", least=1, kind=int
