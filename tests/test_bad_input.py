@@ -75,9 +75,7 @@ def test_a_truncated_image(refusal, xrays):
 
 def test_a_text_file_named_png(refusal, xrays):
     (xrays / "5.png").write_text("this is no image", encoding="utf-8")
-    assert "5.png is not an image in PNG or JPEG, whatever its name says" in refusal(
-        "--dataset", xrays
-    )
+    assert "5.png is not an image, whatever its name says" in refusal("--dataset", xrays)
 
 
 def test_an_npz_without_the_keys(refusal, tmp_path):
