@@ -65,17 +65,11 @@ def _share(context: Context) -> tuple[MedicalImages, str]:
     if node.get("num-partitions") != count or "partition-id" not in node:
         raise FederationError(
             f"the data set was dealt out to {count} hospitals and the federation has "
-            f"{node.get('num-partitions')} nodes. {_same_number(count)}"
+            f"{node.get('num-partitions')} nodes. Give both the same number: flwr run . "
+            f'--run-config "hospitals={count}" --federation-config "num-supernodes={count}"'
         )
     k = int(node["partition-id"])
     return cohort.hospitals[k], cohort.partition.names[k]
-
-
-def _same_number(count: int) -> str:
-    return (
-        f'Give both the same number: flwr run . --run-config "hospitals={count}" '
-        f'--federation-config "num-supernodes={count}"'
-    )
 
 
 client_app = federation.make_client_app(images_of, name_of=name_of)
@@ -217,8 +211,6 @@ class Journal:
 
 def say_round(row: dict, missed: list[dict], num_rounds: int) -> str:
     """Say one line on a round: how good the model is, who trained, who was left out and why."""
-    text = (
-        f"round {row['round']} of {num_rounds}: AUC {row['auc']:.3f}, "
-        f"{row['hospitals']} hospitals trained"
-    )
-    return text + "".join(f"; {out['hospital']} left out: {out['reason']}" for out in missed)
+    score = f"round {row['round']} of {num_rounds}: AUC {row['auc']:.3f}"
+    left_out = "".join(f"; {out['hospital']} left out: {out['reason']}" for out in missed)
+    return f"{score}, {row['hospitals']} hospitals trained{left_out}"

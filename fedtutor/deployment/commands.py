@@ -99,10 +99,7 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
     for finding in findings:
         if not finding.ok:
             console.print(f"{finding.what}: {finding.fix}", soft_wrap=True, highlight=False)
-    broken = [finding for finding in findings if finding.needed and not finding.ok]
-    console.print(
-        f"{len(broken)} needed things are missing."
-        if broken
-        else "This machine can run the course."
-    )
+    broken = sum(finding.needed and not finding.ok for finding in findings)
+    missing = f"{broken} needed things are missing."
+    console.print(missing if broken else "This machine can run the course.")
     return 1 if broken else 0

@@ -39,10 +39,7 @@ def read_hospital_file(path: Path, *, size: int | None = None) -> MedicalImages:
     path : such an ``.npz``, one of MedMNIST, or a folder of images.
     size : side of the square images in pixels; a file of ours has its own.
 
-    Raises
-    ------
-    DataError
-        If there is nothing there, or it cannot be read.
+    Raises :class:`DataError` if there is nothing there, or it cannot be read.
     """
     if not _is_ours(path):
         return load(path, size=size)

@@ -77,9 +77,8 @@ def deploy(
 
     with federation:
         tell(f"all are connected over TLS to the SuperLink on port {federation.port}")
-        server = ServerSettings(
-            str(federation.test_data), str(out), round_timeout, patience, resume=resume
-        )
+        test_data = str(federation.test_data)
+        server = ServerSettings(test_data, str(out), round_timeout, patience, resume=resume)
         known = replace(settings, hospitals=len(names))  # the server has no data set to count in
         ready = time.monotonic()
         last = _run(federation, known, server, tell, after_round)
@@ -98,14 +97,7 @@ def simulate(
     out : gets ``summary.json``, ``global-model.keras`` and the server's ``progress.jsonl``.
     cpus : cores for each hospital that trains; as many train at a time as there are cores for.
 
-    Returns
-    -------
-    The summary, as written to ``summary.json``.
-
-    Raises
-    ------
-    FederationError
-        As :func:`deploy` does.
+    Returns the summary and raises :class:`FederationError` as :func:`deploy` does.
     """
     began = time.monotonic()
     path = Path(settings.dataset).expanduser()
@@ -176,6 +168,7 @@ def _write_summary(
 ) -> dict:
     """Write the summary and give the model its name; ``began`` and ``ready`` are monotonic."""
     now = time.monotonic()
+    seconds = {"start": ready - began, "federated": now - ready, "total": now - began}
     summary = plain(
         {
             **describe(settings, cohort),
@@ -183,11 +176,7 @@ def _write_summary(
             **{key: last[key] for key in ("auc", "accuracy", "class_auc", "auc_interval")},
             **{key: last[key] for key in ("rounds", "left_out")},
             "versions": versions(),
-            "seconds": {
-                "start": round(ready - began, 3),
-                "federated": round(now - ready, 3),
-                "total": round(now - began, 3),
-            },
+            "seconds": {step: round(took, 3) for step, took in seconds.items()},
             "engine": engine,
         }
     )
