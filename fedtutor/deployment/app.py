@@ -18,7 +18,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedtutor import federation
-from fedtutor.cohort import Cohort, build_cohort
+from fedtutor.cohort import build_cohort
 from fedtutor.deployment.hospital_file import read_hospital_file
 from fedtutor.deployment.network_guard import NetworkGuard, OneByOne
 from fedtutor.deployment.roll import Roll
@@ -30,22 +30,15 @@ from fedtutor.output import LAST_GOOD, PROGRESS, save_model
 from fedtutor.settings import RunSettings, ServerSettings, settings_of
 from fedtutor.summary import plain
 
-
-@lru_cache(maxsize=2)
-def _cohort(settings: RunSettings) -> Cohort:
-    return build_cohort(settings)
-
-
-@lru_cache(maxsize=2)
-def _own_images(path: str, size: int | None) -> MedicalImages:
-    return read_hospital_file(Path(path), size=size)
+_cohort = lru_cache(maxsize=2)(build_cohort)
+_own_images = lru_cache(maxsize=2)(read_hospital_file)
 
 
 def images_of(context: Context) -> MedicalImages:
     """Return a hospital's images: its own file, or its share of a data set that all have."""
     settings, _ = settings_of(context.run_config)
     if "data" in context.node_config:
-        return _own_images(str(context.node_config["data"]), settings.size)
+        return _own_images(Path(str(context.node_config["data"])), size=settings.size)
     return _share(context)[0]
 
 
@@ -85,13 +78,12 @@ def main(grid: Grid, context: Context) -> None:
     settings, server = settings_of(context.run_config)
     test = _test_images(settings, server)
     count = settings.hospitals or len(_cohort(settings).hospitals)
+    fewest = settings.min_hospitals
     journal = Journal(settings, test, Path(server.out) if server.out else None)
     strategy = federation.strategy_for(
-        settings,
-        count,
-        min_train_nodes=settings.min_hospitals,
-        min_available_nodes=settings.min_hospitals,
+        settings, count, min_train_nodes=fewest, min_available_nodes=fewest
     )
+    roll = Roll(count, minimum=fewest, patience=server.patience, tell=journal.tell)
     app = federation.make_server_app(
         journal.model.get_weights(),
         strategy,
@@ -103,18 +95,12 @@ def main(grid: Grid, context: Context) -> None:
             seed=settings.seed,
             class_names=test.class_names,
         ),
-        min_hospitals=settings.min_hospitals,
+        min_hospitals=fewest,
         timeout=server.round_timeout,
         on_reply=journal.on_reply,
         on_round=journal.on_round,
         log=journal.log,
-        guard=partial(
-            NetworkGuard,
-            max_ratio=server.max_update_ratio,
-            roll=Roll(
-                count, minimum=settings.min_hospitals, patience=server.patience, tell=journal.tell
-            ),
-        ),
+        guard=partial(NetworkGuard, max_ratio=server.max_update_ratio, roll=roll),
     )
     try:
         if server.resume:

@@ -35,7 +35,7 @@ def deploy(
     round_timeout: float = DEFAULTS["round_timeout"],
     patience: float = DEFAULTS["patience"],
 ) -> dict:
-    """Run a federation of processes on this machine and write what came of it to ``out``.
+    """Run a federation of processes here, and return its summary, as written to ``out``.
 
     Parameters
     ----------
@@ -46,10 +46,6 @@ def deploy(
     kill_one : cut a hospital's power while it trains, in the middle of the run.
     tell : called with a line of text whenever something has happened.
     round_timeout, patience : see :class:`fedtutor.settings.ServerSettings`.
-
-    Returns
-    -------
-    The summary, as written to ``summary.json``.
 
     Raises
     ------
@@ -63,11 +59,8 @@ def deploy(
     out, cohort = _begin(out, settings, resume)
     names, middle = cohort.names, (settings.rounds + 1) // 2
     tell(f"{len(names)} hospitals, {len(cohort.train)} images; starting their processes")
-    federation = LocalFederation(
-        dict(zip(names, cohort.hospitals, strict=True)),
-        test=cohort.test,
-        folder=_fresh(out / "federation"),
-    )
+    images = dict(zip(names, cohort.hospitals, strict=True))
+    federation = LocalFederation(images, test=cohort.test, folder=_fresh(out / "federation"))
 
     def after_round(server_round: int) -> None:
         if kill_one and server_round == middle - 1:
@@ -91,13 +84,13 @@ def simulate(
 ) -> dict:
     """Run the app in Flower's Ray simulation, as ``flwr run`` does, and leave nothing running.
 
+    Returns the summary and raises :class:`FederationError` as :func:`deploy` does.
+
     Parameters
     ----------
     settings, resume, tell : as for :func:`deploy`.
     out : gets ``summary.json``, ``global-model.keras`` and the server's ``progress.jsonl``.
     cpus : cores for each hospital that trains; as many train at a time as there are cores for.
-
-    Returns the summary and raises :class:`FederationError` as :func:`deploy` does.
     """
     began = time.monotonic()
     path = Path(settings.dataset).expanduser()
@@ -114,12 +107,12 @@ def simulate(
 def _begin(out: Path, settings: RunSettings, resume: bool) -> tuple[Path, Cohort]:
     """Return the folder's absolute path, an older run set aside unless resumed, and the data."""
     out, cohort = check_writable(out), build_cohort(settings)
-    if resume and not (out / CHECKPOINT).exists():
-        raise FederationError(f"no run to resume: there is no {out / CHECKPOINT}.")
-    if resume:
-        (out / PROGRESS).unlink(missing_ok=True)  # its rounds are in the checkpoint
-    else:
+    if not resume:
         set_aside(out)
+    elif not (out / CHECKPOINT).exists():
+        raise FederationError(f"no run to resume: there is no {out / CHECKPOINT}.")
+    else:
+        (out / PROGRESS).unlink(missing_ok=True)  # its rounds are in the checkpoint
     return out, cohort
 
 
