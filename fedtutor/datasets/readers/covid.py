@@ -59,10 +59,7 @@ def find_radiography(folder: Path) -> dict[str, Path] | None:
     for root in (folder, folder / "COVID-19_Radiography_Dataset"):
         found = {name: root / name for name in RADIOGRAPHY_SOURCES if (root / name).is_dir()}
         if "COVID" in found and len(found) > 1:
-            return {
-                name: path / "images" if (path / "images").is_dir() else path
-                for name, path in found.items()
-            }
+            return found | {k: v / "images" for k, v in found.items() if (v / "images").is_dir()}
     return None
 
 

@@ -70,7 +70,8 @@ def read_path(
             "is known; to go by the sub-folders, move it away."
         )
     table = _table_of_csv(listed) if listed.is_file() else _table_of_folders(path)
-    class_names = sorted(table["label"].unique(), key=_healthy_first)
+    class_names = sorted(table["label"].unique())
+    class_names.sort(key=lambda name: name.lower() not in ("normal", "no finding"))
     if len(class_names) < 2:
         raise DataError(
             f"all images of {path} are of one class, {class_names[0]!r}; put the images into "
@@ -149,7 +150,3 @@ def _table_of_folders(folder: Path) -> pd.DataFrame:
     # Where some files have other names, not all patients are known.
     known = table if numbers.notna().all() else table.rename(columns={"patient": "cluster"})
     return oct.without_shared_patients(known, folder.resolve().name)
-
-
-def _healthy_first(name: str) -> tuple[bool, str]:
-    return (name.lower() not in ("normal", "no finding"), name)
