@@ -38,18 +38,14 @@ def cached_images(files: Sequence[Path], *, size: int, folder: Path) -> Decoded:
     read into memory. It is used as long as the files have the same paths, sizes and times of
     change, the decoding code is the same, and the pixels have the checksum they had. It appears
     whole or not at all; of several processes that want it one builds it and the others wait. Where
-    it cannot be written, a warning is logged and the images are decoded into memory.
+    it cannot be written, a warning is logged and the images are decoded into memory. Raises
+    :class:`DataError` if no file is good, or they fit neither on the disk nor into memory.
 
     Parameters
     ----------
     size : side of the images in pixels.
     folder : keeps the ``KEEP`` caches last used, and nothing else; it is made if need be. Paths
         are compared relative to the folder that it is in, so that a data set can be moved.
-
-    Raises
-    ------
-    DataError
-        If no file is good, or the images fit neither on the disk nor into memory.
     """
     entry = folder / _entry_name(files, size, folder.parent)
     try:

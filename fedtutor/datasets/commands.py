@@ -82,13 +82,10 @@ def _add_what_to_fetch(command: argparse.ArgumentParser) -> None:
 def _datasets(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets import DATASETS, data_folder
 
-    table = Table()
-    table.add_column("name", no_wrap=True)  # is to be typed
-    for column in ("what", "tasks or classes", "images", "pixels", "licence", "parts"):
-        table.add_column(column)
-    table.add_column("here")
+    columns = ("name", "what", "tasks or classes", "images", "pixels", "licence", "parts", "here")
+    table = Table(*columns)
+    table.columns[0].no_wrap = True  # is to be typed
     for info in DATASETS.values():
-        here = "generated" if info.synthetic else "yes" if info.is_present() else "no"
         parts = list(info.parts)
         table.add_row(
             info.name,
@@ -98,7 +95,7 @@ def _datasets(arguments: argparse.Namespace, console: Console) -> int:
             str(info.size),
             info.licence,
             f"{parts[0]}-{parts[-1]}" if len(parts) > 4 else ", ".join(parts),
-            here,
+            "generated" if info.synthetic else "yes" if info.is_present() else "no",
         )
     console.print(table)
     console.print(f"Data folder: {data_folder()} (FEDTUTOR_DATA moves it)", soft_wrap=True)
@@ -120,9 +117,9 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
         keep_archives=arguments.keep_archives,
         unverified=arguments.unverified,
     )
-    console.print(f"{arguments.name} is in {folder}", soft_wrap=True, highlight=False)
     what = arguments.name if arguments.to is None else folder
-    console.print(f"Next: fedtutor run --dataset {what}", soft_wrap=True, highlight=False)
+    lines = f"{arguments.name} is in {folder}\nNext: fedtutor run --dataset {what}"
+    console.print(lines, soft_wrap=True, highlight=False)
     return 0
 
 
@@ -130,12 +127,10 @@ def _mirror(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets.download.fetch_and_mirror import mirror
 
     wanted = {"parts": arguments.part, "unverified": arguments.unverified}
-    for file in mirror(arguments.directory, arguments.names, **wanted):
-        console.print(f"  {file}", soft_wrap=True, highlight=False)
-    console.print(
+    lines = [f"  {file}" for file in mirror(arguments.directory, arguments.names, **wanted)]
+    lines.append(
         f"Now set FEDTUTOR_MIRROR={arguments.directory.absolute()} on the laptops, or to the "
-        "address of a web server that serves this folder.",
-        soft_wrap=True,
-        highlight=False,
+        "address of a web server that serves this folder."
     )
+    console.print("\n".join(lines), soft_wrap=True, highlight=False)
     return 0

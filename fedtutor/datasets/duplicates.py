@@ -135,18 +135,14 @@ class _Fingerprints:
 
 def _bits(thumbnails: np.ndarray) -> np.ndarray:
     """Tell for each low frequency but the mean whether it is stronger than their median."""
-    cosines = _cosines()
+    # The cosine transform, (16, 32), scaled so that no frequency is favoured.
+    frequency, position = np.ogrid[:FREQUENCIES, :THUMBNAIL]
+    cosines = np.cos(np.pi * frequency * (position + 0.5) / THUMBNAIL)
+    cosines = (cosines / np.linalg.norm(cosines, axis=1, keepdims=True)).astype(np.float32)
     spectrum = (cosines @ thumbnails @ cosines.T).reshape(-1, FREQUENCIES**2)[:, 1:]
     above = spectrum > np.median(spectrum, axis=1, keepdims=True)
     # As -1 and 1, the distance of all pairs is one matrix product.
     return np.where(above, np.float32(1), np.float32(-1))
-
-
-def _cosines() -> np.ndarray:
-    """Return the cosine transform, float32 (16, 32), scaled so that no frequency is favoured."""
-    frequency, position = np.ogrid[:FREQUENCIES, :THUMBNAIL]
-    cosines = np.cos(np.pi * frequency * (position + 0.5) / THUMBNAIL)
-    return (cosines / np.linalg.norm(cosines, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _details(thumbnails: np.ndarray) -> np.ndarray:

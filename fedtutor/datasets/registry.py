@@ -101,13 +101,7 @@ def dataset_names() -> tuple[str, ...]:
 
 
 def find_dataset(name: str) -> Dataset:
-    """Return the entry of that name.
-
-    Raises
-    ------
-    DataError
-        For an unknown name; lists the known ones.
-    """
+    """Return the entry of that name, or raise :class:`DataError` that lists the known ones."""
     if name not in DATASETS:
         raise DataError(
             f"unknown data set {name!r}; known: {', '.join(DATASETS)}. Where images are read, the "

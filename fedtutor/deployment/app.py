@@ -18,7 +18,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedtutor import federation
-from fedtutor.cohort import Cohort, build_cohort
+from fedtutor.cohort import build_cohort
 from fedtutor.deployment.hospital_file import read_hospital_file
 from fedtutor.deployment.network_guard import NetworkGuard, OneByOne
 from fedtutor.deployment.roll import Roll
@@ -31,22 +31,15 @@ from fedtutor.output import LAST_GOOD, PROGRESS, save_model
 from fedtutor.settings import RunSettings
 from fedtutor.summary import plain
 
-
-@lru_cache(maxsize=2)
-def _cohort(settings: RunSettings) -> Cohort:
-    return build_cohort(settings)
-
-
-@lru_cache(maxsize=2)
-def _own_images(path: str, size: int | None) -> MedicalImages:
-    return read_hospital_file(Path(path), size=size)
+_cohort = lru_cache(maxsize=2)(build_cohort)
+_own_images = lru_cache(maxsize=2)(read_hospital_file)
 
 
 def images_of(context: Context) -> MedicalImages:
     """Return a hospital's images: its own file, or its share of a data set that all have."""
     settings, _ = settings_of(context.run_config)
     if "data" in context.node_config:
-        return _own_images(str(context.node_config["data"]), settings.size)
+        return _own_images(Path(str(context.node_config["data"])), size=settings.size)
     return _share(context)[0]
 
 
@@ -66,17 +59,11 @@ def _share(context: Context) -> tuple[MedicalImages, str]:
     if node.get("num-partitions") != count or "partition-id" not in node:
         raise FederationError(
             f"the data set was dealt out to {count} hospitals and the federation has "
-            f"{node.get('num-partitions')} nodes. {_same_number(count)}"
+            f"{node.get('num-partitions')} nodes. Give both the same number: flwr run . "
+            f'--run-config "hospitals={count}" --federation-config "num-supernodes={count}"'
         )
     k = int(node["partition-id"])
     return cohort.hospitals[k], cohort.partition.names[k]
-
-
-def _same_number(count: int) -> str:
-    return (
-        f'Give both the same number: flwr run . --run-config "hospitals={count}" '
-        f'--federation-config "num-supernodes={count}"'
-    )
 
 
 client_app = federation.make_client_app(images_of, name_of=name_of)
@@ -92,13 +79,12 @@ def main(grid: Grid, context: Context) -> None:
     settings, server = settings_of(context.run_config)
     test = _test_images(settings, server)
     count = settings.hospitals or len(_cohort(settings).hospitals)
+    fewest = settings.min_hospitals
     journal = Journal(settings, test, Path(server.out) if server.out else None)
     strategy = federation.strategy_for(
-        settings,
-        count,
-        min_train_nodes=settings.min_hospitals,
-        min_available_nodes=settings.min_hospitals,
+        settings, count, min_train_nodes=fewest, min_available_nodes=fewest
     )
+    roll = Roll(count, minimum=fewest, patience=server.patience, tell=journal.tell)
     app = federation.make_server_app(
         journal.model.get_weights(),
         strategy,
@@ -110,18 +96,12 @@ def main(grid: Grid, context: Context) -> None:
             seed=settings.seed,
             class_names=test.class_names,
         ),
-        min_hospitals=settings.min_hospitals,
+        min_hospitals=fewest,
         timeout=server.round_timeout,
         on_reply=journal.on_reply,
         on_round=journal.on_round,
         log=journal.log,
-        guard=partial(
-            NetworkGuard,
-            max_ratio=server.max_update_ratio,
-            roll=Roll(
-                count, minimum=settings.min_hospitals, patience=server.patience, tell=journal.tell
-            ),
-        ),
+        guard=partial(NetworkGuard, max_ratio=server.max_update_ratio, roll=roll),
     )
     try:
         if server.resume:
@@ -217,8 +197,6 @@ class Journal:
 
 def say_round(row: dict, missed: list[dict], num_rounds: int) -> str:
     """Say one line on a round: how good the model is, who trained, who was left out and why."""
-    text = (
-        f"round {row['round']} of {num_rounds}: AUC {row['auc']:.3f}, "
-        f"{row['hospitals']} hospitals trained"
-    )
-    return text + "".join(f"; {out['hospital']} left out: {out['reason']}" for out in missed)
+    score = f"round {row['round']} of {num_rounds}: AUC {row['auc']:.3f}"
+    left_out = "".join(f"; {out['hospital']} left out: {out['reason']}" for out in missed)
+    return f"{score}, {row['hospitals']} hospitals trained{left_out}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +16,7 @@ from fedtutor.options import INTERRUPTED, STOPPED, add_out, add_settings, settin
 from fedtutor.output import LAST_GOOD
 from fedtutor.settings import RunSettings, TrainingSettings
 
-OF_DEPLOY = ("kill_one", "round_timeout", "patience")  # arguments that only this job takes
+FURTHER = ("resume", "kill_one", "round_timeout", "patience")  # not a run's settings, but a job's
 
 
 def add_commands(commands: Any) -> None:
@@ -67,15 +66,15 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     """Run the job that was asked for, tell what happens, and return the exit code."""
     from fedtutor.deployment import job as jobs
 
-    further = {name: value for name, value in vars(arguments).items() if name in OF_DEPLOY}
-    job = partial(getattr(jobs, arguments.command), **further)
+    further = {name: value for name, value in vars(arguments).items() if name in FURTHER}
+    job = getattr(jobs, arguments.command)
 
     def tell(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     kept = arguments.out / LAST_GOOD
     try:
-        summary = job(settings_from(arguments), arguments.out, resume=arguments.resume, tell=tell)
+        summary = job(settings_from(arguments), arguments.out, tell=tell, **further)
     except (FederationError, KeyboardInterrupt) as error:
         stopped = isinstance(error, KeyboardInterrupt)
         print(f"fedtutor: {'stopped.' if stopped else error}", file=sys.stderr)
@@ -100,10 +99,7 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
     for finding in findings:
         if not finding.ok:
             console.print(f"{finding.what}: {finding.fix}", soft_wrap=True, highlight=False)
-    broken = [finding for finding in findings if finding.needed and not finding.ok]
-    console.print(
-        f"{len(broken)} needed things are missing."
-        if broken
-        else "This machine can run the course."
-    )
+    broken = sum(finding.needed and not finding.ok for finding in findings)
+    missing = f"{broken} needed things are missing."
+    console.print(missing if broken else "This machine can run the course.")
     return 1 if broken else 0

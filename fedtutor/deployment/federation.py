@@ -76,10 +76,8 @@ class LocalFederation(SuperLink):
             raise FederationError("a federation needs at least one hospital; got none.")
         super().__init__(**options)
         self._images, self._test = dict(hospitals), test
-        self.sites = {
-            name: Site(name, k, self.folder / f"hospital-{k + 1}")
-            for k, name in enumerate(hospitals)
-        }
+        homes = {name: self.folder / f"hospital-{k}" for k, name in enumerate(hospitals, start=1)}
+        self.sites = {name: Site(name, k, home) for k, (name, home) in enumerate(homes.items())}
         self.test_data = self.server_folder / "test.npz"
         self._listen = listen
         self.wire: RecordingProxy | None = None
@@ -128,11 +126,10 @@ class LocalFederation(SuperLink):
         """Tell the SuperLink the hospitals' public keys; no other SuperNode is let in."""
         if not self.tls_files:
             return
-        keys = [site.key.with_suffix(".pub") for site in self.sites.values()]
-        asked = [
-            self.flwr("supernode", "register", str(key), CONNECTION, name=f"register-{k + 1}")
-            for k, key in enumerate(keys)
-        ]
+        asked = []
+        for k, site in enumerate(self.sites.values(), start=1):
+            command = ("supernode", "register", str(site.key.with_suffix(".pub")), CONNECTION)
+            asked.append(self.flwr(*command, name=f"register-{k}"))
         for program in asked:
             if program.process.wait():
                 raise FederationError(f"a key could not be registered:\n{program.tail()}")
@@ -215,9 +212,7 @@ class LocalFederation(SuperLink):
     def try_to_join(self, name: str, *, tls: bool = True) -> str:
         """Return what a SuperNode that nobody has invited is told: the reason, or "let in".
 
-        Parameters
-        ----------
-        tls : whether it has a key of its own, or neither key nor TLS.
+        It has a key of its own or, without ``tls``, neither key nor TLS.
         """
         site = Site(name, len(self.sites), self.folder / "stranger")
         self._prepare(site)

@@ -34,15 +34,12 @@ def write_hospital_file(images: MedicalImages, path: Path) -> None:
 def read_hospital_file(path: Path, *, size: int | None = None) -> MedicalImages:
     """Read what :func:`write_hospital_file` wrote, or what :func:`fedtutor.datasets.load` reads.
 
+    Raises :class:`DataError` if there is nothing there, or it cannot be read.
+
     Parameters
     ----------
     path : such an ``.npz``, one of MedMNIST, or a folder of images.
     size : side of the square images in pixels; a file of ours has its own.
-
-    Raises
-    ------
-    DataError
-        If there is nothing there, or it cannot be read.
     """
     if not _is_ours(path):
         return load(path, size=size)

@@ -36,7 +36,7 @@ def deploy(
     round_timeout: float = DEFAULTS["round_timeout"],
     patience: float = DEFAULTS["patience"],
 ) -> dict:
-    """Run a federation of processes on this machine and write what came of it to ``out``.
+    """Run a federation of processes here, and return its summary, as written to ``out``.
 
     Parameters
     ----------
@@ -47,10 +47,6 @@ def deploy(
     kill_one : cut a hospital's power while it trains, in the middle of the run.
     tell : called with a line of text whenever something has happened.
     round_timeout, patience : see :class:`fedtutor.deployment.server_settings.ServerSettings`.
-
-    Returns
-    -------
-    The summary, as written to ``summary.json``.
 
     Raises
     ------
@@ -64,11 +60,8 @@ def deploy(
     out, cohort = _begin(out, settings, resume)
     names, middle = cohort.names, (settings.rounds + 1) // 2
     tell(f"{len(names)} hospitals, {len(cohort.train)} images; starting their processes")
-    federation = LocalFederation(
-        dict(zip(names, cohort.hospitals, strict=True)),
-        test=cohort.test,
-        folder=_fresh(out / "federation"),
-    )
+    images = dict(zip(names, cohort.hospitals, strict=True))
+    federation = LocalFederation(images, test=cohort.test, folder=_fresh(out / "federation"))
 
     def after_round(server_round: int) -> None:
         if kill_one and server_round == middle - 1:
@@ -78,9 +71,8 @@ def deploy(
 
     with federation:
         tell(f"all are connected over TLS to the SuperLink on port {federation.port}")
-        server = ServerSettings(
-            str(federation.test_data), str(out), round_timeout, patience, resume=resume
-        )
+        test_data = str(federation.test_data)
+        server = ServerSettings(test_data, str(out), round_timeout, patience, resume=resume)
         known = replace(settings, hospitals=len(names))  # the server has no data set to count in
         ready = time.monotonic()
         last = _run(federation, known, server, tell, after_round)
@@ -93,20 +85,13 @@ def simulate(
 ) -> dict:
     """Run the app in Flower's Ray simulation, as ``flwr run`` does, and leave nothing running.
 
+    Returns the summary and raises :class:`FederationError` as :func:`deploy` does.
+
     Parameters
     ----------
     settings, resume, tell : as for :func:`deploy`.
     out : gets ``summary.json``, ``global-model.keras`` and the server's ``progress.jsonl``.
     cpus : cores for each hospital that trains; as many train at a time as there are cores for.
-
-    Returns
-    -------
-    The summary, as written to ``summary.json``.
-
-    Raises
-    ------
-    FederationError
-        As :func:`deploy` does.
     """
     began = time.monotonic()
     path = Path(settings.dataset).expanduser()
@@ -123,12 +108,12 @@ def simulate(
 def _begin(out: Path, settings: RunSettings, resume: bool) -> tuple[Path, Cohort]:
     """Return the folder's absolute path, an older run set aside unless resumed, and the data."""
     out, cohort = check_writable(out), build_cohort(settings)
-    if resume and not (out / CHECKPOINT).exists():
-        raise FederationError(f"no run to resume: there is no {out / CHECKPOINT}.")
-    if resume:
-        (out / PROGRESS).unlink(missing_ok=True)  # its rounds are in the checkpoint
-    else:
+    if not resume:
         set_aside(out)
+    elif not (out / CHECKPOINT).exists():
+        raise FederationError(f"no run to resume: there is no {out / CHECKPOINT}.")
+    else:
+        (out / PROGRESS).unlink(missing_ok=True)  # its rounds are in the checkpoint
     return out, cohort
 
 
@@ -177,6 +162,7 @@ def _write_summary(
 ) -> dict:
     """Write the summary and give the model its name; ``began`` and ``ready`` are monotonic."""
     now = time.monotonic()
+    seconds = {"start": ready - began, "federated": now - ready, "total": now - began}
     summary = plain(
         {
             **describe(settings, cohort),
@@ -184,11 +170,7 @@ def _write_summary(
             **{key: last[key] for key in ("auc", "accuracy", "class_auc", "auc_interval")},
             **{key: last[key] for key in ("rounds", "left_out")},
             "versions": versions(),
-            "seconds": {
-                "start": round(ready - began, 3),
-                "federated": round(now - ready, 3),
-                "total": round(now - began, 3),
-            },
+            "seconds": {step: round(took, 3) for step, took in seconds.items()},
             "engine": engine,
         }
     )

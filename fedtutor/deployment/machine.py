@@ -73,9 +73,8 @@ def _package(name: str) -> Finding:
     except importlib.metadata.PackageNotFoundError:
         found = "missing"
     wanted = _wanted_version(name)
-    words = (
-        f"{found}, tested with {wanted}" if wanted and found not in (wanted, "missing") else found
-    )
+    differs = wanted and found not in (wanted, "missing")
+    words = f"{found}, tested with {wanted}" if differs else found
     fix = "make setup, or: pip install -r requirements.lock && pip install --no-deps -e ."
     return Finding(name, words, words == found != "missing", fix, needed=found == "missing")
 
@@ -99,23 +98,20 @@ def _memory() -> Finding:
 
 
 def _write_access() -> Finding:
-    here = str(Path.cwd())
+    what, here, fix = "writing here", str(Path.cwd()), "cd to a folder of your own"
     try:
         with tempfile.TemporaryFile(dir=here):
-            return Finding("writing here", here, True)
+            return Finding(what, here, True)
     except OSError as error:
-        return Finding(
-            "writing here", f"{here}: {error.strerror}", False, "cd to a folder of your own"
-        )
+        return Finding(what, f"{here}: {error.strerror}", False, fix)
 
 
 def _data() -> list[Finding]:
     from fedtutor.datasets import DATASETS
 
     findings = []
-    for info in DATASETS.values():
-        here = info.is_present()
+    for name, info in DATASETS.items():
+        here, fix = info.is_present(), f"optional: fedtutor fetch {name}"
         found = "generated on the spot" if info.synthetic else "present" if here else "absent"
-        fix = f"optional: fedtutor fetch {info.name}"
-        findings.append(Finding(info.name, found, here, fix, needed=False))
+        findings.append(Finding(name, found, here, fix, needed=False))
     return findings

@@ -101,7 +101,9 @@ class NetworkGuard(GuardedGrid):
 
         Of an even number the lower median, so that the larger of two is the suspect.
         """
-        self._note_absent(server_round)
+        # Who took part before and is not connected now.
+        for node_id in sorted(set(self.names) - set(self._grid.get_node_ids())):
+            self.leave_out(server_round, self.names[node_id], "is not connected")
         start, held = to_weights(sent), list(replies)
         lengths = [_distance(to_weights(arrays_in(reply)), start) for _, reply in held]
         claims: dict[int, Any] = {
@@ -129,11 +131,6 @@ class NetworkGuard(GuardedGrid):
                 yield name, reply
                 continue
             self.leave_out(server_round, name, reason)
-
-    def _note_absent(self, server_round: int) -> None:
-        """Note who took part before and is not connected now."""
-        for node_id in sorted(set(self.names) - set(self._grid.get_node_ids())):
-            self.leave_out(server_round, self.names[node_id], "is not connected")
 
 
 def _distance(weights: Weights, start: Weights) -> float:

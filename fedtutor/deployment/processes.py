@@ -137,10 +137,8 @@ class Program:
     def wait_until(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait for ``ready``.
 
-        Raises
-        ------
-        FederationError
-            With the end of the log, if the program ends before, or after ``seconds``.
+        If the program ends before, or after ``seconds``, raises :class:`FederationError` with the
+        end of the log.
         """
         deadline = time.monotonic() + seconds
         while not ready():

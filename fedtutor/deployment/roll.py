@@ -48,10 +48,7 @@ class Roll:
     def call(self, node_ids: Callable[[], Iterable[int]]) -> list[int]:
         """Return the nodes once all are there, or when the patience is at its end.
 
-        Raises
-        ------
-        FederationError
-            If fewer than the minimum have come by then.
+        Raises :class:`FederationError` if fewer than the minimum have come by then.
         """
         deadline = time.monotonic() + self._patience
         said = None

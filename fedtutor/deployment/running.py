@@ -42,9 +42,9 @@ class Running:
         told = 0
         while True:
             running = self.program.running  # asked first, so that no last event is missed
-            events = self.events()
-            yield from events[told:]
-            told = len(events)
+            for event in self.events()[told:]:
+                told += 1
+                yield event
             if running:
                 time.sleep(0.1)
             elif again := self._start_again():
@@ -55,10 +55,7 @@ class Running:
     def wait_for(self, wanted: Callable[[dict], bool], what: str) -> dict:
         """Return the first event that is wanted.
 
-        Raises
-        ------
-        FederationError
-            If the run ends before, with its own reason.
+        Raises :class:`FederationError`, with the run's own reason, if the run ends before.
         """
         for event in self.follow():
             if wanted(event):
@@ -80,7 +77,5 @@ class Running:
 
     def _why(self) -> str:
         """Return why it ended: the server's own words, or the end of the log."""
-        for event in self.events():
-            if event["event"] == "stopped":
-                return event["reason"]
-        return f"its log ends with:\n{self.program.tail(20)}"
+        reasons = [event["reason"] for event in self.events() if event["event"] == "stopped"]
+        return reasons[0] if reasons else f"its log ends with:\n{self.program.tail(20)}"

@@ -53,12 +53,9 @@ def unpack(archive: Path, folder: Path) -> list[str]:
     there, with the permissions of new files. All else is left out: hidden files, which could be
     programs' settings such as ``.git/config``, and what would take the place of a set's card.
 
-    Raises
-    ------
-    DataError
-        For an archive that is damaged, that holds a link, a device or a path out of the folder,
-        that is larger than its limits, or that has no room on the disk. Nothing of it is then in
-        the folder.
+    Raises :class:`DataError` for an archive that is damaged, that holds a link, a device or a path
+    out of the folder, that is larger than its limits, or that has no room on the disk. Nothing of
+    it is then in the folder.
     """
     staging = folder / f".{archive.name}.unpacking"
     try:

@@ -86,8 +86,7 @@ def mirror(
     ----------
     directory : gets one folder a data set, with the files as their source has them.
     names : which sets; by default PneumoniaMNIST, the smallest real one.
-    parts : as for :func:`fetch`; only with a single name.
-    unverified : as for :func:`fetch`.
+    parts, unverified : as for :func:`fetch`; parts only with a single name.
     """
     if parts and len(names) != 1:
         raise DataError("parts belong to one data set; name exactly one.")

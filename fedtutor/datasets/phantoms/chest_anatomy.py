@@ -22,7 +22,6 @@ class Chest:
         stout = 1 - 0.10 * child + 0.06 * portable + 0.12 * body[:, 5]
         bone = (1 - 0.3 * old - 0.1 * child) * np.exp(0.15 * body[:, 6])
         breast = female * np.clip((age - 12) / 6, 0, 1) * 0.20 * np.exp(0.35 * body[:, 7])
-        vessels = 0.12 * np.exp(0.25 * body[:, 9]) * (1 + 0.3 * old)
         self.child = column(child)  # 1 in a baby, 0 from 15 years on
         self.old = column(old)  # 0 until 55 years, 1 at 90
         self.portable = column(portable)  # 1 in AP views, 0 in PA views
@@ -36,7 +35,7 @@ class Chest:
         self.bone = column(bone)  # contrast of the bones, about 1
         self.rib_gap = column(0.088 - 0.012 * child + 0.004 * body[:, 8])  # from rib to rib
         self.breast = column(breast)  # thickness of its shadow, 0 in men and children
-        self.vessels = column(vessels)  # how marked they are
+        self.vessels = column(0.12 * np.exp(0.25 * body[:, 9]) * (1 + 0.3 * old))  # their contrast
 
 
 def draw_trunk(chest: Chest, x: np.ndarray, y: np.ndarray) -> np.ndarray:

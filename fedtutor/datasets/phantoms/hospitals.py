@@ -80,10 +80,7 @@ def name_hospitals(
 ) -> tuple[Hospital, ...]:
     """Return ``count`` named hospitals: the profiles in turn, and then variations of them.
 
-    Raises
-    ------
-    DataError
-        If ``prevalence`` is not a share of each class for each hospital.
+    Raises :class:`DataError` if ``prevalence`` is not a share of each class for each hospital.
     """
     hospitals = tuple(_vary(profiles[i % len(profiles)], i, len(profiles)) for i in range(count))
     if prevalence is None:

@@ -47,13 +47,8 @@ def oct_phantoms(
 ) -> MedicalImages:
     """Draw synthetic OCT scans of the retinas of several hospitals' patients.
 
-    The keywords are those of :func:`~fedtutor.datasets.phantoms.chest_phantoms`; ``prevalence`` has
-    four columns, and the view is the eye: "OD" (right) or "OS" (left).
-
-    Raises
-    ------
-    DataError
-        If a parameter is out of its range.
+    The keywords and errors are those of :func:`~fedtutor.datasets.phantoms.chest_phantoms`;
+    ``prevalence`` has four columns, and the view is the eye: "OD" (right) or "OS" (left).
     """
     check_request(num_images, size, hospitals, seed, severity, shortcut, OCT_CLASSES)
     sites = name_hospitals(OCT_HOSPITALS, hospitals, prevalence)
@@ -111,9 +106,6 @@ def draw_retinas(
             part = Retina(*(layer[rows] for layer in retina))
             light[rows] = draw(light[rows], take(people, rows), canvas, part, ripple[rows])
     return light, mask
-
-
-# ------------------------------------------------------------------------------------ geometry
 
 
 def draw_disease(people: Population, canvas: Canvas) -> Disease:
@@ -191,9 +183,6 @@ def mask_lesions(
     bottom = np.where(swollen, retina.gap, retina.choroid + 0.012)
     wide_enough = disease.full > 0.12 * disease.full.max(axis=2, keepdims=True) + 1e-6
     return (canvas.y > top) & (canvas.y < bottom) & wide_enough
-
-
-# ------------------------------------------------------------------------------------ painting
 
 
 def paint_layers(

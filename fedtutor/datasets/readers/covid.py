@@ -15,15 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedtutor.datasets.duplicates import duplicate_groups, find_duplicates
-from fedtutor.datasets.readers.files import (
-    classes_of_task,
-    image_files,
-    present_rows,
-    read_classes,
-    read_csv,
-    read_header,
-    refuse_blanks,
-)
+from fedtutor.datasets.readers import files
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 
@@ -67,10 +59,7 @@ def find_radiography(folder: Path) -> dict[str, Path] | None:
     for root in (folder, folder / "COVID-19_Radiography_Dataset"):
         found = {name: root / name for name in RADIOGRAPHY_SOURCES if (root / name).is_dir()}
         if "COVID" in found and len(found) > 1:
-            return {
-                name: path / "images" if (path / "images").is_dir() else path
-                for name, path in found.items()
-            }
+            return found | {k: v / "images" for k, v in found.items() if (v / "images").is_dir()}
     return None
 
 
@@ -98,9 +87,8 @@ def read_radiography(
         If the folders are not there, the task is unknown, or fewer than two classes have images.
     """
     folder = Path(folder)
-    class_names = classes_of_task(task, RADIOGRAPHY_TASKS, "COVID-19 Radiography")
-    folders = find_radiography(folder)
-    if folders is None:
+    class_names = files.classes_of_task(task, RADIOGRAPHY_TASKS, "COVID-19 Radiography")
+    if (folders := find_radiography(folder)) is None:
         raise DataError(
             f"{folder} has no folders {', '.join(RADIOGRAPHY_SOURCES)}; unpack the archive "
             "of the COVID-19 Radiography Database there."
@@ -109,11 +97,13 @@ def read_radiography(
         ((folders[name] / file).relative_to(folder).as_posix(), name, RADIOGRAPHY_SOURCES[name])
         for name in class_names
         if name in folders
-        for file in image_files(folders[name])
+        for file in files.image_files(folders[name])
     ]
     table = pd.DataFrame(rows, columns=["file", "label", "source"])
     table["licence"] = "see the source"
-    data = read_classes(folder, table, class_names, "covid19-radiography", size=size, strict=strict)
+    data = files.read_classes(
+        folder, table, class_names, "covid19-radiography", size=size, strict=strict
+    )
     groups = duplicate_groups(find_duplicates(data.images), len(data))
     logger.warning(
         "COVID-19 Radiography: class is confounded with source and age (viral pneumonia: children "
@@ -128,9 +118,8 @@ def read_radiography(
 
 def find_chestxray_table(folder: Path) -> Path | None:
     """Return the table of ieee8023/covid-chestxray in ``folder``, or None."""
-    for name in CHESTXRAY_TABLES:
-        path = folder / name
-        if path.is_file() and CHESTXRAY_COLUMNS.issubset(read_header(path)[1]):
+    for path in (folder / name for name in CHESTXRAY_TABLES):
+        if path.is_file() and CHESTXRAY_COLUMNS.issubset(files.read_header(path)[1]):
             return path
     return None
 
@@ -166,12 +155,11 @@ def read_covid_chestxray(
         If there is no such table, the task is unknown, or nothing listed is here.
     """
     folder = Path(folder)
-    class_names = classes_of_task(task, CHESTXRAY_TASKS, "covid-chestxray")
-    path = find_chestxray_table(folder)
-    if path is None:
+    class_names = files.classes_of_task(task, CHESTXRAY_TASKS, "covid-chestxray")
+    if (path := find_chestxray_table(folder)) is None:
         raise DataError(f"{folder} has no metadata.csv of ieee8023/covid-chestxray-dataset.")
-    source = read_csv(path)
-    refuse_blanks(path, source, ["patientid", "finding"])
+    source = files.read_csv(path)
+    files.refuse_blanks(path, source, ["patientid", "finding"])
     table = _chestxray_table(source)
     is_xray = _text(source, "modality", "X-ray").eq("X-ray")
     is_frontal = table["view"].str.match(r"(?:PA|AP)\b")
@@ -187,8 +175,10 @@ def read_covid_chestxray(
         "covid-chestxray: class is confounded with source (most papers and hospitals gave images "
         "of few classes), so a good score need not come from the lungs."
     )
-    table = present_rows(folder, table[used])
-    return read_classes(folder, table, class_names, "covid-chestxray", size=size, strict=strict)
+    table = files.present_rows(folder, table[used])
+    return files.read_classes(
+        folder, table, class_names, "covid-chestxray", size=size, strict=strict
+    )
 
 
 def _chestxray_table(source: pd.DataFrame) -> pd.DataFrame:

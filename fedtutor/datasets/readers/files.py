@@ -71,12 +71,8 @@ def present_rows(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table whose ``file`` is here, with its path from ``folder``.
 
     A file is such a path, or a name alone, which is looked for in all sub-folders. How many rows
-    are left out is logged.
-
-    Raises
-    ------
-    DataError
-        If none is here, or a name alone may mean several files.
+    are left out is logged. Raises :class:`DataError` if none is here, or a name alone may mean
+    several files.
     """
     places: dict[str, list[str]] = {}
     for place in image_files(folder):
@@ -124,11 +120,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     """Read a table with commas, semicolons or tabs, plain or gzipped, without spaces around words.
 
     All columns are text, so that numbers keep their leading zeros; NaN where there is none.
-
-    Raises
-    ------
-    DataError
-        If it is no table or has no rows.
+    Raises :class:`DataError` if it is no table or has no rows.
     """
     try:
         with warnings.catch_warnings():
@@ -159,10 +151,7 @@ def classes_of_task(
 ) -> tuple[str, ...]:
     """Return the classes of a task of the data set ``name``, by default of its first.
 
-    Raises
-    ------
-    DataError
-        For an unknown task; lists those there are.
+    Raises :class:`DataError` for an unknown task; it lists those there are.
     """
     if task is None:
         task = next(iter(tasks))
@@ -180,12 +169,8 @@ def decode_rows(
     -------
     (images, table)
         uint8 (n, size, size, 1), and the rows of the n good files. Bad files are counted in a
-        logged line and listed in ``table.attrs["bad_files"]``: file and reason of each.
-
-    Raises
-    ------
-    BadImageError
-        If ``strict``, for the first bad file.
+        logged line and listed in ``table.attrs["bad_files"]``: file and reason of each. If
+        ``strict``, the first one raises :class:`BadImageError`.
     """
     files, size = [folder / file for file in table["file"]], size or DEFAULT_SIZE
     if len(files) < CACHE_FROM:
@@ -215,10 +200,7 @@ def read_classes(
 ) -> MedicalImages:
     """Read the images of a table whose column ``label``, which is taken out, names their class.
 
-    Raises
-    ------
-    DataError
-        If fewer than two of the classes occur, or, if ``strict``, for the first bad file.
+    Raises :class:`DataError` if fewer than two of the classes occur, or as :func:`decode_rows`.
     """
     missing = [name for name in class_names if name not in set(table["label"])]
     if len(class_names) - len(missing) < 2:

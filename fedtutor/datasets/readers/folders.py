@@ -9,17 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedtutor.datasets.readers import covid, medmnist, nih, oct
-from fedtutor.datasets.readers.files import (
-    IMAGE_SUFFIXES,
-    MAX_CLASSES,
-    image_files,
-    present_rows,
-    read_classes,
-    read_csv,
-    refuse_blanks,
-    split_of_folders,
-)
+from fedtutor.datasets.readers import covid, files, medmnist, nih, oct
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 
@@ -53,10 +43,9 @@ def read_path(
     ----------
     path : a MedMNIST ``.npz``; the folder of one of the known data sets; or a folder with a
         ``labels.csv`` beside images in any sub-folder; or one whose sub-folders are the classes.
-    size : side of the square images to return, in pixels; by default that of the ``.npz``, or 128.
+    size, strict : as for :func:`fedtutor.datasets.load`; by default the pixels of the ``.npz``,
+        or 128.
     task : what to tell apart, for a known data set that offers a choice.
-    strict : refuse the first bad file, or leave bad files out and log how many. By default a
-        folder of one's own, which can be mended, is refused, and a known data set is not.
 
     Raises
     ------
@@ -81,19 +70,20 @@ def read_path(
             "is known; to go by the sub-folders, move it away."
         )
     table = _table_of_csv(listed) if listed.is_file() else _table_of_folders(path)
-    class_names = sorted(table["label"].unique(), key=_healthy_first)
+    class_names = sorted(table["label"].unique())
+    class_names.sort(key=lambda name: name.lower() not in ("normal", "no finding"))
     if len(class_names) < 2:
         raise DataError(
             f"all images of {path} are of one class, {class_names[0]!r}; put the images into "
             "one sub-folder for each class, or give at least two labels in labels.csv."
         )
-    if len(class_names) > MAX_CLASSES:
+    if len(class_names) > files.MAX_CLASSES:
         raise DataError(
             f"{path} has {len(class_names)} classes, such as {class_names[0]!r} and "
-            f"{class_names[1]!r}; at most {MAX_CLASSES} are read. Are these the labels?"
+            f"{class_names[1]!r}; at most {files.MAX_CLASSES} are read. Are these the labels?"
         )
     name, strict = path.resolve().name, strict is None or strict
-    return read_classes(path, table, class_names, name, size=size, strict=strict)
+    return files.read_classes(path, table, class_names, name, size=size, strict=strict)
 
 
 def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
@@ -113,7 +103,7 @@ def _table_of_csv(path: Path) -> pd.DataFrame:
     The columns may have any of the names in ``COLUMN_NAMES``; ``file`` and ``label`` must be
     there. Other rows are left out, so that a part of a set can be used with its full table.
     """
-    source = read_csv(path)
+    source = files.read_csv(path)
     table = pd.DataFrame()
     for ours, theirs in COLUMN_NAMES.items():
         if found := [name for name in theirs if name in source.columns]:
@@ -123,11 +113,12 @@ def _table_of_csv(path: Path) -> pd.DataFrame:
             f"{path} has no column for the {' or the '.join(sorted(missing))}; known names: "
             + "; ".join(f"{ours}: {', '.join(COLUMN_NAMES[ours])}" for ours in sorted(missing))
         )
-    refuse_blanks(path, table, [c for c in ("file", "label", "patient") if c in table.columns])
+    needed = [name for name in ("file", "label", "patient") if name in table.columns]
+    files.refuse_blanks(path, table, needed)
     if "age" in table.columns:
         with suppress(ValueError):  # one that is no number of years is told where ages are used
             table["age"] = pd.to_numeric(table["age"])
-    table = present_rows(path.parent, table)
+    table = files.present_rows(path.parent, table)
     if len(twice := table["file"][table["file"].duplicated()]):
         raise DataError(
             f"{path} lists {twice.nunique()} images more than once, such as {twice.iloc[0]}; "
@@ -142,15 +133,15 @@ def _table_of_folders(folder: Path) -> pd.DataFrame:
     ``train``, ``val`` and ``test`` above the class folders are the official split. Where files
     have Kermany's names, which say who the patient is, a patient's images stay on one side.
     """
-    files = image_files(folder)
-    if not files:
+    images = files.image_files(folder)
+    if not images:
         raise DataError(
-            f"{folder} holds no {', '.join(IMAGE_SUFFIXES)} file; put the images into one "
+            f"{folder} holds no {', '.join(files.IMAGE_SUFFIXES)} file; put the images into one "
             "sub-folder for each class, or beside a labels.csv with the columns file and label."
         )
-    labels = [(folder / file).parent.name for file in files]
-    table = pd.DataFrame({"file": files, "label": labels})
-    splits = split_of_folders(files)
+    labels = [(folder / file).parent.name for file in images]
+    table = pd.DataFrame({"file": images, "label": labels})
+    splits = files.split_of_folders(images)
     table = table if splits is None else table.assign(split=splits)
     numbers = table["file"].str.extract(KERMANY_NAME).bfill(axis=1).iloc[:, 0]
     if numbers.isna().all():
@@ -159,7 +150,3 @@ def _table_of_folders(folder: Path) -> pd.DataFrame:
     # Where some files have other names, not all patients are known.
     known = table if numbers.notna().all() else table.rename(columns={"patient": "cluster"})
     return oct.without_shared_patients(known, folder.resolve().name)
-
-
-def _healthy_first(name: str) -> tuple[bool, str]:
-    return (name.lower() not in ("normal", "no finding"), name)

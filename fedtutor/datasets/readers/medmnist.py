@@ -101,11 +101,8 @@ def _class_names(name: str, labels: np.ndarray) -> tuple[str, ...]:
 def _read_shapes(path: Path, file: zipfile.ZipFile, size: int | None) -> list[tuple[int, ...]]:
     """Return the shape (n, h, w) of the images of each split, before any of it is unpacked.
 
-    Raises
-    ------
-    DataError
-        If these are not grey uint8 images of one size, with as many labels and equal findings, or
-        do not fit into memory. A few bytes can claim any number of images.
+    Raises :class:`DataError` if these are not grey uint8 images of one size, with as many labels
+    and equal findings, or do not fit into memory. A few bytes can claim any number of images.
     """
     keys = [f"{split}_{part}" for split in SPLIT_NAMES for part in ("images", "labels")]
     if missing := [key for key in keys if f"{key}.npy" not in file.namelist()]:

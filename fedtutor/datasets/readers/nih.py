@@ -14,15 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedtutor.datasets.readers.files import (
-    classes_of_task,
-    decode_rows,
-    present_rows,
-    read_classes,
-    read_csv,
-    read_header,
-    refuse_blanks,
-)
+from fedtutor.datasets.readers import files
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 
@@ -76,7 +68,7 @@ def find_nih_table(folder: Path) -> Path | None:
     """Return the table of the whole set, or of a sample of it, in ``folder``, or None."""
     for pattern in TABLES:
         for path in sorted(folder.glob(pattern)):
-            if path.name != "labels.csv" or "Finding Labels" in read_header(path)[1]:
+            if path.name != "labels.csv" or "Finding Labels" in files.read_header(path)[1]:
                 return path
     return None
 
@@ -111,18 +103,16 @@ def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
     >>> table.groupby(["sex", "view"]).size()               # doctest: +SKIP
     """
     folder = Path(folder)
-    class_names = classes_of_task(task, TASKS, "NIH ChestX-ray14")
-    path = find_nih_table(folder)
-    if path is None:
-        raise DataError(
-            f"{folder} has no {' or '.join(TABLES[1:])}; put the table of the NIH there."
-        )
-    source = read_csv(path)
+    class_names = files.classes_of_task(task, TASKS, "NIH ChestX-ray14")
+    if (path := find_nih_table(folder)) is None:
+        known = " or ".join(TABLES[1:])
+        raise DataError(f"{folder} has no {known}; put the table of the NIH there.")
+    source = files.read_csv(path)
     file = "file" if "file" in source.columns else "Image Index"
     if missing := [name for name in (file, *COLUMNS) if name not in source.columns]:
         raise DataError(f"{path} has no column {', '.join(missing)}; is it the table of the NIH?")
     table = source[[file, *COLUMNS]].set_axis(["file", *COLUMNS.values()], axis=1)
-    refuse_blanks(path, table, ["file", "findings", "patient"])
+    files.refuse_blanks(path, table, ["file", "findings", "patient"])
     table["age"] = _years(table["age"], path)
     table = table.assign(source="NIH Clinical Center", licence=LICENCE)
     if (split := _official_split(folder, table)) is not None:
@@ -136,10 +126,7 @@ def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
 def finding_matrix(findings: pd.Series) -> np.ndarray:
     """Tell which image has which of ``FINDINGS``: uint8 (n, 14) of 0 and 1.
 
-    Raises
-    ------
-    DataError
-        For a finding that is none of the fourteen.
+    Raises :class:`DataError` for a finding that is none of the fourteen.
     """
     # A few hundred combinations make up the whole set, so each is taken apart once.
     codes, combinations = pd.factorize(findings)
@@ -183,12 +170,12 @@ def read_nih(
         As :func:`read_nih_table`; if none of the images is here, or fewer than two classes.
     """
     folder, task, name = Path(folder), task or next(iter(TASKS)), "nih-chestxray14"
-    table = present_rows(folder, read_nih_table(folder, task))
+    table = files.present_rows(folder, read_nih_table(folder, task))
     if task == "multi-label":
-        images, table = decode_rows(folder, table, size=size, strict=strict)
+        images, table = files.decode_rows(folder, table, size=size, strict=strict)
         data = MedicalImages(images, finding_matrix(table["findings"]), FINDINGS, table, name)
     else:
-        data = read_classes(folder, table, TASKS[task], name, size=size, strict=strict)
+        data = files.read_classes(folder, table, TASKS[task], name, size=size, strict=strict)
     return _with_boxes(folder, _with_whole_split(data))
 
 
@@ -206,9 +193,8 @@ def _years(ages: pd.Series, path: Path) -> pd.Series:
     parts = ages.str.extract(r"^(\d+(?:\.\d*)?)([YMWD]?)$")
     years = parts[0].astype(float) * parts[1].replace("", "Y").map(AGE_UNITS).astype(float)
     if wrong := int((years > MAX_AGE).sum()):
-        logger.warning(
-            "%s: %d ages of more than %d years are taken as unknown.", path.name, wrong, MAX_AGE
-        )
+        what = "%s: %d ages of more than %d years are taken as unknown."
+        logger.warning(what, path.name, wrong, MAX_AGE)
     return years.where(years <= MAX_AGE)
 
 
@@ -225,10 +211,8 @@ def _official_split(folder: Path, table: pd.DataFrame) -> np.ndarray | None:
     }
     if not listed:
         return None
-    in_train, in_test = (
-        listed[side] if side in listed else ~listed[other]
-        for side, other in (("train", "test"), ("test", "train"))
-    )
+    in_train = listed["train"] if "train" in listed else ~listed["test"]
+    in_test = listed["test"] if "test" in listed else ~listed["train"]
     patients = table["patient"]
     if shared := sorted(set(patients[in_train]) & set(patients[in_test])):
         raise DataError(
@@ -272,14 +256,13 @@ def _with_boxes(folder: Path, data: MedicalImages) -> MedicalImages:
     masks = np.zeros((len(data), size, size), dtype=bool)
     for k, (left, top), (right, bottom) in zip(row, first, stop, strict=True):
         masks[k, top:bottom, left:right] = True
-    return replace(
-        data, masks=masks, table=data.table.assign(boxes=np.bincount(row, minlength=len(data)))
-    )
+    counts = np.bincount(row, minlength=len(data))
+    return replace(data, masks=masks, table=data.table.assign(boxes=counts))
 
 
 def _boxes(path: Path) -> pd.DataFrame:
     """Read the columns file, finding and x, y, w, h in pixels of ``BOX_SIDE``."""
-    source = read_csv(path)
+    source = files.read_csv(path)
     if len(source.columns) < 6:
         raise DataError(f"{path} has {len(source.columns)} columns; a list of boxes has 6.")
     # By position: the header is "Bbox [x,y,w,h]", which the commas take apart.

@@ -12,12 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedtutor.datasets.readers.files import (
-    classes_of_task,
-    image_files,
-    read_classes,
-    split_of_folders,
-)
+from fedtutor.datasets.readers import files
 from fedtutor.errors import DataError
 from fedtutor.images import SPLIT_NAMES, MedicalImages
 
@@ -33,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 def is_oct2017(folder: Path) -> bool:
     """Tell whether ``folder`` has images, and all are named as in OCT2017."""
-    files = image_files(folder)
-    return bool(files) and all(map(FILE_NAME.match, files))
+    names = files.image_files(folder)
+    return bool(names) and all(map(FILE_NAME.match, names))
 
 
 def read_oct2017(
@@ -54,10 +49,9 @@ def read_oct2017(
     Parameters
     ----------
     folder : has files named CLASS-patient-number at any depth.
-    size : side of the square images in pixels, by default 128; the slices are 512, 768 or 1536
-        wide and 496 high, and are squeezed.
+    size, strict : as for :func:`fedtutor.datasets.load`; by default 128 pixels. The slices are
+        512, 768 or 1536 wide and 496 high, and are squeezed.
     task : "four-class", or "CNV", "DME" or "DRUSEN" against NORMAL.
-    strict : refuse the first bad file; by default bad files are left out, which is logged.
 
     Raises
     ------
@@ -65,27 +59,27 @@ def read_oct2017(
         If a file is not named so, the task is unknown, or fewer than two classes are here.
     """
     folder = Path(folder)
-    class_names = classes_of_task(task, TASKS, "OCT2017")
+    class_names = files.classes_of_task(task, TASKS, "OCT2017")
     table = without_shared_patients(_table(folder), "OCT2017")
     table = table[table["label"].isin(class_names)].reset_index(drop=True)
-    return read_classes(folder, table, class_names, "retinal-oct", size=size, strict=strict)
+    return files.read_classes(folder, table, class_names, "retinal-oct", size=size, strict=strict)
 
 
 def _table(folder: Path) -> pd.DataFrame:
     """Return file, label, patient, source, licence, and split where it is official."""
-    files = pd.Series(image_files(folder), dtype=str)
-    if files.empty:
+    names = pd.Series(files.image_files(folder), dtype=str)
+    if names.empty:
         raise DataError(f"{folder} holds no image; put OCT2017's folders train and test there.")
-    table = files.str.extract(FILE_NAME)
-    wrong = files[table["label"].isna()]
+    table = names.str.extract(FILE_NAME)
+    wrong = names[table["label"].isna()]
     if len(wrong):
         raise DataError(
             f"{folder / wrong.iloc[0]} is not named CLASS-patient-number as the files of OCT2017 "
-            f"are ({len(wrong)} of {len(files)} are not)."
+            f"are ({len(wrong)} of {len(names)} are not)."
         )
-    table.insert(0, "file", files)
+    table.insert(0, "file", names)
     table = table.assign(source="Kermany et al., Mendeley rscbjbr9sj", licence="CC BY 4.0")
-    splits = split_of_folders(files.tolist())
+    splits = files.split_of_folders(names.tolist())
     return table if splits is None else table.assign(split=splits)
 
 
