@@ -28,6 +28,7 @@ from fedtutor.federation.records import arrays_in
 from fedtutor.federation.strategies import Averaged
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
+from fedtutor.topics import with_mods
 from fedtutor.training import loss_function
 
 if TYPE_CHECKING:
@@ -209,11 +210,7 @@ def private_strategy(
 
 def clipping_app(app: ClientApp) -> ClientApp:
     """Let a hospital clip its own update, for ``private_strategy(..., where="client")``."""
-    outer = ClientApp()
-    outer.train(mods=[fixedclipping_mod])(app)
-    outer.evaluate()(app)
-    outer.query()(app)
-    return outer
+    return with_mods(app, fixedclipping_mod)
 
 
 class PrivateTrainer:
