@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedtutor.federation.records import to_record, to_weights
-from fedtutor.model import standardise
+from fedtutor.model import Weights, standardise
+from fedtutor.topics.algorithms import LocalSteps, make_app
 
 
 def thumbnails(images: np.ndarray, factor: int = 4) -> np.ndarray:
@@ -76,18 +76,12 @@ def linear_app(
 
     ``step`` is so long that the strategy shortens every update.
     """
-    app, size = ClientApp(), len(features) // hospitals
+    size = len(features) // hospitals
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        k = int(context.node_config["partition-id"])
-        mine = slice(k * size, (k + 1) * size)
-        (weights,) = to_weights(message.content.array_records["arrays"])
-        update = linear_updates(weights.astype(float), features[mine], labels[mine], 1, step)[0]
-        trained = [(weights + update).astype(np.float32)]
-        metrics = MetricRecord({"num-examples": size})
-        return Message(
-            RecordDict({"arrays": to_record(trained), "metrics": metrics}), reply_to=message
-        )
+    def local(weights: Weights, *others: Any) -> LocalSteps:
+        k = int(others[-1].node_config["partition-id"])
+        start, mine = weights[0].astype(float), slice(k * size, (k + 1) * size)
+        update = linear_updates(start, features[mine], labels[mine], 1, step)[0]
+        return LocalSteps([(start + update).astype(np.float32)], step, size, loss=0.0)
 
-    return app
+    return make_app(local)

@@ -1,1 +1,19 @@
 """What the later notebooks are about; the core does not need any of it."""
+
+from __future__ import annotations
+
+from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
+
+
+def with_mods(app: ClientApp, *mods: Mod) -> ClientApp:
+    """Put mods around the training of a ClientApp; the first one is the outermost.
+
+    A mod is Flower's hook for code that sees what comes in and changes what goes out:
+    ``mod(message, context, call_next)`` returns the reply.
+    """
+    outer = ClientApp()
+    outer.train(mods=list(mods))(app)
+    outer.evaluate()(app)
+    outer.query()(app)
+    return outer

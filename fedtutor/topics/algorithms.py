@@ -296,20 +296,18 @@ class _CorrectedOptimizer(FusedOptimizer):
 
 def corrected_trainer_of(images: MedicalImages, settings: TrainingSettings) -> CorrectedTrainer:
     """Return the process's trainer of the course's CNN with corrected gradients."""
-    return _trainer_of(CorrectedTrainer, create_model, images, settings)
+    return _made_once(CorrectedTrainer, create_model, *_form(images), settings)
 
 
-def _trainer_of(
-    kind: type, create: Callable, images: MedicalImages, settings: TrainingSettings
-) -> Any:
-    form = (images.image_shape, len(images.class_names), images.multi_label)
-    return _made_once(kind, create, form, settings)
+def _form(images: MedicalImages) -> tuple[tuple[int, int, int], int, bool]:
+    return images.image_shape, len(images.class_names), images.multi_label
 
 
 @lru_cache(maxsize=8)
-def _made_once(kind: type, create: Callable, form: tuple, settings: TrainingSettings) -> Any:
-    shape, num_classes, multi_label = form
-    return kind(create(shape, num_classes, multi_label=multi_label), settings)
+def _made_once(
+    kind: type, create: Callable, shape: tuple, classes: int, multi_label: bool, settings: Any
+) -> Any:
+    return kind(create(shape, classes, multi_label=multi_label), settings)
 
 
 # Partial averaging
@@ -385,7 +383,7 @@ def batchnorm_places(model: keras.Model) -> dict[str, list[int]]:
 
 def batchnorm_trainer_of(images: MedicalImages, settings: TrainingSettings) -> Trainer:
     """Return the process's trainer of :func:`create_batchnorm_model`."""
-    return _trainer_of(Trainer, create_batchnorm_model, images, settings)
+    return _made_once(Trainer, create_batchnorm_model, *_form(images), settings)
 
 
 # Personal models

@@ -207,15 +207,14 @@ def own_direction(control: Answer) -> None:
     sent, right = np.array([1.0, -2.0]), gradients.mean(axis=0)
     way = rate * (gradients - own + common).sum(axis=0)
     got = np.asarray(control(own, common, sent, sent - way, 3, rate))
-    if np.allclose(got, way / (3 * rate)):
-        raise Wrong("""That is the mean of the corrected steps: the correction is still in it.
-            Hint: each step went along gradient - own + common.""")
-    if np.allclose(got, own + way / (3 * rate)):
-        raise Wrong("""The common direction is still in it.
-            Hint: each step went along gradient - own + common.""")
-    if np.allclose(got, common - own + way / (3 * rate)):
-        raise Wrong("""The correction is taken out with the wrong sign.
-            Hint: each step went along gradient - own + common.""")
+    known = {
+        "That is the mean of the corrected steps: the correction is still in it.": 0,
+        "The common direction is still in it.": own,
+        "The correction is taken out with the wrong sign.": common - own,
+    }
+    for sentence, added in known.items():
+        if np.allclose(got, added + way / (3 * rate)):
+            raise Wrong(f"{sentence}\nHint: each step went along gradient - own + common.")
     if not np.allclose(got, right):
         divisor = way[0] / np.ravel(got - own + common)[0]
         raise Wrong(f"""The mean of the plain gradients was {right.round(2).tolist()}; yours is

@@ -16,7 +16,7 @@ from fedtutor.figures.charts import lines
 from fedtutor.figures.picture import GREY, Picture, row_of_images, show
 from fedtutor.topics.privacy import secure_sum
 from fedtutor.topics.privacy.differential import epsilon
-from fedtutor.topics.privacy.membership import roc
+from fedtutor.topics.privacy.membership import found_at
 from fedtutor.topics.privacy.reconstruction import ssim
 
 
@@ -56,10 +56,7 @@ def curves_of_attacks(attacks: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> P
     ``attacks`` is from a name to (scores of members, scores of others).
     """
     rates = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
-    found = {}
-    for name, (members, others) in attacks.items():
-        false_alarms, hits = roc(members, others)
-        found[name] = [float(hits[false_alarms <= rate].max()) for rate in rates]
+    found = {name: [found_at(rate, *scores) for rate in rates] for name, scores in attacks.items()}
     picture = lines(
         {name: (rates, shares) for name, shares in {"guessing": rates, **found}.items()},
         x="outsiders wrongly accused (share)",

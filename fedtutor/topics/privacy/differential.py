@@ -28,6 +28,7 @@ from fedtutor.federation.records import arrays_in
 from fedtutor.federation.strategies import Averaged
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
+from fedtutor.topics import with_mods
 from fedtutor.training import loss_function
 
 if TYPE_CHECKING:
@@ -209,11 +210,7 @@ def private_strategy(
 
 def clipping_app(app: ClientApp) -> ClientApp:
     """Let a hospital clip its own update, for ``private_strategy(..., where="client")``."""
-    outer = ClientApp()
-    outer.train(mods=[fixedclipping_mod])(app)
-    outer.evaluate()(app)
-    outer.query()(app)
-    return outer
+    return with_mods(app, fixedclipping_mod)
 
 
 class PrivateTrainer:
@@ -270,12 +267,11 @@ class PrivateTrainer:
         """
         rng = np.random.default_rng(seed)
         images = standardise(np.asarray(data.images))
-        deviation = noise_multiplier * self._clipping_norm if noise_multiplier else 0.0
         for _ in range(steps):
             drawn = np.flatnonzero(rng.random(len(data)) < batch_size / len(data))
             total = self.clipped_sum(images[drawn], data.labels[drawn])
-            if deviation:
-                total = add_noise(total, deviation, rng)
+            if noise_multiplier:  # without noise the clipping norm may be infinite
+                total = add_noise(total, noise_multiplier * self._clipping_norm, rng)
             for variable, array in zip(self._variables, total, strict=True):
                 variable.assign_sub(learning_rate / batch_size * array)
         return self.model.get_weights()

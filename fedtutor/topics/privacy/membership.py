@@ -8,9 +8,9 @@ from first principles"), which compares with models of the attacker's own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from fedtutor.errors import DataError
 from fedtutor.evaluation import estimate_auc, interval
@@ -119,22 +119,17 @@ def judge_attack(
     scores = np.concatenate([members, others])[:, None]
     auc = estimate_auc(scores, np.arange(len(scores))[:, None] < len(members))
     rng = np.random.default_rng(seed)
+    found = partial(found_at, LOW_FPR)
     resampled = [
-        _tpr(rng.choice(members, len(members)), rng.choice(others, len(others)))
+        found(rng.choice(members, len(members)), rng.choice(others, len(others)))
         for _ in range(bootstrap)
     ]
     low, high = np.percentile(resampled or [np.nan], [2.5, 97.5])
-    return Attack(auc.auc, _tpr(members, others), interval(auc), (float(low), float(high)))
+    return Attack(auc.auc, found(members, others), interval(auc), (float(low), float(high)))
 
 
-def _tpr(members: np.ndarray, others: np.ndarray) -> float:
-    allowed = int(LOW_FPR * len(others))  # outsiders that may be accused
-    threshold = np.sort(others)[len(others) - 1 - allowed]
+def found_at(rate: float, members: np.ndarray, others: np.ndarray) -> float:
+    """Return the share of members found while at most that share of outsiders is accused."""
+    thresholds = np.append(-np.inf, np.sort(others))
+    threshold = thresholds[len(others) - int(rate * len(others))]
     return float((members > threshold).mean())
-
-
-def roc(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the attack's ROC curve: (false positive rates, true positive rates)."""
-    truth = np.concatenate([np.ones(len(members)), np.zeros(len(others))])
-    fpr, tpr, _ = roc_curve(truth, np.concatenate([members, others]), drop_intermediate=False)
-    return fpr, tpr

@@ -1,6 +1,7 @@
 """Trouble and cost: sabotage and defences, hospitals that leave, bytes, and who gains."""
 
 # ruff: noqa: F401  this is what notebook 09 takes from here
+from fedtutor.topics import with_mods
 from fedtutor.topics.robustness.attacks import (
     attack_success,
     flip_labels,
@@ -13,7 +14,6 @@ from fedtutor.topics.robustness.attacks import (
     scale_update,
     sign_reply,
     stamp,
-    with_mods,
 )
 from fedtutor.topics.robustness.compression import (
     EIGHT_BIT,

@@ -2,7 +2,7 @@
 
 An attack on the data is a function from a hospital's images to other images; an attack on the
 update is a Flower *mod*, a function around the hospital's half of the app (see
-:func:`with_mods`). Neither needs anything from the server, and a server sees only weights.
+:func:`fedtutor.topics.with_mods`). Neither needs anything from the server, which sees only weights.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 from flwr.app import Context, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from fedtutor.errors import DataError
@@ -86,19 +85,6 @@ def attack_success(probabilities: np.ndarray, labels: np.ndarray, target: int) -
     if not others.any():
         raise DataError("all images are of the target class; the attack has nothing to turn.")
     return float((probabilities[others].argmax(axis=1) == target).mean())
-
-
-def with_mods(app: ClientApp, *mods: Mod) -> ClientApp:
-    """Put mods around the training of a ClientApp; the first one is the outermost.
-
-    A mod is Flower's hook for code that sees what comes in and changes what goes out:
-    ``mod(message, context, call_next)`` returns the reply.
-    """
-    outer = ClientApp()
-    outer.train(mods=list(mods))(app)
-    outer.evaluate()(app)
-    outer.query()(app)
-    return outer
 
 
 def only_at(hospitals: Collection[int], mod: Mod) -> Mod:

@@ -161,13 +161,11 @@ def compress(codec: Codec) -> Mod:
             return reply
         pairs = zip(to_weights(arrays_in(reply)), sent, strict=True)
         update = [w_k - w for w_k, w in pairs]
+        kept = context.state.array_records.get("memory")
+        memory = to_weights(kept) if kept else [np.zeros_like(array) for array in update]
+        wire, memory = with_feedback(codec, update, memory)
         if codec.memory:
-            kept = context.state.array_records.get("memory")
-            memory = to_weights(kept) if kept else [np.zeros_like(array) for array in update]
-            wire, memory = with_feedback(codec, update, memory)
             context.state["memory"] = to_record(memory)
-        else:
-            wire = codec.encode(update)
         reply.content["arrays"] = to_record(wire)
         return reply
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedtutor.errors import DataError
 from fedtutor.topics.privacy import membership
@@ -32,8 +32,17 @@ def test_true_positive_rate_accuses_at_most_one_outsider_in_a_hundred():
     members = np.array([150.0, 196, 197, 197.5, 199, 300])
     attack = membership.judge_attack(members, others, bootstrap=0)
     assert attack.tpr == pytest.approx(3 / 6)  # above 197, so that 198 and 199 are accused
-    fpr, tpr = membership.roc(members, others)
-    assert attack.tpr == tpr[fpr <= 0.01].max()
+
+
+def test_what_is_found_at_a_rate_is_read_off_scikit_learns_curve_ties_included():
+    rng = np.random.default_rng(1)
+    rates = [0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+    for size in (7, 30, 50, 60, 100, 300):
+        members, others = (rng.integers(0, size, size) + start for start in (5.0, 0.0))
+        truth = np.repeat([1, 0], size)
+        fpr, tpr, _ = roc_curve(truth, np.r_[members, others], drop_intermediate=False)
+        found = [membership.found_at(rate, members, others) for rate in rates]
+        assert found == [tpr[fpr <= rate].max() for rate in rates]
 
 
 def test_a_perfect_attack_and_a_blind_one():
