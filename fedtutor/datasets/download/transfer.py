@@ -154,8 +154,8 @@ def receive(url: str, part: PartialFile) -> None:
                     reason, was_connected = " ".join(str(e).split()).rstrip("."), True
                 # Without a network the learner should know at once.
                 limit = ATTEMPTS if was_connected else 2
-                no_use = part.given_up.is_set() or isinstance(e, ValueError)  # an address that is none
-                if no_use or failures >= limit:
+                in_vain = part.given_up.is_set() or isinstance(e, ValueError)  # no such address
+                if in_vain or failures >= limit:
                     raise TransferError(reason) from e
                 pause = max(WAIT * 2 ** (failures - 1), getattr(e, "wait", 0.0))
                 time.sleep(min(pause, LONGEST_WAIT))
