@@ -25,6 +25,7 @@ GROUPS = (
     "clients",
     "averaging",
     "explaining",
+    "coverage",
     "partitioning",
     "images",
     "processes",

@@ -169,8 +169,8 @@ def gain_interval(one: AucEstimate, other: AucEstimate) -> tuple[float, float]:
 def _answers(estimate: AucEstimate) -> float:
     """How many independent answers have the AUC's variance, auc (1 - auc) / n.
 
-    What few patients know of it is averaged with what four guessers would: a guesser's rank is
-    uniform, of variance 1 / 12, which is auc (1 - auc) / 3.
+    What the patients show of it, weighted by ``size``, is averaged with what four more would show
+    if the model guessed: ranks are then uniform, of variance 1 / 12, which is auc (1 - auc) / 3.
     """
     of_one = estimate.auc * (1 - estimate.auc)
     seen = float(estimate.shifts @ estimate.shifts) / of_one if of_one else 0.0

@@ -1,4 +1,4 @@
-"""What the report concludes, also where there is no interval."""
+"""What report and figures say of few test patients, and of enough."""
 
 from __future__ import annotations
 
