@@ -76,8 +76,9 @@ class LocalFederation(SuperLink):
             raise FederationError("a federation needs at least one hospital; got none.")
         super().__init__(**options)
         self._images, self._test = dict(hospitals), test
-        homes = {name: self.folder / f"hospital-{k}" for k, name in enumerate(hospitals, start=1)}
-        self.sites = {name: Site(name, k, home) for k, (name, home) in enumerate(homes.items())}
+        here = self.folder
+        sites = [Site(name, k, here / f"hospital-{k + 1}") for k, name in enumerate(hospitals)]
+        self.sites = {site.name: site for site in sites}
         self.test_data = self.server_folder / "test.npz"
         self._listen = listen
         self.wire: RecordingProxy | None = None

@@ -98,12 +98,13 @@ def _memory() -> Finding:
 
 
 def _write_access() -> Finding:
-    what, here, fix = "writing here", str(Path.cwd()), "cd to a folder of your own"
+    what, here = "writing here", str(Path.cwd())
     try:
         with tempfile.TemporaryFile(dir=here):
             return Finding(what, here, True)
     except OSError as error:
-        return Finding(what, f"{here}: {error.strerror}", False, fix)
+        found = f"{here}: {error.strerror}"
+        return Finding(what, found, False, "cd to a folder of your own")
 
 
 def _data() -> list[Finding]:
@@ -111,7 +112,8 @@ def _data() -> list[Finding]:
 
     findings = []
     for name, info in DATASETS.items():
-        here, fix = info.is_present(), f"optional: fedtutor fetch {name}"
+        here = info.is_present()
+        fix = f"optional: fedtutor fetch {name}"
         found = "generated on the spot" if info.synthetic else "present" if here else "absent"
         findings.append(Finding(name, found, here, fix, needed=False))
     return findings
