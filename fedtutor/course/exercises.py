@@ -48,11 +48,9 @@ def _parts(text: str) -> list[str]:
 class Wrong(Exception):
     """The answer breaks a property.
 
-    Parameters
-    ----------
-    text : what is wrong, kindly and in one sentence; on a line of its own ``Hint:`` and where to
-        look; on another ``More:`` and nearly the answer, by default that of the exercise, said
-        from the second failure on. Line breaks and indentation count for nothing.
+    ``text`` says what is wrong, kindly and in one sentence; on a line of its own ``Hint:`` and
+    where to look; on another ``More:`` and nearly the answer, by default that of the exercise, said
+    from the second failure on. Line breaks and indentation count for nothing.
     """
 
     def __init__(self, text: str) -> None:
@@ -77,10 +75,8 @@ class Exercise:
 def exercise(text: str) -> Callable[[Callable[[Any], None]], Exercise]:
     """Register the decorated check.
 
-    Parameters
-    ----------
-    text : number and title: "04.2, one round" for exercise 2 of notebook 04, "A1.1, ..." in an
-        appendix; on a line of its own ``More:`` and nearly the answer, for mistakes without one.
+    ``text`` is number and title: "04.2, one round" for exercise 2 of notebook 04, "A1.1, ..." in an
+    appendix; on a line of its own ``More:`` and nearly the answer, for mistakes without one.
     """
     head, more = [*_parts(text), ""][:2]
     number, _, title = head.partition(", ")

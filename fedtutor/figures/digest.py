@@ -30,12 +30,10 @@ Rounding = Callable[[float], str]
 def digest(figure: Figure, *, step: float | None = None) -> str:
     """Describe the figure in lines of text.
 
-    Parameters
-    ----------
-    step : for whatever comes out of training, which differs a little from one type of processor
-        to another: a power of ten such as 0.01, to which numbers are rounded; they are then
-        written ≈0.87, and the course's tests let such a number differ by three in its last digit.
-        By default three significant digits, for data that are the same everywhere.
+    ``step`` is for whatever comes out of training, which differs a little from one type of
+    processor to another: a power of ten such as 0.01, to which numbers are rounded; they are then
+    written ≈0.87, and the course's tests let such a number differ by three in its last digit. By
+    default three significant digits, for data that are the same everywhere.
     """
     rounded = _rounding(step)
     shown = [axes for axes in figure.axes if axes.get_visible()]

@@ -189,9 +189,7 @@ def fit_torch(
 ) -> float:
     """Train as the course's mission writes it; return the last epoch's mean loss.
 
-    Parameters
-    ----------
-    order : int (epochs, n), see :func:`fedtutor.training.epoch_order`.
+    ``order`` is int (epochs, n), see :func:`fedtutor.training.epoch_order`.
     """
     nn = load_torch().nn
     optimizer = create_torch_optimizer(model, settings)

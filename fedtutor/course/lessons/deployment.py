@@ -39,9 +39,7 @@ from fedtutor.topics.algorithms import LocalSteps, make_app
 def who_talks(hospitals: Sequence[str]) -> Picture:
     """Draw the programs of a deployment, on which machine each runs, and who calls whom.
 
-    Parameters
-    ----------
-    hospitals : three names at most, or they would not fit.
+    More than three hospitals would not fit.
     """
     figure = Figure(figsize=(9, 4.6))
     axes = figure.add_axes((0, 0, 1, 1))

@@ -24,9 +24,7 @@ def rare_disease(
 ) -> list[MedicalImages]:
     """Deal hospitals alike but for one: the patients with class ``rare`` all go to the first.
 
-    Parameters
-    ----------
-    most : images of those patients that are kept; the others are left out of the study.
+    Of their images ``most`` are kept; the others are left out of the study.
     """
     patients = patients_of(data)
     ill = np.isin(patients, patients[data.labels == rare])

@@ -97,10 +97,7 @@ def epsilon(
 def noise_for(target: float, steps: int, *, delta: float) -> float:
     """Return the noise multiplier that gives "everybody" ε = ``target`` in ``steps`` releases.
 
-    Raises
-    ------
-    FederationError
-        For a number out of its range.
+    Raises as :func:`epsilon` does.
     """
     _check(1, steps, delta, 1, 1, "everybody")
     if not target > 0:

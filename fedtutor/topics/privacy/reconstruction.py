@@ -46,19 +46,14 @@ def gradient_from_update(before: Weights, after: Weights, learning_rate: float) 
 
 
 def inputs_of_units(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Guess the input of a dense layer from each of its active units.
+    """Guess the input of a dense layer from each of its active units: float (active, inputs).
+
+    ``kernel`` and ``bias`` are gradients of shapes (inputs, units) and (units,). The unit with the
+    largest bias gradient comes first.
 
     With output j's error d_j, dL/dW[i, j] = x_i d_j and dL/db[j] = d_j: their quotient is x_i,
     exactly, if the batch held one image (Phong et al. 2018, section III; Geiping et al. 2020,
     proposition 3.1). Of a batch it is a mixture of the images that the unit was active for.
-
-    Parameters
-    ----------
-    kernel, bias : gradients of shapes (inputs, units) and (units,).
-
-    Returns
-    -------
-    float (active units, inputs), the unit with the largest bias gradient first.
 
     Raises
     ------
@@ -136,18 +131,15 @@ def match_gradients(
 ) -> np.ndarray:
     """Search for images whose gradient points where ``target`` does (Geiping et al. 2020, eq. 4).
 
-    Minimises 1 - cosine(gradient, target) + 0.01 * total variation by Adam on the signs of the
-    search's own gradient, in steps of 0.1 that :data:`DECAYS` makes smaller, as the paper does.
+    Returns them standardised, float32 (n, h, w, c). Minimises 1 - cosine(gradient, target) + 0.01 *
+    total variation by Adam on the signs of the search's own gradient, in steps of 0.1 that
+    :data:`DECAYS` makes smaller, as the paper does.
 
     Parameters
     ----------
     model : holding the weights that were sent out; it must be smooth, so no ReLU or pooling.
     target : the gradient of the mean loss that the attacker saw.
     labels : int (n,), known or read off by :func:`label_from_gradient`.
-
-    Returns
-    -------
-    Standardised images, float32 (n, h, w, c).
     """
     import tensorflow as tf
 

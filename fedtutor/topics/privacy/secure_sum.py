@@ -40,9 +40,7 @@ FIELD_BYTES = 66
 def encode(weights: Weights, *, parties: int = 1) -> np.ndarray:
     """Turn float arrays into fixed point: uint64 (size of all arrays), counted modulo 2**64.
 
-    Parameters
-    ----------
-    parties : how many such vectors will be added; their sum must not wrap around.
+    ``parties`` is how many such vectors will be added; their sum must not wrap around.
 
     Raises
     ------

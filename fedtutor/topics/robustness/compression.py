@@ -231,13 +231,9 @@ def unpacking(
 ) -> tuple[ServerApp, dict[int, Meter]]:
     """Wrap a ServerApp for hospitals that :func:`compress` with the same codec.
 
-    A reply that cannot be unpacked becomes an error, so that the hospital is left out of the
-    round by name and the others go on. With ``half_down`` the global model is sent as float16,
-    too.
-
-    Returns
-    -------
-    The ServerApp, and for each round its :class:`Meter`, filled as it runs.
+    Return it, and for each round its :class:`Meter`, filled as it runs. A reply that cannot be
+    unpacked becomes an error, so that the hospital is left out of the round by name and the others
+    go on. With ``half_down`` the global model is sent as float16, too.
     """
     outer = ServerApp()
     meter: dict[int, Meter] = {}

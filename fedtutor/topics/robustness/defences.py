@@ -105,15 +105,11 @@ def make_defence(name: str, num_hospitals: int, **kwargs: Any) -> Strategy:
 
 
 class Chosen:
-    """Whom a strategy's average was made of, round by round.
+    """Whom a strategy's average was made of: ``rounds`` has their numbers, ascending, by round.
 
     Give it to a Flower strategy as ``train_metrics_aggr_fn``: Flower's Krum, Multi-Krum and
     Bulyan call that with the replies they selected. Needs the mod
     :func:`fedtutor.topics.robustness.sign_reply` at the hospitals.
-
-    Attributes
-    ----------
-    rounds : for each round the numbers of the chosen hospitals, ascending.
     """
 
     def __init__(self) -> None:
