@@ -138,7 +138,7 @@ def name_in(reply: Message) -> str:
     content = reply.content if reply.has_content() else None
     said = content.get("hospital") if isinstance(content, RecordDict) else None
     name = said.get("name") if isinstance(said, ConfigRecord) else None
-    return one_line(name, 200) if isinstance(name, str) else ""
+    return visible(name.strip()[:200])[:200] if isinstance(name, str) else ""
 
 
 def one_line(text: str, most: int = 500) -> str:
