@@ -124,7 +124,8 @@ class NetworkGuard(GuardedGrid):
             elif claim > most:
                 reason = (
                     f"it claims {claim:g} examples; at most {most:g} are believed: as many as it "
-                    f"said at first, and {self._max_ratio**2:g} times the median hospital's."
+                    f"said at first, and {self._max_ratio**2:g} (max-update-ratio squared) times "
+                    "the median hospital's."
                 )
             else:
                 self.examples.setdefault(node_id, claim)
