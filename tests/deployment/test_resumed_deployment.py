@@ -70,7 +70,8 @@ def test_the_server_goes_on_after_the_last_whole_round_to_the_same_result(tmp_pa
     assert rest[-1] | {"seconds": 0} == journal[-1] | {"seconds": 0}
     once_more, rest = run_here(tmp_path / "stopped", resume=True)
     assert_same(once_more, weights)
-    assert rest[-1] | {"seconds": 0} == journal[-1] | {"seconds": 0}
+    unlike = {"seconds": 0, "claims": {}}  # nothing was left to do, and nobody replied
+    assert rest[-1] | unlike == journal[-1] | unlike
 
 
 @pytest.mark.slow
