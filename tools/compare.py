@@ -10,7 +10,6 @@ numbers on every processor. All else must be the same.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from decimal import Decimal
@@ -77,9 +76,7 @@ def main(arguments: list[str]) -> int:
         "--quiet",
     ]
     if everything or not named:
-        # Each of two kernels has a core to itself; with the tests, some of which only wait for
-        # other programs, four workers keep both cores busy.
-        os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+        # Some of the tests only wait for other programs; four workers keep two cores busy.
         workers = "4" if everything else "2"
         options += ["-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"]
         timings = read_timings()
