@@ -1,13 +1,19 @@
-"""The training loop of :mod:`fedtutor.training`, compiled once and used by every hospital."""
+"""The training loop of :mod:`fedtutor.training`, compiled once for each core.
+
+A hospital trains on one core, and the next one beside it on the next, see :mod:`fedtutor.cores`.
+"""
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedtutor.cores import check_stopped
 from fedtutor.images import Images, MedicalImages
 from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label, predict
 from fedtutor.settings import TrainingSettings
@@ -18,8 +24,12 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+PIXELS_AT_A_TIME = 2**21
+"""Trained on in one piece, about a second's work; in between the work can be stopped."""
+
+
 class Trainer:
-    """One model and one compiled training loop for all hospitals in turn.
+    """One model and one compiled training loop, for one hospital after the other.
 
     A new model costs TensorFlow a new trace, far more than a small hospital's training; here the
     weights are put into the same variables and the optimiser's memory is wiped in place.
@@ -40,8 +50,10 @@ class Trainer:
         self._variables = [variable.value for variable in model.weights]
         self._trained = [variable.value for variable in model.trainable_variables]
         self._optimizer = FusedOptimizer(settings.optimizer, self._trained, self._learning_rate)
+        pulled = self._trained if settings.proximal_mu else []
+        self._anchor = [tf.Variable(tf.zeros_like(variable)) for variable in pulled]
         self._start = self._compile_start()
-        self._epochs = self._compile_epochs()
+        self._steps = self._compile_steps()
 
     def train(
         self,
@@ -85,9 +97,18 @@ class Trainer:
         check_head(self.model, data)
         if learning_rate is not None:
             self._learning_rate.assign(learning_rate)
-        order = epoch_order(len(data), epochs, seed=seed)
-        arrays = (np.asarray(data.images), data.labels, order)
-        return float(self._epochs(*map(tf.convert_to_tensor, arrays)))
+        for anchor, variable in zip(self._anchor, self._trained, strict=False):
+            anchor.assign(variable)
+        images, labels = map(tf.convert_to_tensor, (np.asarray(data.images), data.labels))
+        piece = self.settings.batch_size
+        piece *= max(1, PIXELS_AT_A_TIME // (piece * math.prod(data.image_shape)))
+        for order in epoch_order(len(data), epochs, seed=seed):
+            loss = 0.0
+            for start in range(0, len(order), piece):
+                check_stopped()
+                part = tf.convert_to_tensor(order[start : start + piece])
+                loss += float(self._steps(images, labels, part))
+        return loss / len(data)
 
     def weights(self) -> Weights:
         """Return the model's present weights, as arrays that can be read but not written.
@@ -126,8 +147,8 @@ class Trainer:
         # pixels is a twentieth of a small hospital's training.
         return start.get_concrete_function()
 
-    def _compile_epochs(self):
-        """Compile :func:`~fedtutor.training.fit_step_by_step` into one TensorFlow graph."""
+    def _compile_steps(self):
+        """Compile an epoch of :func:`~fedtutor.training.fit_step_by_step`, or a part of it."""
         import tensorflow as tf
 
         model, variables, batch_size = self.model, self._trained, self.settings.batch_size
@@ -145,7 +166,7 @@ class Trainer:
             deviation = tf.math.reduce_std(pixels, axis=(1, 2, 3), keepdims=True)
             return (pixels - mean) / tf.maximum(deviation, MIN_DEVIATION)
 
-        def step(images, labels, anchor):
+        def step(images, labels):
             with tf.GradientTape() as tape:
                 outputs = model(standardised(images), training=True)
                 losses = criterion(labels, outputs)
@@ -153,7 +174,8 @@ class Trainer:
             gradients = tape.gradient(loss, variables)
             if mu:
                 gradients = [
-                    g + mu * (w - a) for g, w, a in zip(gradients, variables, anchor, strict=True)
+                    g + mu * (w - a)
+                    for g, w, a in zip(gradients, variables, self._anchor, strict=True)
                 ]
             self._optimizer.apply(gradients)
             return tf.reduce_sum(losses)
@@ -162,21 +184,17 @@ class Trainer:
             input_signature=[
                 tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
                 labels_spec,
-                tf.TensorSpec((None, None), tf.int32),
+                tf.TensorSpec((None,), tf.int32),
             ]
         )
-        def epochs(images, labels, order):
-            num_images = tf.shape(order)[1]
-            anchor = [tf.identity(v) for v in variables] if mu else variables
+        def steps(images, labels, order):
             total = 0.0
-            for epoch in tf.range(tf.shape(order)[0]):
-                total = 0.0
-                for start in tf.range(0, num_images, batch_size):
-                    batch = order[epoch, start : start + batch_size]
-                    total += step(tf.gather(images, batch), tf.gather(labels, batch), anchor)
-            return total / tf.cast(num_images, tf.float32)
+            for start in tf.range(0, tf.size(order), batch_size):
+                batch = order[start : start + batch_size]
+                total += step(tf.gather(images, batch), tf.gather(labels, batch))
+            return total
 
-        return epochs.get_concrete_function()
+        return steps.get_concrete_function()
 
 
 class FusedOptimizer:
@@ -217,14 +235,15 @@ class FusedOptimizer:
 
         ops, rate = tf.raw_ops, self._learning_rate
         self._steps.assign_add(1.0)
+        powers = 0.9**self._steps, 0.999**self._steps
         for variable, gradient, slots in zip(self._variables, gradients, self._slots, strict=True):
             handle, memory = variable.handle, [slot.handle for slot in slots]
             if self._name == "adam":  # Kingma & Ba 2015, algorithm 1, with section 2's step size
                 ops.ResourceApplyAdam(
                     **{"var": handle, "m": memory[0], "v": memory[1], "lr": rate, "grad": gradient},
                     **{"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7},
-                    beta1_power=0.9**self._steps,
-                    beta2_power=0.999**self._steps,
+                    beta1_power=powers[0],
+                    beta2_power=powers[1],
                 )
             elif self._name == "momentum":
                 ops.ResourceApplyKerasMomentum(
@@ -234,7 +253,9 @@ class FusedOptimizer:
                 ops.ResourceApplyGradientDescent(var=handle, alpha=rate, delta=gradient)
 
 
-@lru_cache(maxsize=4)
+_here, _one_at_a_time = threading.local(), threading.Lock()
+
+
 def trainer_for(
     input_shape: tuple[int, int, int],
     num_classes: int,
@@ -242,5 +263,12 @@ def trainer_for(
     *,
     multi_label: bool = False,
 ) -> Trainer:
-    """Return the process's trainer for such images, made on the first call and then reused."""
-    return Trainer(create_model(input_shape, num_classes, multi_label=multi_label), settings)
+    """Return this thread's trainer for such images, made on the first call and then reused."""
+    if not hasattr(_here, "trainers"):
+        _here.trainers = lru_cache(maxsize=4)(_new_trainer)
+    with _one_at_a_time:  # tracing is not for several threads at once
+        return _here.trainers(input_shape, num_classes, settings, multi_label)
+
+
+def _new_trainer(shape: tuple, classes: int, settings: TrainingSettings, several: bool) -> Trainer:
+    return Trainer(create_model(shape, classes, multi_label=several), settings)

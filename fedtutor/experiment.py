@@ -1,5 +1,8 @@
 """The main job: train each hospital alone, all together, and on the pooled data; then compare.
 
+All of it shares the cores: the pooled model, the longest chain of steps, trains beside the
+federation, and then the hospitals alone beside each other and the heat maps.
+
 The budget is matched: every training image is seen ``rounds * local_epochs`` times in each of
 the three ways, so the federation's gradient steps are, summed over its hospitals, those of the
 hospitals alone, and those of the pooled model but for batches that span two hospitals.
@@ -20,6 +23,7 @@ from flwr.serverapp.strategy import Strategy
 from fedtutor import federation
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.compiled_training import Trainer, trainer_for
+from fedtutor.cores import Team
 from fedtutor.datasets.warned import heard_warnings
 from fedtutor.errors import FedtutorError
 from fedtutor.evaluation import Evaluation, evaluate
@@ -67,7 +71,7 @@ class Progress:
         """Hear what is being done."""
 
     def advance(self, images: int) -> None:
-        """Hear that so many images more were trained on."""
+        """Hear that so many images more were trained on; told by several threads."""
 
 
 def run_experiment(settings: RunSettings, progress: Progress | None = None) -> Outcome:
@@ -110,23 +114,25 @@ class Experiment:
         passes = 3 * settings.rounds - max(0, len(self._log.rounds) - 1)
         self._progress.start(passes * settings.local_epochs * len(cohort.train))
         with self._stage("import", "starting TensorFlow"):
-            self._together = self._trainer(settings.training.proximal_mu)
-            alone = self._trainer(0.0)  # nobody to be pulled to
             self._initial = self._new_model().get_weights()
-        weights = {}
-        with self._stage("federated", "federated"):
-            weights["federated"] = self._federate(strategy)
-        with self._stage("local", "alone"):
-            for k, images in enumerate(cohort.hospitals):
-                self._progress.stage(f"alone: {cohort.names[k]}")
-                weights[f"local {k}"] = self._train_alone(alone, images, k)
-        with self._stage("pooled", "pooled: all images in one place"):
-            weights["pooled"] = self._train_alone(alone, cohort.train, 0)
+        probabilities = {}
+        with Team() as team:
+            pooled = team.start(self._train_alone, cohort.train, 0)
+            with self._stage("federated", "federated"):
+                weights = self._federate(strategy)
+                probabilities["federated"] = self._predict(weights)
+            with self._stage("local", "hospitals alone, pooled"):
+                alone = [
+                    team.start(self._train_alone, images, k)
+                    for k, images in enumerate(cohort.hospitals)
+                ]
+                probabilities |= {f"local {k}": result() for k, result in enumerate(alone)}
+            with self._stage("pooled", "pooled: all images in one place"):
+                probabilities["pooled"] = pooled()
         with self._stage("evaluate", "evaluating"):
-            probabilities = {name: self._predict(alone, one) for name, one in weights.items()}
             scores = compare(cohort, probabilities)
         with self._stage("explain", "explaining"), heard_warnings() as late:
-            model = self._new_model(weights["federated"])
+            model = self._new_model(weights)
             map_scores, explained = explain(model, cohort.test, probabilities["federated"])
         summary = {
             **describe(settings, cohort),
@@ -161,8 +167,7 @@ class Experiment:
             self._progress.advance(sizes.get(hospital, 0) * settings.local_epochs)
 
         client_app = federation.make_client_app(
-            lambda context: cohort.hospitals[int(context.node_config["partition-id"])],
-            trainer_for=lambda *_, **__: self._together,  # the hospitals take turns with it
+            lambda context: cohort.hospitals[int(context.node_config["partition-id"])]
         )
         server_app = federation.make_server_app(
             self._initial,
@@ -182,9 +187,10 @@ class Experiment:
         state = federation.run_in_process(server_app, client_app, cohort.names).state
         return to_weights(state.array_records["arrays"])
 
-    def _train_alone(self, trainer: Trainer, images: MedicalImages, k: int) -> Weights:
-        """Make as many passes over ``images`` as the federation makes, in one place."""
+    def _train_alone(self, images: MedicalImages, k: int) -> np.ndarray:
+        """Make as many passes over ``images`` as the federation makes, in one place, and test."""
         settings = self.settings
+        trainer = self._trainer(0.0)  # nobody to be pulled to
         trainer.start(self._initial)
         for server_round in range(1, settings.rounds + 1):
             trainer.more(
@@ -194,17 +200,19 @@ class Experiment:
                 learning_rate=learning_rate_at(settings.training, server_round, settings.rounds),
             )
             self._progress.advance(len(images) * settings.local_epochs)
-        return trainer.weights()
+        return trainer.predict(self._cohort.test.images)
 
     def _score(self, weights: Weights) -> Evaluation:
         """Score the global model of a round on the central test set."""
-        return evaluate(self._predict(self._together, weights), self._cohort.test.labels)
+        return evaluate(self._predict(weights), self._cohort.test.labels)
 
-    def _predict(self, trainer: Trainer, weights: Weights) -> np.ndarray:
+    def _predict(self, weights: Weights) -> np.ndarray:
+        trainer = self._trainer(self.settings.training.proximal_mu)
         trainer.start(weights)
         return trainer.predict(self._cohort.test.images)
 
     def _trainer(self, proximal_mu: float) -> Trainer:
+        """Return the trainer of this thread."""
         settings = replace(self.settings.training, proximal_mu=proximal_mu)
         return trainer_for(settings=settings, **self._cohort.train.form)
 

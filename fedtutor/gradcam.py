@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedtutor.cores import side_by_side
 from fedtutor.errors import DataError
 from fedtutor.model import load_keras, standardise
 
@@ -36,7 +37,7 @@ def grad_cam(
     *,
     layer: str | None = None,
     method: str = "grad_cam",
-    batch_size: int = 64,
+    batch_size: int = 16,
     enlarge: bool = True,
 ) -> np.ndarray:
     """Heat maps of what speaks for a class.
@@ -71,14 +72,16 @@ def grad_cam(
     chosen = np.full(len(images), -1) if classes is None else np.broadcast_to(classes, len(images))
     if len(chosen) and not -1 <= chosen.min() <= chosen.max() < num_classes:
         raise DataError(f"classes must lie in 0..{num_classes - 1}; got {classes}.")
-    maps = [
-        explain(standardise(images[i : i + batch_size]), chosen[i : i + batch_size].astype("int32"))
-        for i in range(0, len(images), batch_size)
-    ]
+
+    def block(start: int) -> np.ndarray:
+        part = slice(start, start + batch_size)
+        return np.asarray(explain(standardise(images[part]), chosen[part].astype("int32")))
+
+    maps = list(side_by_side(block, range(0, len(images), batch_size)))
     if not maps:
         sides = images.shape[1:3] if enlarge else convolution.output.shape[1:3]
         return np.empty((0, *sides), np.float32)
-    return np.concatenate([np.asarray(m) for m in maps])
+    return np.concatenate(maps)
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> float:

@@ -15,6 +15,8 @@ def load_keras() -> Any:
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        # One thread an operation, see fedtutor.cores; 0 gives each all cores, as TensorFlow does.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
         with _held_stderr():
             import tensorflow as tf
 

@@ -64,11 +64,14 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from fedtutor.cli import main
 from fedtutor.compiled_training import Trainer
+from fedtutor.cores import check_stopped
 
 def train(self, weights, data, *, seed, **further):
     if seed[1] == 3:
         print("in round 3", flush=True)
-        time.sleep(3600)
+        while True:
+            check_stopped()
+            time.sleep(0.1)
     return honest(self, weights, data, seed=seed, **further)
 
 honest, Trainer.train = Trainer.train, train
@@ -105,6 +108,47 @@ def test_a_run_that_is_interrupted_and_resumed_is_one_that_was_not(job, strategy
     assert names(tmp_path / "stopped") == DONE
     assert main([*command, str(tmp_path / "whole")]) == 0
     assert_same_result(tmp_path / "stopped", tmp_path / "whole")
+
+
+@slow
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform == "win32", reason="there a signal from outside just ends it")
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_a_training_that_takes_very_long_can_be_stopped(job, workers, tmp_path):
+    """By Ctrl-C, in the middle of the first local training."""
+    command = [*job, "--local-epochs", "100000", "--out", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGINS, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=os.environ | {"FEDTUTOR_WORKERS": workers},
+    ) as process:
+        for line in process.stdout:
+            if "trains" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert message.splitlines()[-1] == "fedtutor: stopped."
+
+
+PATIENCE = 600
+"""Seconds; only a test that fails waits for so long."""
+
+BEGINS = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fedtutor.cli import main
+from fedtutor.compiled_training import Trainer
+
+def more(self, data, **further):
+    print("trains", flush=True)
+    return honest(self, data, **further)
+
+honest, Trainer.more = Trainer.more, more
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @slow

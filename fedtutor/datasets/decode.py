@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -19,6 +19,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from fedtutor.cores import num_cores, side_by_side
 from fedtutor.datasets.progress import Report
 from fedtutor.errors import DataError
 
@@ -31,9 +32,6 @@ named .png, and warns of large images, which threads cannot hold back."""
 
 GREY_BITS = (8, 10, 12, 14, 16)
 """The depths that X-ray detectors have."""
-
-PER_CORE = 16
-"""Images decoded before they are written, for each core: few enough to hold in memory."""
 
 
 class BadImageError(DataError):
@@ -99,24 +97,16 @@ def decode_each(
     Holds a few images at a time, however many files there are. Raises as :func:`read_images`.
     """
     bad: dict[int, str] = {}
-    cores = _cores()
-    block = PER_CORE * cores
     # Threads suffice: the decoders of PIL work without the interpreter's lock.
-    pool = ThreadPoolExecutor(cores)
-    try:
-        for start in range(0, len(files), block):
-            images = pool.map(
-                lambda file: _image_or_error(file, size), files[start : start + block]
-            )
-            for position, image in enumerate(images, start):
-                if isinstance(image, np.ndarray):
-                    write(image)
-                else:
-                    bad[position] = image.reason
-                if report:
-                    report(position + 1, len(files))
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the whole block
+    work = side_by_side(lambda file: _image_or_error(file, size), files, num_cores())
+    with closing(work) as images:  # Ctrl-C need not wait for those that were begun
+        for position, image in enumerate(images):
+            if isinstance(image, np.ndarray):
+                write(image)
+            else:
+                bad[position] = image.reason
+            if report:
+                report(position + 1, len(files))
     if len(bad) == len(files):
         first = f"; the first: {BadImageError(files[0], bad[0])}" if bad else "."
         raise DataError(f"none of {len(files)} files is an image that can be read{first}")
@@ -128,13 +118,6 @@ def _image_or_error(file: Path, size: int) -> np.ndarray | BadImageError:
         return read_image(file, size)
     except BadImageError as error:
         return error
-
-
-def _cores() -> int:
-    """Count the cores this process may use, in a container fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def read_image(path: Path, size: int) -> np.ndarray:

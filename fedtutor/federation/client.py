@@ -8,7 +8,8 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedtutor.compiled_training import Trainer, trainer_for
+from fedtutor.compiled_training import Trainer
+from fedtutor.compiled_training import trainer_for as own_trainer_for
 from fedtutor.errors import DataError
 from fedtutor.evaluation import evaluate
 from fedtutor.federation.records import arrays_in, config_in, to_record, to_weights
@@ -22,23 +23,24 @@ def make_client_app(
     *,
     name_of: Callable[[Context], str] | None = None,
     mods: Sequence[Callable] = (),
-    trainer_for: Callable[..., Any] = trainer_for,
+    trainer_for: Callable[..., Any] = own_trainer_for,
 ) -> ClientApp:
     """Return the ClientApp of the course, which every engine runs.
 
     Parameters
     ----------
-    images_of : from the node's ``Context`` to its own images; called on every message, so it
-        should cache what is slow to load. ``context.node_config["partition-id"]`` is the
-        hospital's number.
+    images_of : from the node's ``Context`` to its own images; called on every message and from
+        several threads, so it should cache what is slow to load. The hospital's number is
+        ``context.node_config["partition-id"]``.
     name_of : from the node's ``Context`` to the hospital's name; by default what its
         ``node_config`` says, or "Hospital 1" and so on.
     mods : Flower mods, functions of (message, context, call_next) around the whole of it.
     trainer_for : what trains, from settings and ``MedicalImages.form`` to a
-        :class:`~fedtutor.compiled_training.Trainer`. The hospitals of one process share what it
-        returns; by default that is the process's trainer for such images.
+        :class:`~fedtutor.compiled_training.Trainer`; by default each thread's own for such images,
+        so that hospitals can train side by side. With another one they train in turns.
     """
     app = ClientApp(mods=list(mods))
+    app.side_by_side = trainer_for is own_trainer_for  # type: ignore[attr-defined]
 
     def trainer_of(message: Message, images: MedicalImages) -> Trainer:
         config = config_in(message)

@@ -5,28 +5,32 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedtutor.cores import Stopped, side_by_side
 from fedtutor.errors import FederationError
 
 FIRST_NODE_ID = SUPERLINK_NODE_ID + 1
 
 
 class InProcessGrid(Grid):
-    """A Flower ``Grid`` whose hospitals are trained one by one, when their reply is asked for.
+    """A Flower ``Grid`` whose hospitals are trained when their reply is asked for.
 
-    Flower hands the replies to the strategy as an iterable; here it is a generator. A strategy
-    that adds up while it iterates therefore never holds more than one hospital's model. The
-    hospitals are visited in the order of their number, whatever order the strategy drew.
+    As many at a time as there are cores, in threads, each on one core (why: :mod:`fedtutor.cores`),
+    if the app says that it bears it, as :func:`~fedtutor.federation.make_client_app`'s does by its
+    attribute ``side_by_side``; else in turns, as another app's code may share what two threads
+    must not. Flower hands the replies to the strategy as an iterable; here it is a generator, in
+    the order of the hospitals' numbers whatever order the strategy drew or the training took. A
+    strategy that adds up while it iterates therefore makes memory grow with the cores only.
 
     Parameters
     ----------
@@ -45,6 +49,8 @@ class InProcessGrid(Grid):
         TaskIdentity.run_id, TaskIdentity.task_id = 1, 1
         TaskIdentity.node_id = SUPERLINK_NODE_ID
         self._client_app = client_app
+        self._side_by_side = getattr(client_app, "side_by_side", False)
+        self._replies: Generator[Message] | None = None
         self._run = Run.create_empty(run_id=1)
         self._waiting: dict[str, Message] = {}
         self._ids = map(str, count(1))
@@ -89,8 +95,13 @@ class InProcessGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         waiting = [self._waiting.pop(message_id) for message_id in message_ids]
-        for message in sorted(waiting, key=lambda message: message.metadata.dst_node_id):
-            yield self._reply(message)
+        waiting.sort(key=lambda message: message.metadata.dst_node_id)
+        queries = all(message.metadata.message_type == MessageType.QUERY for message in waiting)
+        if self._side_by_side and not queries:  # which take no time
+            self._replies = side_by_side(self._reply, waiting)
+        else:
+            self._replies = (self._reply(message) for message in waiting)
+        return self._replies
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -102,6 +113,11 @@ class InProcessGrid(Grid):
             del reply  # whoever asked for it has it
             if deadline is not None and time.monotonic() > deadline:
                 return
+
+    def stop(self) -> None:
+        """Leave off what still goes on."""
+        if self._replies:
+            self._replies.close()
 
     def _reply(self, message: Message) -> Message:
         """Return the hospital's answer; as in Flower's own engines an error if its app raises."""
@@ -115,7 +131,7 @@ class InProcessGrid(Grid):
             if reply.metadata.reply_to_message_id != message.metadata.message_id:
                 raise ValueError("it answers another message; give Message(..., reply_to=message)")
             return reply
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             raise
         except BaseException:  # whatever a hospital's code does, sys.exit() too, the others go on
             reason = traceback.format_exc()
@@ -161,11 +177,16 @@ def run_in_process(
     The server's ``Context``, with whatever the app left in its ``state``.
     """
     context = Context(1, SUPERLINK_NODE_ID, {}, RecordDict(), run_config or {})
-    logger = logging.getLogger("flwr")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    grid = InProcessGrid(client_app, names, run_config)
+    flower = logging.getLogger("flwr")
+
+    def errors_only(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    flower.addFilter(errors_only)
     try:
-        server_app(InProcessGrid(client_app, names, run_config), context)
+        server_app(grid, context)
     finally:
-        logger.setLevel(before)
+        grid.stop()
+        flower.removeFilter(errors_only)
     return context

@@ -16,4 +16,5 @@ def with_mods(app: ClientApp, *mods: Mod) -> ClientApp:
     outer.train(mods=list(mods))(app)
     outer.evaluate()(app)
     outer.query()(app)
+    outer.side_by_side = getattr(app, "side_by_side", False)  # type: ignore[attr-defined]
     return outer

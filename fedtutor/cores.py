@@ -1,0 +1,118 @@
+"""Every core: work side by side in threads, which TensorFlow and NumPy let run at once.
+
+A thread a core, and in :mod:`fedtutor.keras_import` one thread for each of TensorFlow's operations:
+at the sizes of the course a second thread for an operation costs more than it brings
+(benchmarks/README.md), and what is computed does not depend on how many cores there are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache, partial
+from typing import Any
+
+from fedtutor.errors import FederationError
+
+WORKERS = "FEDTUTOR_WORKERS"
+"""The environment's variable that says how many work side by side."""
+
+_here = threading.local()
+
+
+class Stopped(BaseException):
+    """Whoever asked for this work has left."""
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def num_workers() -> int:
+    """Return how many work side by side: one for each core, but one alone if there is a GPU.
+
+    :data:`WORKERS` says otherwise; :class:`FederationError` unless it is a whole number above 0.
+    """
+    if said := os.environ.get(WORKERS):
+        if not said.isdecimal() or said == "0":
+            raise FederationError(f"{WORKERS} must be a whole number of at least 1; got {said!r}.")
+        return int(said)
+    tf = sys.modules.get("tensorflow")
+    return 1 if tf and tf.config.list_physical_devices("GPU") else num_cores()
+
+
+class Team:
+    """Workers for one caller; they leave off when the ``with`` block around them ends.
+
+    A worker that wants a team itself does its work in turns, and so does a team of one.
+    """
+
+    def __init__(self, workers: int = 0) -> None:
+        self.workers = 1 if hasattr(_here, "stop") else workers or num_workers()
+        self._stop = threading.Event()
+        self._begun: list[Future] = []
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop what still goes on: at once, or at its next :func:`check_stopped`."""
+        self._stop.set()
+        for future in self._begun:
+            future.cancel()
+
+    def start(self, work: Callable, *args: Any) -> Callable[[], Any]:
+        """Begin some work; what is returned waits for its result. A team of one does it then."""
+        if self.workers == 1:
+            return partial(work, *args)
+        self._begun = [future for future in self._begun if not future.done()]
+        self._begun.append(_threads(self.workers).submit(self._do, work, args))
+        return partial(_result, self._begun[-1])
+
+    def _do(self, work: Callable, args: tuple) -> Any:
+        _here.stop = self._stop
+        try:
+            check_stopped()
+            return work(*args)
+        finally:
+            del _here.stop
+
+
+def side_by_side(work: Callable, items: Iterable, workers: int = 0) -> Generator:
+    """Yield ``work(item)`` for each of the items, in their order, worked on side by side.
+
+    By as many ``workers`` as :func:`num_workers` says, or these. No more items are begun ahead
+    than two for a worker; what goes on is stopped when the generator is closed.
+    """
+    with Team(workers) as team:
+        begun: deque[Callable] = deque()
+        for item in items:
+            begun.append(team.start(work, item))
+            if len(begun) == 2 * team.workers or team.workers == 1:
+                yield begun.popleft()()
+        while begun:
+            yield begun.popleft()()
+
+
+def check_stopped() -> None:
+    """Raise :class:`Stopped` in a worker whose result nobody waits for any more."""
+    if hasattr(_here, "stop") and _here.stop.is_set():
+        raise Stopped
+
+
+@cache
+def _threads(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, "fedtutor")  # for good: each has its own trainers
+
+
+def _result(future: Future) -> Any:
+    while not wait([future], timeout=0.2).done:  # else Ctrl-C would not get through on Windows
+        continue
+    return future.result()
