@@ -6,14 +6,13 @@ A hospital trains on one core, and the next one beside it on the next, see :mod:
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtutor.cores import check_stopped
+from fedtutor.cores import check_stopped, one_a_thread
 from fedtutor.images import Images, MedicalImages
 from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label, predict
 from fedtutor.settings import TrainingSettings
@@ -253,9 +252,7 @@ class FusedOptimizer:
                 ops.ResourceApplyGradientDescent(var=handle, alpha=rate, delta=gradient)
 
 
-_here, _one_at_a_time = threading.local(), threading.Lock()
-
-
+@one_a_thread
 def trainer_for(
     input_shape: tuple[int, int, int],
     num_classes: int,
@@ -264,11 +261,4 @@ def trainer_for(
     multi_label: bool = False,
 ) -> Trainer:
     """Return this thread's trainer for such images, made on the first call and then reused."""
-    if not hasattr(_here, "trainers"):
-        _here.trainers = lru_cache(maxsize=4)(_new_trainer)
-    with _one_at_a_time:  # tracing is not for several threads at once
-        return _here.trainers(input_shape, num_classes, settings, multi_label)
-
-
-def _new_trainer(shape: tuple, classes: int, settings: TrainingSettings, several: bool) -> Trainer:
-    return Trainer(create_model(shape, classes, multi_label=several), settings)
+    return Trainer(create_model(input_shape, num_classes, multi_label=multi_label), settings)

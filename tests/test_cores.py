@@ -148,3 +148,16 @@ def test_with_a_gpu_one_works_alone(monkeypatch):
     monkeypatch.delenv(cores.WORKERS, raising=False)
     monkeypatch.setitem(sys.modules, "tensorflow", TensorFlow)
     assert cores.num_workers() == 1
+
+
+def test_each_thread_has_its_own_and_keeps_it(monkeypatch):
+    monkeypatch.setenv(cores.WORKERS, "2")
+    meeting, make = threading.Barrier(2, timeout=PATIENCE), cores.one_a_thread(lambda kind: [kind])
+
+    def work(_):
+        meeting.wait()
+        return make("a"), make("a"), make("b")
+
+    (first, again, other), (elsewhere, *_) = side_by_side(work, range(2))
+    assert first is again and first is not elsewhere
+    assert first == elsewhere == ["a"] and other == ["b"]

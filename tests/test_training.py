@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from fedtutor import compiled_training
 from fedtutor.compiled_training import FusedOptimizer, Trainer, trainer_for
 from fedtutor.errors import DataError
 from fedtutor.model import create_model, is_multi_label, predict
@@ -164,8 +165,6 @@ def test_the_proximal_term_holds_the_weights_back(make_images):
 
 @pytest.mark.slow
 def test_one_proximal_step_is_the_paper_s(make_images):
-    import tensorflow as tf
-
     data = make_images(8, size=12)
     start = new_model().get_weights()
     plain = Trainer(new_model(), TrainingSettings("sgd", 0.1, 8))
@@ -178,11 +177,9 @@ def test_one_proximal_step_is_the_paper_s(make_images):
     second = plain.weights()
     pulled_weights, _ = pulled.train(start, data, epochs=1, seed=0)
     np.testing.assert_allclose(pulled_weights[0], first[0], atol=1e-7)
-    order = np.stack([epoch_order(8, 1, seed=0)[0], epoch_order(8, 1, seed=1)[0]])
-    pulled.start(start)
-    pulled._epochs(*map(tf.constant, (data.images, data.labels, order)))
+    pulled_weights, _ = pulled.train(start, data, epochs=2, seed=0)  # all images in one batch
     expected = second[0] - 0.1 * 0.5 * (first[0] - start[0])
-    np.testing.assert_allclose(pulled.weights()[0], expected, atol=1e-6)
+    np.testing.assert_allclose(pulled_weights[0], expected, atol=1e-6)
 
 
 def test_the_learning_rate_falls_by_half_a_cosine_or_not_at_all():
@@ -214,3 +211,16 @@ def test_an_epoch_visits_every_image_once_in_an_order_of_its_own():
 def test_settings_that_cannot_be_are_refused(bad, word):
     with pytest.raises(DataError, match=word):
         TrainingSettings(**bad)
+
+
+@pytest.mark.slow
+def test_training_in_pieces_is_training_at_once(make_images, monkeypatch):
+    data, start = make_images(45, size=12), new_model().get_weights()
+    found = []
+    for pixels in (1, 12 * 12 * 20, 2**30):
+        monkeypatch.setattr(compiled_training, "PIXELS_AT_A_TIME", pixels)
+        found.append(Trainer(new_model(), TrainingSettings()).train(start, data, epochs=2))
+    for weights, loss in found[1:]:
+        assert loss == pytest.approx(found[0][1])
+        for one, other in zip(weights, found[0][0], strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -8,8 +8,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedtutor.compiled_training import Trainer
-from fedtutor.compiled_training import trainer_for as own_trainer_for
+from fedtutor.compiled_training import Trainer, trainer_for
 from fedtutor.errors import DataError
 from fedtutor.evaluation import evaluate
 from fedtutor.federation.records import arrays_in, config_in, to_record, to_weights
@@ -23,7 +22,7 @@ def make_client_app(
     *,
     name_of: Callable[[Context], str] | None = None,
     mods: Sequence[Callable] = (),
-    trainer_for: Callable[..., Any] = own_trainer_for,
+    trainer_for: Callable[..., Any] = trainer_for,
 ) -> ClientApp:
     """Return the ClientApp of the course, which every engine runs.
 
@@ -36,11 +35,11 @@ def make_client_app(
         ``node_config`` says, or "Hospital 1" and so on.
     mods : Flower mods, functions of (message, context, call_next) around the whole of it.
     trainer_for : what trains, from settings and ``MedicalImages.form`` to a
-        :class:`~fedtutor.compiled_training.Trainer`; by default each thread's own for such images,
-        so that hospitals can train side by side. With another one they train in turns.
+        :class:`~fedtutor.compiled_training.Trainer`. If it gives each thread its own
+        (:func:`~fedtutor.cores.one_a_thread`), as by default, hospitals can train side by side.
     """
     app = ClientApp(mods=list(mods))
-    app.side_by_side = trainer_for is own_trainer_for  # type: ignore[attr-defined]
+    app.side_by_side = getattr(trainer_for, "side_by_side", False)  # type: ignore[attr-defined]
 
     def trainer_of(message: Message, images: MedicalImages) -> Trainer:
         config = config_in(message)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from flwr.serverapp import Grid
 
 from fedtutor.aggregation import RunningAverage, update_norm
 from fedtutor.compiled_training import FusedOptimizer, Trainer
+from fedtutor.cores import one_a_thread
 from fedtutor.errors import DataError, FederationError
 from fedtutor.federation import StreamingFedAvg
 from fedtutor.federation.client import hospital_name
@@ -72,6 +73,7 @@ def make_app(
     *,
     judge: Callable[[Weights, Context], dict[str, float]] | None = None,
     mods: Sequence[Callable] = (),
+    side_by_side: bool = False,
 ) -> ClientApp:
     """Return a hospital's app around its local training.
 
@@ -81,8 +83,10 @@ def make_app(
     judge : from weights to what the hospital finds of them on its own test patients, with
         "num-examples"; without it, it cannot be asked.
     mods : :func:`scaffold` or what :func:`keep_at_home` gives.
+    side_by_side : whether ``local`` and ``judge`` bear to be called by several threads at once.
     """
     app = ClientApp(mods=list(mods))
+    app.side_by_side = side_by_side  # type: ignore[attr-defined]
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -295,7 +299,7 @@ class _CorrectedOptimizer(FusedOptimizer):
 
 
 def corrected_trainer_of(images: MedicalImages, settings: TrainingSettings) -> CorrectedTrainer:
-    """Return the process's trainer of the course's CNN with corrected gradients."""
+    """Return this thread's trainer of the course's CNN with corrected gradients."""
     return _made_once(CorrectedTrainer, create_model, *_form(images), settings)
 
 
@@ -303,7 +307,7 @@ def _form(images: MedicalImages) -> tuple[tuple[int, int, int], int, bool]:
     return images.image_shape, len(images.class_names), images.multi_label
 
 
-@lru_cache(maxsize=8)
+@one_a_thread
 def _made_once(
     kind: type, create: Callable, shape: tuple, classes: int, multi_label: bool, settings: Any
 ) -> Any:
@@ -382,7 +386,7 @@ def batchnorm_places(model: keras.Model) -> dict[str, list[int]]:
 
 
 def batchnorm_trainer_of(images: MedicalImages, settings: TrainingSettings) -> Trainer:
-    """Return the process's trainer of :func:`create_batchnorm_model`."""
+    """Return this thread's trainer of :func:`create_batchnorm_model`."""
     return _made_once(Trainer, create_batchnorm_model, *_form(images), settings)
 
 

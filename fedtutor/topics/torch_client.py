@@ -10,13 +10,14 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedtutor.aggregation import check_form
+from fedtutor.cores import one_a_thread
 from fedtutor.errors import FedtutorError
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
@@ -265,5 +266,5 @@ class TorchTrainer:
         return np.concatenate(blocks)
 
 
-torch_trainer_for = lru_cache(maxsize=4)(TorchTrainer)
-"""The process's PyTorch trainer for such images; made on the first call, reused ever after."""
+torch_trainer_for = one_a_thread(TorchTrainer)
+"""This thread's PyTorch trainer for such images; made on the first call, reused ever after."""

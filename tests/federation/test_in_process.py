@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 
 import numpy as np
 import pytest
 from flwr.app import Array, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
 
 from fedtutor import federation
-from fedtutor.errors import FederationError
+from fedtutor.compiled_training import Trainer, trainer_for
+from fedtutor.cores import WORKERS, Stopped, check_stopped
+from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.records import ArrayView, num_bytes, to_record, to_weights
+from fedtutor.topics import with_mods
 
 
 def echo_app(log=None):
@@ -138,3 +143,63 @@ def test_on_a_wire_a_view_is_an_ordinary_array():
     inflated = Array.inflate(view.deflate(), view.children)
     np.testing.assert_array_equal(inflated.numpy(), values)
     assert num_bytes(to_record([values])) == values.nbytes
+
+
+def meeting_app(*, side_by_side):
+    """Three hospitals that train only at the same time; the second one fails."""
+    app, meeting = echo_app(), threading.Barrier(3, timeout=600)
+    app.side_by_side = side_by_side
+
+    def meet(message, context, call_next):
+        if side_by_side:
+            meeting.wait()
+        if context.node_config["partition-id"] == 1:
+            raise SystemExit("no")
+        assert side_by_side or threading.current_thread() is threading.main_thread()
+        return call_next(message, context)
+
+    return with_mods(app, meet)
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_hospitals_train_side_by_side_if_the_app_bears_it(side_by_side, monkeypatch):
+    monkeypatch.setenv(WORKERS, "3")
+    grid = federation.InProcessGrid(meeting_app(side_by_side=side_by_side), ["a", "b", "c"])
+    replies = list(grid.send_and_receive(messages(grid, [2, 0, 1])))
+    assert [reply.metadata.src_node_id for reply in replies] == grid.get_node_ids()
+    assert [reply.has_error() for reply in replies] == [False, True, False]
+
+
+@pytest.mark.parametrize(("trainer_for", "at_once"), [(trainer_for, True), (Trainer, False)])
+def test_an_app_bears_it_if_each_thread_has_its_own_trainer(trainer_for, at_once):
+    app = federation.make_client_app(lambda context: None, trainer_for=trainer_for)
+    assert app.side_by_side is at_once
+    assert with_mods(app).side_by_side is at_once
+
+
+def test_what_goes_on_is_stopped_when_the_run_ends_in_an_error(monkeypatch):
+    monkeypatch.setenv(WORKERS, "2")
+    app, stopped = ClientApp(), threading.Event()
+    app.side_by_side = True
+
+    @app.train()
+    def train(message, context):
+        if context.node_config["partition-id"] == 0:
+            return Message(RecordDict(), reply_to=message)
+        try:
+            while True:
+                check_stopped()
+        except Stopped:
+            stopped.set()
+            raise
+
+    server = ServerApp()
+
+    @server.main()
+    def main(grid, context):
+        for _ in grid.send_and_receive(messages(grid)):
+            raise DataError("the strategy cannot go on")
+
+    with pytest.raises(DataError) as caught:
+        federation.run_in_process(server, app, ["a", "b"])
+    assert stopped.wait(600), caught  # with the traceback, and so the grid, still at hand
