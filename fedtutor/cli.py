@@ -26,6 +26,8 @@ RUN_EXAMPLES = """examples:
   fedtutor run --size 128                        the same, with images of 128 pixels
   fedtutor run --partition dirichlet --alpha 0.1 hospitals that see almost one class each
   fedtutor run --dataset ~/xrays --partition by:view
+A hospital trains on one core, and as many at a time as there are cores; the environment's
+FEDTUTOR_WORKERS=2 makes it two at a time. The result is the same, bit for bit.
 """
 
 

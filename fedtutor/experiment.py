@@ -115,18 +115,19 @@ class Experiment:
         self._progress.start(passes * settings.local_epochs * len(cohort.train))
         with self._stage("import", "starting TensorFlow"):
             self._initial = self._new_model().get_weights()
-        probabilities = {}
+        probabilities, hospitals = {}, list(enumerate(cohort.hospitals))
         with Team() as team:
-            pooled = team.start(self._train_alone, cohort.train, 0)
+            pooled = team.start(self._train_alone, 0, cohort.train)
+            early = len(hospitals) % team.workers  # so that the last ones end at the same time
+            alone = [team.start(self._train_alone, *one) for one in hospitals[:early]]
             with self._stage("federated", "federated"):
                 weights = self._federate(strategy)
                 probabilities["federated"] = self._predict(weights)
-            with self._stage("local", "hospitals alone, pooled"):
-                alone = [
-                    team.start(self._train_alone, images, k)
-                    for k, images in enumerate(cohort.hospitals)
-                ]
-                probabilities |= {f"local {k}": result() for k, result in enumerate(alone)}
+            alone += [team.start(self._train_alone, *one) for one in hospitals[early:]]
+            with self._stage("local", "alone"):
+                for k, result in enumerate(alone):
+                    self._progress.stage(f"alone: {cohort.names[k]}")
+                    probabilities[f"local {k}"] = result()
             with self._stage("pooled", "pooled: all images in one place"):
                 probabilities["pooled"] = pooled()
         with self._stage("evaluate", "evaluating"):
@@ -187,7 +188,7 @@ class Experiment:
         state = federation.run_in_process(server_app, client_app, cohort.names).state
         return to_weights(state.array_records["arrays"])
 
-    def _train_alone(self, images: MedicalImages, k: int) -> np.ndarray:
+    def _train_alone(self, k: int, images: MedicalImages) -> np.ndarray:
         """Make as many passes over ``images`` as the federation makes, in one place, and test."""
         settings = self.settings
         trainer = self._trainer(0.0)  # nobody to be pulled to

@@ -72,8 +72,8 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
 class ClockedGrid(WrappedGrid):
     """A grid on a clock of its own: hospital k replies after ``seconds[k]``, if that is in time.
 
-    In one process the hospitals take turns, and nobody would want to wait for a slow one; here
-    they work at the same time, as real ones do, and no real second passes. The late one is not
+    In one process nobody would want to wait for a slow one; here all work at the same time, as
+    real ones do, and no real second passes. The late one is not
     trained at all, as its model would be thrown away.
     """
 
