@@ -21,6 +21,7 @@ LAYERS = (
     "errors",
     "settings",
     "rows",
+    "cores",
     "images",
     "options",
     "output",
