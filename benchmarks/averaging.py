@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +12,7 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from benchmarks.harness import Row, from_pairs, print_rows, seconds, side_by_side
 from benchmarks.work import initial_weights, largest_difference
 from fedtutor.aggregation import BLOCK, weighted_average
+from fedtutor.cores import num_cores
 
 HOSPITALS = 10
 
@@ -85,7 +85,7 @@ def in_single_precision(updates: list, counts: list[int]) -> np.ndarray:
         for array, share in zip(arrays[1:], shares[1:], strict=True):
             total += np.multiply(array[block], share, out=product)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         list(pool.map(work, range(0, average.size, BLOCK)))
     return average
 

@@ -7,7 +7,6 @@ third of the time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fedtutor.cores import num_cores
 from fedtutor.errors import UpdateError
 from fedtutor.model import Weights
 
@@ -34,17 +34,20 @@ MAX_EXAMPLES = 2**53
 """Whole numbers beyond this are not exact in float64; no hospital has as many images."""
 
 BLOCK = 2**16
-"""Numbers handled at a time, so that their float64 sums stay in a core's cache."""
+"""Numbers handled at a time: few enough for a core's cache, so many that threads seldom meet."""
+
+GROUP = 5
+"""Updates that :class:`RunningAverage` holds, to pass over its sums once for all of them."""
 
 
 class RunningAverage:
-    """A weighted average that takes one hospital at a time and keeps none of them.
+    """A weighted average that takes one hospital at a time and holds a few of them.
 
     The sum runs over ``num_examples * weights`` in float64 and is divided once, at the end. A
     whole number of up to 29 bits times a float32 is exact in float64, and so is their sum as
     long as the hospitals' values of one weight differ by less than some powers of ten; the order
-    of the hospitals then cannot change the result. Memory is that of two models, for any number
-    of hospitals; whoever has all updates at hand needs less with :func:`weighted_average`.
+    of the hospitals then cannot change the result. Held are, for any number of hospitals, the last
+    GROUP updates, not copied, so that nobody may change them, and two models' memory of sums.
 
     Parameters
     ----------
@@ -52,26 +55,24 @@ class RunningAverage:
     """
 
     def __init__(self, like: Weights) -> None:
-        self._like = like
-        self._sums = [np.zeros(array.shape, np.float64) for array in like]
-        self.total = 0.0
-        self.count = 0
+        self._like, self._sums = like, list[np.ndarray]()
+        self._held: list[tuple[float, Weights]] = []
+        self.total, self.count = 0.0, 0
 
     def add(self, weights: Weights, num_examples: float) -> None:
         """Take one hospital's update into the average; it must be sound, which is not looked at."""
-        for total, array in zip(self._sums, weights, strict=True):
-            add_block = partial(_add_block, total.reshape(-1), array.reshape(-1), num_examples)
-            _in_blocks(add_block, array.size)
+        if len(self._held) == GROUP:
+            sums = self._sums or [np.empty(array.shape) for array in self._like]
+            self._sums = _add_up(self._held, self._sums, sums, 1.0)
+            self._held = []
+        self._held.append((float(num_examples), weights))
         self.total += float(num_examples)
         self.count += 1
 
     def result(self) -> Weights:
         """Return the average of what was added, of one update at least, in the model's dtypes."""
         averages = [np.empty(array.shape, array.dtype) for array in self._like]
-        for total, average in zip(self._sums, averages, strict=True):
-            divide = partial(_divide_block, total.reshape(-1), self.total, average.reshape(-1))
-            _in_blocks(divide, average.size)
-        return averages
+        return _add_up(self._held, self._sums, averages, self.total)
 
 
 def weighted_average(
@@ -111,7 +112,9 @@ def weighted_average(
     for update, count, name in zip(updates, num_examples, names, strict=True):
         check_num_examples(count, hospital=name)
         check_form(update, updates[0], hospital=name)
-    averages = [_average_one(arrays, num_examples) for arrays in zip(*updates, strict=True)]
+    averages = [np.empty(array.shape, array.dtype) for array in updates[0]]
+    counted = list(zip(map(float, num_examples), updates, strict=True))
+    _add_up(counted, [], averages, float(sum(num_examples)))
     # One value that is not finite spoils the average, so that looking there is enough at first.
     if not all(map(_all_finite, averages)):
         for update, name in zip(updates, names, strict=True):
@@ -119,44 +122,37 @@ def weighted_average(
     return averages
 
 
-def _average_one(arrays: Sequence[np.ndarray], num_examples: Sequence[float]) -> np.ndarray:
-    """Return the weighted average of one array over the hospitals, block by block."""
-    average = np.empty(arrays[0].shape, arrays[0].dtype)
-    flat = [array.reshape(-1) for array in arrays]
-    total = float(sum(num_examples))
-
-    def work(block: slice) -> None:
-        sums = np.zeros(flat[0][block].size, np.float64)
-        for array, count in zip(flat, num_examples, strict=True):
-            _add_block(sums, array[block], count, slice(None))
-        _divide_block(sums, total, average.reshape(-1)[block], slice(None))
-
-    _in_blocks(work, average.size)
-    return average
+def _add_up(counted: list, sums: Weights, into: Weights, total: float) -> Weights:
+    """Write (sums + sum_k n_k w_k) / total, of pairs (n_k, w_k); ``into`` may be the sums."""
+    for position, array in enumerate(into):
+        terms = [(1.0, sums)] * bool(sums) + counted
+        flat = [(count, weights[position].reshape(-1)) for count, weights in terms]
+        _in_parts(partial(_add_up_part, flat, array.reshape(-1), total), array.size)
+    return into
 
 
-def _add_block(sums: np.ndarray, array: np.ndarray, num_examples: float, block: slice) -> None:
-    product = array[block].astype(np.float64)
-    product *= float(num_examples)
-    sums[block] += product
+def _add_up_part(flat: list, into: np.ndarray, total: float, part: slice) -> None:
+    scratch = np.empty((2, BLOCK))
+    for start in range(part.start, part.stop, BLOCK):
+        block = slice(start, min(start + BLOCK, part.stop))
+        added, product = scratch[:, : block.stop - start]
+        for k, (count, array) in enumerate(flat):
+            term = product if k else added
+            np.multiply(array[block], count, out=term, dtype=np.float64)
+            if k:
+                np.add(added, product, out=added)
+        np.divide(added, total, out=into[block], casting="unsafe")
 
 
-def _divide_block(sums: np.ndarray, total: float, average: np.ndarray, block: slice) -> None:
-    average[block] = sums[block] / total
+_threads = cache(lambda: ThreadPoolExecutor(num_cores(), "fedtutor-average"))
 
 
-def _in_blocks(work: Callable[[slice], None], size: int) -> None:
-    """Call ``work`` for every block of ``size`` numbers, on all cores."""
-    blocks = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
-    if len(blocks) < 2:
-        list(map(work, blocks))
-    else:
-        list(_threads().map(work, blocks))
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), "fedtutor-average")  # NumPy lets the others run
+def _in_parts(work: Callable[[slice], Any], size: int) -> list[Any]:
+    """Return ``work(part)`` of each part of ``size`` numbers, a part for each core."""
+    step = BLOCK * max(1, -(-size // (BLOCK * num_cores())))
+    parts = [slice(start, min(start + step, size)) for start in range(0, size, step)]
+    others = [_threads().submit(work, part) for part in parts[1:]]
+    return [*map(work, parts[:1]), *(other.result() for other in others)]
 
 
 def plain_mean(weights: Iterable[Weights], *, hospitals: Sequence[str] | None = None) -> Weights:
@@ -213,5 +209,9 @@ def check_num_examples(num_examples: float, *, hospital: str) -> None:
 def _all_finite(array: np.ndarray) -> bool:
     # One NaN or infinity anywhere makes the sum NaN or infinite, at a fraction of isfinite's cost;
     # a finite sum may still overflow from honest values, hence the second look.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.sum(array)) or np.isfinite(array).all())
+    def finite(part: slice) -> bool:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isfinite(np.sum(flat[part])) or np.isfinite(flat[part]).all())
+
+    flat = array.reshape(-1)
+    return all(_in_parts(finite, flat.size))

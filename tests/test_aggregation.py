@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedtutor.aggregation import RunningAverage, fedavg_formula, plain_mean, weighted_average
+from fedtutor import aggregation
+from fedtutor.aggregation import (
+    GROUP,
+    RunningAverage,
+    check_finite,
+    fedavg_formula,
+    plain_mean,
+    weighted_average,
+)
 from fedtutor.errors import UpdateError
 
 VALUES = st.integers(-(2**24), 2**24).map(lambda k: k / 2**18)
@@ -134,15 +142,72 @@ def test_one_at_a_time_or_all_at_once_gives_the_same_bits():
         np.testing.assert_allclose(all_, numpy, rtol=1e-6)
 
 
-@given(updates())
-def test_the_fast_averages_are_the_formula_bit_for_bit(drawn):
-    weights, counts = drawn
+def one_at_a_time(weights, counts):
     running = RunningAverage(weights[0])
     for update, count in zip(weights, counts, strict=True):
         running.add(update, count)
+    return running.result()
+
+
+@given(updates())
+def test_the_fast_averages_are_the_formula_bit_for_bit(drawn):
+    weights, counts = drawn
     formula = bits(fedavg_formula(weights, counts))
     assert bits(weighted_average(weights, counts)) == formula
-    assert bits(running.result()) == formula
+    assert bits(one_at_a_time(weights, counts)) == formula
+
+
+@pytest.mark.parametrize("hospitals", [1, GROUP - 1, GROUP, GROUP + 1, 2 * GROUP, 3 * GROUP + 2])
+def test_any_number_of_hospitals_in_any_order_is_averaged_to_the_same_bits(hospitals, monkeypatch):
+    monkeypatch.setattr(aggregation, "BLOCK", 64)  # several to each thread, and a short last one
+    rng = np.random.default_rng(hospitals)
+    weights = [
+        [rng.normal(0, 0.1, (9, 111)).astype(np.float32), np.float32(rng.normal(size=3))]
+        for _ in range(hospitals)
+    ]
+    counts = rng.integers(1, 10_000, hospitals).tolist()
+    expected = bits(fedavg_formula(weights, counts))
+    for _ in range(5):
+        order = rng.permutation(hospitals)
+        shuffled = [weights[k] for k in order], [counts[k] for k in order]
+        assert bits(weighted_average(*shuffled)) == expected
+        assert bits(one_at_a_time(*shuffled)) == expected
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 16])
+def test_the_number_of_cores_does_not_change_a_bit_even_where_sums_are_not_exact(
+    cores, monkeypatch
+):
+    monkeypatch.setattr(aggregation, "BLOCK", 64)
+    rng = np.random.default_rng(0)
+    weights = [[(10.0 ** rng.integers(-30, 30, 999)).astype(np.float32)] for _ in range(13)]
+    counts = rng.integers(1, 10_000, 13).tolist()
+    expected = bits(fedavg_formula(weights, counts))
+    monkeypatch.setattr(aggregation, "num_cores", lambda: cores)
+    aggregation._threads.cache_clear()
+    assert bits(weighted_average(weights, counts)) == expected
+    assert bits(one_at_a_time(weights, counts)) == expected
+    aggregation._threads.cache_clear()
+
+
+def test_a_running_average_can_be_asked_at_any_time():
+    weights = [model(k, 2 * k) for k in range(2 * GROUP + 2)]
+    running = RunningAverage(weights[0])
+    for k, update in enumerate(weights):
+        running.add(update, k + 1)
+        expected = bits(fedavg_formula(weights[: k + 1], range(1, k + 2)))
+        assert bits(running.result()) == bits(running.result()) == expected
+
+
+@pytest.mark.parametrize("position", [0, 63, 64, 500, 998])
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_one_bad_number_anywhere_is_found(position, poison, monkeypatch):
+    monkeypatch.setattr(aggregation, "BLOCK", 64)
+    update = [np.full(999, 3e38, np.float32)]  # whose sum overflows, though each is finite
+    check_finite(update, hospital="Aachen")
+    update[0][position] = poison
+    with pytest.raises(UpdateError, match="Aachen sent NaN or infinity in array 0"):
+        check_finite(update, hospital="Aachen")
 
 
 def test_updates_may_come_from_a_generator():

@@ -40,7 +40,7 @@ class StreamingFedAvg(strategy.FedAvg):
                 continue
             weight: Any = reply.content["metrics"][self.weighted_by_key]
             average.add(to_weights(arrays_in(reply)), weight)
-            # Only the few numbers are kept; the model that came with them may go.
+            # The numbers are kept; the model that came with them may go once it is added up.
             del reply.content["arrays"]
             metrics.append(reply.content)
         if not average.count:
