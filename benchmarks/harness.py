@@ -1,4 +1,8 @@
-"""Two ways to do the same work, timed in turn, as one row of the table."""
+"""Two ways to do the same work, timed in turn, as one row of the table.
+
+What must not share a process, because TensorFlow's threads are set for good when it is imported,
+works in a :class:`Child` each, and the children take turns.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,16 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 QUICK = os.environ.get("FEDTUTOR_BENCH_QUICK") == "1"
+ITS_OWN_THREADS = {"TF_NUM_INTRAOP_THREADS": "0"}
+"""TensorFlow's own: each operation on all cores. The package sets one, and theirs is not ours."""
 
 
 @dataclass
@@ -112,13 +121,89 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_child(module: str, *args: str) -> dict:
-    """Run ``python -m module args`` and return the JSON object on its last line."""
-    command = [sys.executable, "-m", module, *args]
-    done = subprocess.run(command, capture_output=True, text=True)
+def in_child(
+    module: str,
+    *args: object,
+    env: Mapping[str, str] | None = None,
+    cores: Iterable[int] | None = None,
+) -> dict:
+    """Run ``python -m module args`` and return the JSON object on its last line.
+
+    ``env`` is added to the environment; ``cores`` are those it may use, by default all.
+    """
+    command = python(module, *args)
+    options = surroundings(env, cores)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", **options)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+class Child:
+    """A process that works each time it is asked to; ``python -m module args``.
+
+    The module calls :func:`answer`. Use it in a ``with`` block, at whose end it leaves.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *args: object,
+        env: Mapping[str, str] | None = None,
+        cores: Iterable[int] | None = None,
+    ) -> None:
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            python(module, *args),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
+            **surroundings(env, cores),
+        )
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._process, self._errors:  # closes its stdin and waits, else ends it
+            if exception[0] is not None:
+                self._process.kill()
+
+    def __call__(self, request: object = "") -> Any:
+        """Ask, and return the answer."""
+        self.ask(request)
+        return self.answer()
+
+    def ask(self, request: object = "") -> None:
+        """Ask, and do not wait for the answer."""
+        print(request, file=self._process.stdin, flush=True)
+
+    def answer(self) -> Any:
+        """Wait for the next answer; the first one, to no question, is given when it is ready."""
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            said = self._errors.read().decode("utf-8", "replace")
+            raise RuntimeError(f"{' '.join(self._process.args)} ended:\n{said[-4000:]}")
+        return json.loads(line)
+
+
+def answer(work: Callable[[str], object], ready: object = None) -> None:
+    """In a :class:`Child`: say ``ready``, then do the work for each line that is asked."""
+    print(json.dumps(ready), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(work(line.strip())), flush=True)
+
+
+def python(module: str, *args: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, args)]
+
+
+def surroundings(env: Mapping[str, str] | None, cores: Iterable[int] | None) -> dict[str, Any]:
+    """Return the options of a ``Popen`` for such an environment on such cores."""
+    bind = None if cores is None else partial(os.sched_setaffinity, 0, set(cores))
+    return {"env": os.environ | dict(env or {}), "preexec_fn": bind}
 
 
 def print_rows(rows: list[Row]) -> None:

@@ -10,7 +10,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Context
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
-from flwr.simulation import run_simulation
 
 from fedtutor import federation
 from fedtutor.datasets.phantoms import chest_phantoms
@@ -53,11 +52,12 @@ class Run:
         hospitals: int,
         rounds: int,
         evaluate: bool = False,
+        settings: TrainingSettings = SETTINGS,
     ) -> None:
         self.ends: list[float] = []
         self.weights: Weights = initial
         share = 1.0 if evaluate else 0.0
-        config = federation.train_config(SETTINGS, num_rounds=rounds)
+        config = federation.train_config(settings, num_rounds=rounds)
         start = time.perf_counter()
         if engine == "ours":
             strategy = federation.make_strategy("fedavg", hospitals, fraction_evaluate=share)
@@ -67,6 +67,8 @@ class Run:
             names = [f"Hospital {k + 1}" for k in range(hospitals)]
             federation.run_in_process(server_app, client_app, names)
         else:
+            from flwr.simulation import run_simulation  # and Ray, which ours does without
+
             strategy = FedAvg(
                 fraction_evaluate=share,
                 min_train_nodes=hospitals,
