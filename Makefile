@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast test-browser lint format refresh lab tff torch bench \
-  bench-quick lock clean
+  bench-quick bench-pfl lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -85,6 +85,17 @@ bench-quick: $(READY) ## the same but for the notebooks in a few minutes, with l
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(VENV)/bin/python -m benchmarks --quick
 
+PFL := .venv-pfl
+
+bench-pfl: $(READY) $(PFL)/.ready ## warm rounds beside pfl-research, which gets .venv-pfl (20 min)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(VENV)/bin/python -m benchmarks.beside_pfl --pfl-python $(PFL)/bin/python
+
+$(PFL)/.ready: requirements-pfl.txt
+	$(PYTHON) -m venv --clear $(PFL)
+	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-pfl.txt
+	@touch $@
+
 lock: ## resolve pyproject.toml anew into requirements.lock
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
@@ -93,4 +104,4 @@ lock: ## resolve pyproject.toml anew into requirements.lock
 	rm -rf .lock-venv
 
 clean: ## remove .venv and what runs have written
-	rm -rf $(VENV) $(TFF) .lock-venv fedtutor-run $(TFF_DATA)
+	rm -rf $(VENV) $(TFF) $(PFL) .lock-venv fedtutor-run $(TFF_DATA)

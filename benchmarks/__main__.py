@@ -31,8 +31,13 @@ GROUPS = (
     "processes",
     "hospitals",
     "rounds",
+    "cores",
     "notebooks",
 )
+FILES = {"cores": "every_core"}
+"""Where a group's file is called otherwise."""
+EXTRA = ", beside pfl-research"
+"""How rows end that ``make bench-pfl`` measures, in an environment of its own."""
 QUICK_GROUPS = GROUPS[:-1]  # the course alone takes longer than a quick look may
 BEGIN, END = "<!-- benchmarks: made by make bench -->", "<!-- /benchmarks -->"
 FRONT_ROWS = (
@@ -67,13 +72,22 @@ def main() -> int:
     console, rows, start = Console(), [], time.perf_counter()
     for group in arguments.groups or (QUICK_GROUPS if arguments.quick else GROUPS):
         console.print(f"[{time.perf_counter() - start:4.0f} s] {group}", highlight=False)
-        rows += in_child(f"benchmarks.{group}")["rows"]
+        rows += in_child(f"benchmarks.{FILES.get(group, group)}")["rows"]
     console.print(as_table(rows))
-    target = HERE / ("results-quick.json" if arguments.quick else "results.json")
-    if arguments.groups and target.is_file():
-        new = {row["name"]: row for row in rows}
+    store(rows, quick=arguments.quick, anew=not arguments.groups)
+    return 0
+
+
+def store(rows: list[dict], *, quick: bool = False, anew: bool = False) -> None:
+    """Write the rows into the results, and unless quick into the READMEs.
+
+    What is measured ``anew`` takes the place of all former rows but the extra's, see
+    :mod:`benchmarks.beside_pfl`; else that of rows of the same names.
+    """
+    target = HERE / ("results-quick.json" if quick else "results.json")
+    if target.is_file():
         former = json.loads(target.read_text(encoding="utf-8"))["rows"]
-        rows = [new.pop(row["name"], row) for row in former] + list(new.values())
+        rows = merged(former, rows, anew=anew)
     results = {
         "date": str(date.today()),
         "machine": machine(),
@@ -82,9 +96,16 @@ def main() -> int:
         "rows": rows,
     }
     target.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if not arguments.quick:
+    if not quick:
         write_tables(results)
-    return 0
+
+
+def merged(former: list[dict], rows: list[dict], *, anew: bool) -> list[dict]:
+    """Put new rows in the place of former ones of their names, or of all but the extra's."""
+    new = {row["name"]: row for row in rows}
+    if anew:
+        return rows + [row for row in former if row["name"].endswith(EXTRA)]
+    return [new.pop(row["name"], row) for row in former] + list(new.values())
 
 
 def machine() -> str:

@@ -60,7 +60,7 @@ def rows_at(size: int) -> list[Row]:
         ]
         ways = [child.answer() for child in (ours, before, *alone)]
         ms = 1e3 / images
-        found = [(ms * ours(), ms * before(), ms * slowest(alone)) for _ in range(runs(9, 3))]
+        found = [(ms * ours(), ms * before(), ms * slowest(alone)) for _ in range(runs(7, 3))]
     pixels = f"{size}²"
     work = (
         f"a round of FedAvg, {hospitals} hospitals × {IMAGES[size]} images, one epoch, batches of "
@@ -79,8 +79,8 @@ def rows_at(size: int) -> list[Row]:
             f"share of the ceiling at {pixels}",
             [(now, ceiling) for now, _, ceiling in found],
             work=work,
-            beside="the same hospitals' training in one process a core, each bound to its core, one "
-            "thread each; nothing is sent, averaged or shared; the slowest process counts",
+            beside="the same hospitals' training in one process a core, each bound to its core, "
+            "one thread each; nothing is sent, averaged or shared; the slowest process counts",
             target=f"≥ {SHARE[size]}",
             unit="ms an image",
         ),
@@ -103,7 +103,6 @@ def hospitals_for(cores: int) -> int:
 def be_the_grid(size: int, hospitals: int, rounds: int) -> None:
     """Be a child that runs a federation; it answers with the seconds of a warm round."""
     run = grid(size, hospitals)
-    run(2)
     answer(lambda _: run(rounds + 1), way_of_working())
 
 
@@ -112,7 +111,7 @@ def grid(size: int, hospitals: int):
     for k in range(hospitals):
         hospital_images(k, IMAGES[size], size)
     initial, app = initial_weights(size), our_client(size, IMAGES[size])
-    return lambda rounds: statistics.median(
+    return lambda rounds: statistics.median(  # in the first one every worker traces its loop
         Run("ours", app, initial, hospitals=hospitals, rounds=rounds, settings=SETTINGS).rounds
     )
 
@@ -193,7 +192,9 @@ def job_line(took: dict[int, float]) -> str:
     """How long the main job takes, in seconds, by number of cores."""
     (_, one), *more = took.items()
     on_more = [f", {s:.0f} s on {n}, {one / s:.2f} times as fast" for n, s in more]
-    return f"`fedtutor run` as it comes, from start to exit: {one:.0f} s on 1 core{''.join(on_more)}."
+    return (
+        f"`fedtutor run` as it comes, from start to exit: {one:.0f} s on 1 core{''.join(on_more)}."
+    )
 
 
 def be_the_job() -> None:

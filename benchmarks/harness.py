@@ -152,7 +152,7 @@ class Child:
         env: Mapping[str, str] | None = None,
         cores: Iterable[int] | None = None,
     ) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
         self._process = subprocess.Popen(
             python(module, *args),
             stdin=subprocess.PIPE,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cache
+from unittest.mock import patch
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context
@@ -11,6 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
+from benchmarks.harness import ITS_OWN_THREADS
 from fedtutor import federation
 from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.images import MedicalImages
@@ -76,12 +79,13 @@ class Run:
                 min_available_nodes=hospitals,
             )
             server_app = self._flower_server(strategy, initial, rounds, config)
-            run_simulation(
-                server_app,
-                client_app,
-                num_supernodes=hospitals,
-                backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
-            )
+            with patch.dict(os.environ, ITS_OWN_THREADS):  # Ray's processes inherit it
+                run_simulation(
+                    server_app,
+                    client_app,
+                    num_supernodes=hospitals,
+                    backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+                )
         self.seconds = time.perf_counter() - start
 
     def _on_round(self, server_round: int, weights: Weights, grid) -> None:
