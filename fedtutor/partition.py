@@ -6,7 +6,7 @@ hospital, and no hospital is empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, count
 
 import numpy as np
@@ -97,7 +97,7 @@ def partition(
     count = 5 if num_hospitals is None else num_hospitals
     of_image, strata, rng = _patients(data, count, seed)
     order, owners = DEALS[scheme](strata, len(data.strata_names), np.full(count, alpha), rng)
-    return _deal(of_image, order, owners, count)
+    return _deal(of_image, order, owners, [f"Hospital {k + 1}" for k in range(count)])
 
 
 Dealt = tuple[np.ndarray, np.ndarray]
@@ -153,19 +153,16 @@ def _by_column(data: MedicalImages, column: str, num_hospitals: int | None, seed
     largest hospital is halved until there are enough, below it the two smallest are merged.
     """
     codes, values = pd.factorize(_column_values(data, column), sort=True)
-    of_image, strata, rng = _patients(data, 1 if num_hospitals is None else num_hospitals, seed)
-    counts = np.zeros((len(strata), len(values)), dtype=np.int64)
-    np.add.at(counts, (of_image, codes), 1)
-    commonest = counts.argmax(axis=1)
-    groups = {value: np.flatnonzero(commonest == k) for k, value in enumerate(values)}
-    groups = {str(value): members for value, members in groups.items() if len(members)}
-    while num_hospitals is not None and len(groups) > num_hospitals:
+    of_image, _, rng = _patients(data, 1 if num_hospitals is None else num_hospitals, seed)
+    commonest = values[pd.crosstab(of_image, codes).to_numpy().argmax(axis=1)]
+    groups = {str(value): np.flatnonzero(commonest == value) for value in np.unique(commonest)}
+    count = len(groups) if num_hospitals is None else num_hospitals
+    while len(groups) > count:
         _merge_smallest(groups)
-    while num_hospitals is not None and len(groups) < num_hospitals:
+    while len(groups) < count:
         _halve_largest(groups, rng)
     owners = np.repeat(np.arange(len(groups)), [len(members) for members in groups.values()])
-    order = np.concatenate(list(groups.values()))
-    return replace(_deal(of_image, order, owners, len(groups)), names=tuple(groups))
+    return _deal(of_image, np.concatenate(list(groups.values())), owners, list(groups))
 
 
 def own_test_images(scheme: str, hospital: str, test: MedicalImages) -> np.ndarray:
@@ -212,14 +209,12 @@ def _patients(
 
 
 def _deal(
-    of_image: np.ndarray, order: np.ndarray, owners: np.ndarray, num_hospitals: int
+    of_image: np.ndarray, order: np.ndarray, owners: np.ndarray, names: list[str]
 ) -> Partition:
     """Return the images of each hospital; patient ``order[i]`` goes to ``owners[i]``."""
-    hospital_of = _fill_empty(owners[np.argsort(order)], num_hospitals)[of_image]
-    by_hospital = np.argsort(hospital_of, kind="stable")
-    ends = np.cumsum(np.bincount(hospital_of, minlength=num_hospitals))[:-1]
-    names = tuple(f"Hospital {k + 1}" for k in range(num_hospitals))
-    return Partition(names, tuple(np.split(by_hospital, ends)))
+    hospital_of = _fill_empty(owners[np.argsort(order)], len(names))[of_image]
+    indices = [np.flatnonzero(hospital_of == k) for k in range(len(names))]
+    return Partition(tuple(names), tuple(indices))
 
 
 def _in_proportion(count: int, shares: np.ndarray) -> np.ndarray:
