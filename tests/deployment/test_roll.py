@@ -61,12 +61,6 @@ def test_too_few_are_an_error_and_not_an_endless_wait():
         calling.call(lambda: [7])
 
 
-@pytest.mark.parametrize("minimum", [0, 4])
-def test_a_minimum_that_cannot_be_is_refused(minimum):
-    with pytest.raises(FederationError, match=r"1\.\.the number of hospitals"):
-        Roll(3, minimum=minimum)
-
-
 class Leaving(federation.InProcessGrid):
     """A grid from which hospitals vanish: ``here(round)`` says who is connected."""
 
