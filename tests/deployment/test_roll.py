@@ -200,12 +200,6 @@ def test_if_nobody_moves_nobody_is_left_out():
     assert grid.left_out == []
 
 
-@pytest.mark.parametrize("ratio", [1, 0, float("nan")])
-def test_a_ratio_that_would_leave_out_half_of_them_is_refused(ratio):
-    with pytest.raises(FederationError, match="above 1"):
-        guarded(adds, ratio)
-
-
 def test_an_error_that_flower_signs_itself_is_put_down_to_the_hospital_that_was_asked():
     """As Flower's HTTP grid does when a reply cannot be read to its end."""
 
