@@ -152,9 +152,9 @@ def _by_column(data: MedicalImages, column: str, num_hospitals: int | None, seed
     where most of his or her images are. With ``num_hospitals`` above the number of values the
     largest hospital is halved until there are enough, below it the two smallest are merged.
     """
-    codes, values = pd.factorize(_column_values(data, column), sort=True)
+    values = _column_values(data, column)
     of_image, _, rng = _patients(data, 1 if num_hospitals is None else num_hospitals, seed)
-    commonest = values[pd.crosstab(of_image, codes).to_numpy().argmax(axis=1)]
+    commonest = pd.crosstab(of_image, values).idxmax(axis=1).to_numpy()
     groups = {str(value): np.flatnonzero(commonest == value) for value in np.unique(commonest)}
     count = len(groups) if num_hospitals is None else num_hospitals
     while len(groups) > count:
