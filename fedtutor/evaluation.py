@@ -43,8 +43,8 @@ class AucEstimate:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Scores of one model on one test set.
+class Evaluation(AucEstimate):
+    """Scores of one model on one test set; what :class:`AucEstimate` has is of its AUC.
 
     Attributes
     ----------
@@ -61,7 +61,6 @@ class Evaluation:
     num_examples : images in the test set.
     """
 
-    auc: float
     class_aucs: tuple[float, ...]
     auc_interval: tuple[float, float]
     accuracy: float
@@ -99,7 +98,7 @@ def evaluate(
         of_truth = probabilities[np.arange(len(labels)), labels]
     by_class, overall = _estimates(probabilities, labels, patients)
     return Evaluation(
-        auc=overall.auc,
+        **vars(overall),
         class_aucs=tuple(one.auc for one in by_class),
         auc_interval=interval(overall),
         accuracy=float(right.mean()),

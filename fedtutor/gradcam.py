@@ -187,12 +187,8 @@ def _maps_and_features(
 
     # The layers are called anew: the ``output`` of one that has been called elsewhere before, as
     # in a model read from a file, and that of a nested model belong to another graph.
-    if isinstance(model, keras.Sequential):
-        tensor = inputs = keras.Input(model.input_shape[1:])
-        for step in model.layers:
-            tensor = call(step, tensor)
-    else:
-        inputs = keras.models.clone_model(model, None, lambda step: step, call).inputs
+    functional = keras.Model(model.inputs, model.outputs)
+    inputs = keras.models.clone_model(functional, None, lambda step: step, call).inputs
     last = (went_in if before_last else came_out)[model.layers[-1].name]
     return keras.Model(inputs, [came_out[layer.name], last])
 

@@ -126,13 +126,10 @@ class MedicalImages:
         )
 
     def has_lesion(self) -> np.ndarray:
-        """Which images have a known lesion: bool (n,), looked up in blocks."""
-        found = np.zeros(len(self), bool)
-        if self.masks is not None:
-            for start in range(0, len(self), 1024):
-                block = slice(start, start + 1024)
-                found[block] = self.masks[block].any(axis=(1, 2))
-        return found
+        """Which images have a known lesion: bool (n,); one mask is looked at after the other."""
+        if self.masks is None:
+            return np.zeros(len(self), bool)
+        return np.array([self.masks[k].any() for k in range(len(self))], bool)
 
     def class_counts(self) -> np.ndarray:
         """Count the images of each class, or with each finding: int64 (num_classes,)."""

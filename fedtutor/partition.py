@@ -6,18 +6,17 @@ hospital, and no hospital is empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from itertools import chain, count
 
 import numpy as np
 import pandas as pd
+from numpy.random import Generator
 
 from fedtutor.errors import PartitionError, check_whole, visible
 from fedtutor.images import MedicalImages, count_classes, patients_of
 from fedtutor.settings import check_alpha
 
-SCHEMES = ("iid", "dirichlet", "shards", "quantity", "by:COLUMN")
 AGE_BANDS = {"0-17": 0, "18-39": 18, "40-64": 40, "65+": 65}
 
 
@@ -90,92 +89,80 @@ def partition(
         hospitals than patients.
     """
     if str(scheme).startswith("by:"):
-        return by_column(data, num_hospitals, column=scheme[3:], seed=seed)
-    uneven = {"dirichlet": dirichlet, "quantity": quantity}
-    deals = {"iid": iid, "shards": shards}
-    deals |= {name: partial(deal, alpha=alpha) for name, deal in uneven.items()}
-    if str(scheme) not in deals:
-        raise PartitionError(f"unknown partition {scheme!r}; known: {', '.join(SCHEMES)}.")
-    return deals[scheme](data, 5 if num_hospitals is None else num_hospitals, seed=seed)
+        return _by_column(data, scheme[3:], num_hospitals, seed)
+    if str(scheme) not in DEALS:
+        known = ", ".join([*DEALS, "by:COLUMN"])
+        raise PartitionError(f"unknown partition {scheme!r}; known: {known}.")
+    check_alpha(alpha)
+    count = 5 if num_hospitals is None else num_hospitals
+    of_image, strata, rng = _patients(data, count, seed)
+    order, owners = DEALS[scheme](strata, len(data.strata_names), np.full(count, alpha), rng)
+    return _deal(of_image, order, owners, [f"Hospital {k + 1}" for k in range(count)])
 
 
-def iid(data: MedicalImages, num_hospitals: int, *, seed: int = 0) -> Partition:
+Dealt = tuple[np.ndarray, np.ndarray]
+"""Patients in some order, and the hospital of each; both int64 (patients,)."""
+
+
+def _iid(strata: np.ndarray, num_strata: int, alphas: np.ndarray, rng: Generator) -> Dealt:
     """Deal patients out at random, as many to each hospital: the easy case, met nowhere."""
-    of_image, strata, rng = _patients(data, num_hospitals, seed)
-    order = rng.permutation(len(strata))
-    return _deal(of_image, order, np.arange(len(strata)) % num_hospitals, num_hospitals)
+    return rng.permutation(len(strata)), np.arange(len(strata)) % len(alphas)
 
 
-def dirichlet(
-    data: MedicalImages, num_hospitals: int, *, alpha: float = 0.5, seed: int = 0
-) -> Partition:
+def _dirichlet(strata: np.ndarray, num_strata: int, alphas: np.ndarray, rng: Generator) -> Dealt:
     """Deal with label skew: each class in proportions drawn from Dirichlet(alpha).
 
     At alpha = 0.1 most hospitals see one or two classes, at 100 nearly the same mixture
     (Hsu, Qi & Brown 2019). Of several findings an image is dealt out by its rarest one.
     """
-    check_alpha(alpha)
-    of_image, strata, rng = _patients(data, num_hospitals, seed)
     order, owners = [], []
-    for stratum in range(len(data.strata_names)):
+    for stratum in range(num_strata):
         order.append(rng.permutation(np.flatnonzero(strata == stratum)))
-        shares = rng.dirichlet(np.full(num_hospitals, alpha))
-        owners.append(_in_proportion(len(order[-1]), shares))
-    return _deal(of_image, np.concatenate(order), np.concatenate(owners), num_hospitals)
+        owners.append(_in_proportion(len(order[-1]), rng.dirichlet(alphas)))
+    return np.concatenate(order), np.concatenate(owners)
 
 
-def shards(
-    data: MedicalImages, num_hospitals: int, *, shards_per_hospital: int = 2, seed: int = 0
-) -> Partition:
-    """Deal with pathological skew: sort by class, cut into shards, give each hospital a few.
+def _shards(strata: np.ndarray, num_strata: int, alphas: np.ndarray, rng: Generator) -> Dealt:
+    """Deal with pathological skew: sort by class, cut into shards, give each hospital two.
 
     Of several findings an image is sorted by its rarest one (McMahan et al. 2017, section 3).
     """
-    check_whole("shards_per_hospital", shards_per_hospital, 1, PartitionError)
-    of_image, strata, rng = _patients(data, num_hospitals, seed)
     # Shuffled first, so that which patients share a shard is chance but for their class.
     order = rng.permutation(len(strata))
     order = order[np.argsort(strata[order], kind="stable")]
-    num_shards = min(num_hospitals * shards_per_hospital, len(strata))
-    owner = rng.permutation(np.arange(num_shards) % num_hospitals)
+    num_shards = min(2 * len(alphas), len(strata))
+    owner = rng.permutation(np.arange(num_shards) % len(alphas))
     sizes = [len(shard) for shard in np.array_split(order, num_shards)]
-    return _deal(of_image, order, np.repeat(owner, sizes), num_hospitals)
+    return order, np.repeat(owner, sizes)
 
 
-def quantity(
-    data: MedicalImages, num_hospitals: int, *, alpha: float = 0.5, seed: int = 0
-) -> Partition:
+def _quantity(strata: np.ndarray, num_strata: int, alphas: np.ndarray, rng: Generator) -> Dealt:
     """Deal with quantity skew: the same mixture everywhere, sizes from Dirichlet(alpha)."""
-    check_alpha(alpha)
-    of_image, strata, rng = _patients(data, num_hospitals, seed)
-    order = rng.permutation(len(strata))
-    shares = rng.dirichlet(np.full(num_hospitals, alpha))
-    return _deal(of_image, order, _in_proportion(len(order), shares), num_hospitals)
+    return rng.permutation(len(strata)), _in_proportion(len(strata), rng.dirichlet(alphas))
 
 
-def by_column(
-    data: MedicalImages, num_hospitals: int | None = None, *, column: str, seed: int = 0
-) -> Partition:
+DEALS = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards, "quantity": _quantity}
+"""By name: from patients' strata, how many there can be, an alpha a hospital, and chance."""
+
+
+def _by_column(data: MedicalImages, column: str, num_hospitals: int | None, seed: int) -> Partition:
     """One hospital for each value of a column of the table: hospital, sex, view, age, ...
 
     Ages are put into the bands 0-17, 18-39, 40-64 and 65+. A patient with several values goes
     where most of his or her images are. With ``num_hospitals`` above the number of values the
     largest hospital is halved until there are enough, below it the two smallest are merged.
     """
-    codes, values = pd.factorize(_column_values(data, column), sort=True)
-    of_image, strata, rng = _patients(data, 1 if num_hospitals is None else num_hospitals, seed)
-    counts = np.zeros((len(strata), len(values)), dtype=np.int64)
-    np.add.at(counts, (of_image, codes), 1)
-    commonest = counts.argmax(axis=1)
-    groups = {value: np.flatnonzero(commonest == k) for k, value in enumerate(values)}
-    groups = {str(value): members for value, members in groups.items() if len(members)}
-    while num_hospitals is not None and len(groups) > num_hospitals:
+    values = _column_values(data, column)
+    of_image, _, rng = _patients(data, 1 if num_hospitals is None else num_hospitals, seed)
+    commonest = pd.crosstab(of_image, values).idxmax(axis=1).to_numpy()
+    groups = {str(value): np.flatnonzero(commonest == value) for value in np.unique(commonest)}
+    count = len(groups) if num_hospitals is None else num_hospitals
+    while len(groups) > count:
         _merge_smallest(groups)
-    while num_hospitals is not None and len(groups) < num_hospitals:
+    while len(groups) < count:
         _halve_largest(groups, rng)
     owners = np.repeat(np.arange(len(groups)), [len(members) for members in groups.values()])
-    order = np.concatenate(list(groups.values()))
-    return replace(_deal(of_image, order, owners, len(groups)), names=tuple(groups))
+    return _deal(of_image, np.concatenate(list(groups.values())), owners, list(groups))
 
 
 def own_test_images(scheme: str, hospital: str, test: MedicalImages) -> np.ndarray:
@@ -203,7 +190,7 @@ def label_divergence(class_counts: np.ndarray) -> float:
 
 def _patients(
     data: MedicalImages, num_hospitals: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+) -> tuple[np.ndarray, np.ndarray, Generator]:
     """Return the patient of each image, the stratum of each patient's first image, and chance.
 
     int64 (images,) and int64 (patients,); patients are dealt out, and never single images.
@@ -222,14 +209,12 @@ def _patients(
 
 
 def _deal(
-    of_image: np.ndarray, order: np.ndarray, owners: np.ndarray, num_hospitals: int
+    of_image: np.ndarray, order: np.ndarray, owners: np.ndarray, names: list[str]
 ) -> Partition:
     """Return the images of each hospital; patient ``order[i]`` goes to ``owners[i]``."""
-    hospital_of = _fill_empty(owners[np.argsort(order)], num_hospitals)[of_image]
-    by_hospital = np.argsort(hospital_of, kind="stable")
-    ends = np.cumsum(np.bincount(hospital_of, minlength=num_hospitals))[:-1]
-    names = tuple(f"Hospital {k + 1}" for k in range(num_hospitals))
-    return Partition(names, tuple(np.split(by_hospital, ends)))
+    hospital_of = _fill_empty(owners[np.argsort(order)], len(names))[of_image]
+    indices = [np.flatnonzero(hospital_of == k) for k in range(len(names))]
+    return Partition(tuple(names), tuple(indices))
 
 
 def _in_proportion(count: int, shares: np.ndarray) -> np.ndarray:
@@ -274,7 +259,7 @@ def _merge_smallest(groups: dict[str, np.ndarray]) -> None:
     groups[_unused(f"{first} + {second}", groups)] = members
 
 
-def _halve_largest(groups: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+def _halve_largest(groups: dict[str, np.ndarray], rng: Generator) -> None:
     largest = max(groups, key=lambda name: len(groups[name]))
     members = rng.permutation(groups[largest])
     half = len(members) // 2

@@ -36,9 +36,8 @@ def compare(cohort: Cohort, probabilities: dict[str, np.ndarray]) -> dict[str, A
     alone = [f"local {k}" for k in range(len(cohort.hospitals))]
     labels, of = test.labels, patients_of(test)
     single = {n: evaluation.evaluate(p, labels, patients=of) for n, p in probabilities.items()}
-    found = {n: evaluation.estimate_auc(p, labels, patients=of) for n, p in probabilities.items()}
-    lone = evaluation.mean_estimate([found[name] for name in alone])
-    best = max(alone, key=lambda name: single[name].auc)
+    lone = evaluation.mean_estimate([single[name] for name in alone])
+    federated, best = single["federated"], max(alone, key=lambda name: single[name].auc)
     shown = {"pooled": "pooled", "federated": "federated", "local_best": best}
 
     def of_each(score: str) -> dict[str, Any]:
@@ -52,8 +51,8 @@ def compare(cohort: Cohort, probabilities: dict[str, np.ndarray]) -> dict[str, A
         "class_auc": of_each("class_aucs"),
         "auc_interval": of_each("auc_interval") | {"local_mean": evaluation.interval(lone)},
         "auc_gain": {
-            "federated_over_local_mean": evaluation.gain_interval(found["federated"], lone),
-            "pooled_over_federated": evaluation.gain_interval(found["pooled"], found["federated"]),
+            "federated_over_local_mean": evaluation.gain_interval(federated, lone),
+            "pooled_over_federated": evaluation.gain_interval(single["pooled"], federated),
         },
     }
 

@@ -1,8 +1,8 @@
 """Local training: what one hospital does with its own images.
 
-The same gradient steps three times over: as Keras does it (:func:`fit_keras`), written out
-(:func:`fit_step_by_step`), and compiled once for all hospitals
-(:mod:`fedtutor.compiled_training`). A test holds them equal; the course runs the last.
+The same gradient steps twice: written out (:func:`fit_step_by_step`), and compiled once for all
+hospitals (:mod:`fedtutor.compiled_training`), as the course runs them. A test holds both equal to
+Keras's own ``fit``.
 """
 
 from __future__ import annotations
@@ -45,23 +45,6 @@ def fit_step_by_step(
             losses.append(float(loss))
             sizes.append(len(batch))
     return float(np.average(losses, weights=sizes))
-
-
-def fit_keras(
-    model: keras.Model, data: MedicalImages, order: np.ndarray, settings: TrainingSettings
-) -> float:
-    """Train as Keras does it; returns the last epoch's mean loss."""
-    check_head(model, data)
-    model.compile(optimizer=create_optimizer(settings), loss=loss_function(model))
-    for epoch in order:
-        history = model.fit(
-            standardise(data.images[epoch]),
-            data.labels[epoch],
-            batch_size=settings.batch_size,
-            shuffle=False,
-            verbose=0,
-        )
-    return history.history["loss"][-1]
 
 
 def create_optimizer(settings: TrainingSettings) -> keras.optimizers.Optimizer:

@@ -15,7 +15,7 @@ import yaml
 
 from fedtutor.aggregation import weighted_average
 from fedtutor.model import create_model
-from fedtutor.training import fit_keras
+from tests.keras_fit import fit_keras
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "notebooks" / "appendix" / "for_tff.py"

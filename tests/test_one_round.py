@@ -20,7 +20,8 @@ from fedtutor.aggregation import weighted_average
 from fedtutor.compiled_training import Trainer
 from fedtutor.federation import run_in_process
 from fedtutor.model import create_model
-from fedtutor.training import TrainingSettings, epoch_order, fit_keras, fit_step_by_step
+from fedtutor.training import TrainingSettings, epoch_order, fit_step_by_step
+from tests.keras_fit import fit_keras
 
 pytestmark = pytest.mark.slow
 

@@ -9,16 +9,7 @@ from hypothesis import strategies as st
 
 from fedtutor.errors import DataError, FedtutorError, PartitionError
 from fedtutor.images import patients_of
-from fedtutor.partition import (
-    by_column,
-    dirichlet,
-    iid,
-    label_divergence,
-    own_test_images,
-    partition,
-    quantity,
-    shards,
-)
+from fedtutor.partition import label_divergence, own_test_images, partition
 
 SCHEMES = ("iid", "dirichlet", "shards", "quantity", "by:ward")
 
@@ -95,13 +86,13 @@ def test_five_hospitals_are_the_default(make_images):
 
 
 def test_iid_gives_every_hospital_as_many_patients_but_for_one(make_images):
-    sizes = [len(own) for own in iid(make_images(53), 5).indices]
+    sizes = [len(own) for own in partition(make_images(53), "iid", 5).indices]
     assert sorted(sizes) == [10, 10, 11, 11, 11]
 
 
 def test_iid_is_nearly_the_same_mixture_everywhere(make_images):
     data = make_images(3000)
-    assert label_divergence(iid(data, 5).class_counts(data)) < 0.05
+    assert label_divergence(partition(data, "iid", 5).class_counts(data)) < 0.05
 
 
 def test_a_small_alpha_skews_the_labels_and_a_large_one_does_not(make_images):
@@ -109,7 +100,9 @@ def test_a_small_alpha_skews_the_labels_and_a_large_one_does_not(make_images):
     divergence = {
         alpha: np.mean(
             [
-                label_divergence(dirichlet(data, 5, alpha=alpha, seed=seed).class_counts(data))
+                label_divergence(
+                    partition(data, "dirichlet", 5, alpha=alpha, seed=seed).class_counts(data)
+                )
                 for seed in range(10)
             ]
         )
@@ -122,22 +115,14 @@ def test_a_small_alpha_skews_the_labels_and_a_large_one_does_not(make_images):
 
 def test_two_shards_hold_at_most_two_classes(make_images):
     data = make_images(200, classes=10)
-    counts = shards(data, 10).class_counts(data)
+    counts = partition(data, "shards", 10).class_counts(data)
     assert ((counts > 0).sum(axis=1) <= 2).all()
     assert (counts.sum(axis=1) == 20).all()
 
 
-def test_more_shards_a_hospital_are_less_uneven(make_images):
-    data = make_images(600, classes=6)
-    few, many = (
-        label_divergence(shards(data, 5, shards_per_hospital=k).class_counts(data)) for k in (1, 20)
-    )
-    assert many < few / 2
-
-
 def test_quantity_skew_is_in_the_sizes_and_not_in_the_labels(make_images):
     data = make_images(6000, size=1)
-    counts = quantity(data, 4, alpha=0.5, seed=1).class_counts(data)
+    counts = partition(data, "quantity", 4, alpha=0.5, seed=1).class_counts(data)
     sizes = counts.sum(axis=1)
     assert sizes.max() > 3 * sizes.min()
     assert label_divergence(counts) < 0.05
@@ -145,13 +130,13 @@ def test_quantity_skew_is_in_the_sizes_and_not_in_the_labels(make_images):
 
 def test_by_column_makes_one_hospital_of_each_value(make_images):
     data = make_images(6, view=["PA", "AP", "PA", "AP", "L", "PA"])
-    parts = by_column(data, column="view")
+    parts = partition(data, "by:view")
     assert parts.names == ("AP", "L", "PA")
     assert [own.tolist() for own in parts.indices] == [[1, 3], [4], [0, 2, 5]]
 
 
 def test_by_column_calls_a_gap_unknown(make_images):
-    parts = by_column(make_images(4, sex=["F", None, "M", None]), column="sex")
+    parts = partition(make_images(4, sex=["F", None, "M", None]), "by:sex")
     assert dict(zip(parts.names, map(len, parts.indices), strict=True)) == {
         "F": 1,
         "M": 1,
@@ -161,7 +146,7 @@ def test_by_column_calls_a_gap_unknown(make_images):
 
 def test_ages_are_put_into_bands(make_images):
     data = make_images(9, age=[0, 17, 18, 39, 40, 64, 65, 101, np.nan])
-    parts = by_column(data, column="age")
+    parts = partition(data, "by:age")
     assert {name: own.tolist() for name, own in zip(parts.names, parts.indices, strict=True)} == {
         "0-17": [0, 1],
         "18-39": [2, 3],
@@ -175,13 +160,13 @@ def test_a_patient_of_two_views_goes_where_most_of_the_images_are(make_images):
     data = make_images(
         6, patients=["p", "p", "p", "q", "q", "r"], view=["PA", "AP", "AP", "PA", "PA", "AP"]
     )
-    parts = by_column(data, column="view")
+    parts = partition(data, "by:view")
     assert [own.tolist() for own in parts.indices] == [[0, 1, 2, 5], [3, 4]]
 
 
 def test_with_fewer_hospitals_than_values_the_two_smallest_are_merged(make_images):
     data = make_images(9, ward=list("xyyzzzzzz"))
-    parts = by_column(data, 2, column="ward")
+    parts = partition(data, "by:ward", 2)
     assert {name: len(own) for name, own in zip(parts.names, parts.indices, strict=True)} == {
         "z": 6,
         "x + y": 3,
@@ -190,7 +175,7 @@ def test_with_fewer_hospitals_than_values_the_two_smallest_are_merged(make_image
 
 def test_with_more_hospitals_than_values_the_largest_is_halved(make_images):
     data = make_images(9, ward=list("xyyzzzzzz"))
-    parts = by_column(data, 4, column="ward")
+    parts = partition(data, "by:ward", 4)
     sizes = {name: len(own) for name, own in zip(parts.names, parts.indices, strict=True)}
     assert sizes == {"x": 1, "y": 2, "z": 3, "z #2": 3}
 
@@ -199,7 +184,7 @@ def test_class_counts_and_summary_count_images_and_patients(make_images):
     data = make_images(
         5, classes=2, labels=[0, 1, 1, 0, 0], patients=[1, 1, 2, 3, 4], ward=list("xxxyy")
     )
-    parts = by_column(data, column="ward")
+    parts = partition(data, "by:ward")
     assert parts.class_counts(data).tolist() == [[1, 2], [2, 0]]
     summary = parts.summary(data)
     assert summary.columns.tolist() == ["images", "patients", "a", "b"]
@@ -263,22 +248,17 @@ def test_a_seed_that_is_not_whole_or_below_zero_is_refused(make_images, scheme, 
 
 def test_numpys_whole_numbers_are_whole(make_images):
     data = make_images(12)
-    ours, numpys = iid(data, 3, seed=4).indices, iid(data, np.int64(3), seed=np.uint8(4)).indices
+    ours = partition(data, "iid", 3, seed=4).indices
+    numpys = partition(data, "iid", np.int64(3), seed=np.uint8(4)).indices
     assert [own.tolist() for own in numpys] == [own.tolist() for own in ours]
 
 
-@pytest.mark.parametrize("scheme", ["dirichlet", "quantity"])
+@pytest.mark.parametrize("scheme", ["iid", "dirichlet", "quantity"])
 @pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf"), [0.5, 0.5], "1", None])
 def test_an_alpha_that_is_not_above_zero_is_refused(make_images, scheme, alpha):
     with pytest.raises(PartitionError, match=re.escape(f"got {alpha}.")) as refusal:
         partition(make_images(12), scheme, 3, alpha=alpha)
     assert "alpha must be a number above 0" in str(refusal.value)
-
-
-def test_no_shards_are_refused(make_images):
-    for number in (0, 1.5):
-        with pytest.raises(PartitionError, match=f"shards_per_hospital must be .*; got {number}"):
-            shards(make_images(12), 3, shards_per_hospital=number)
 
 
 def test_an_unknown_scheme_is_refused_with_the_known_ones(make_images):
@@ -294,7 +274,7 @@ def test_a_column_that_does_not_exist_is_refused_with_those_that_do(make_images)
 
 def test_ages_that_are_no_numbers_are_refused(make_images):
     with pytest.raises(FedtutorError, match="age"):
-        by_column(make_images(3, age=["060Y", "012M", "031Y"]), column="age")
+        partition(make_images(3, age=["060Y", "012M", "031Y"]), "by:age")
 
 
 @pytest.fixture
@@ -337,5 +317,5 @@ def test_findings_are_dealt_out_unevenly(findings, scheme):
 
 def test_one_class_an_image_is_its_own_stratum(make_images):
     data = make_images(60)
-    parts = dirichlet(data, 3)
+    parts = partition(data, "dirichlet", 3)
     assert np.array_equal(parts.strata_counts(data), parts.class_counts(data))

@@ -199,12 +199,12 @@ def test_every_command_has_a_help_text(command, capsys):
 
 def test_the_help_names_every_strategy_and_partition(capsys):
     from fedtutor.federation import STRATEGIES
-    from fedtutor.partition import SCHEMES
+    from fedtutor.partition import DEALS
 
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     text = capsys.readouterr().out
-    for word in (*STRATEGIES, *SCHEMES):
+    for word in (*STRATEGIES, *DEALS, "by:COLUMN"):
         assert word in text
 
 

@@ -24,7 +24,7 @@ from fedtutor.datasets.warned import heard_warnings
 from fedtutor.errors import visible
 from fedtutor.experiment import Outcome
 from fedtutor.images import patients_of
-from fedtutor.partition import by_column, own_test_images
+from fedtutor.partition import own_test_images, partition
 from fedtutor.settings import RunSettings
 from fedtutor.summary import compare, describe, plain, versions
 
@@ -201,7 +201,7 @@ def hostile(make_images):
 
 
 def test_hospitals_with_crafted_names_are_told_apart_and_lose_no_image(hostile):
-    parts = by_column(hostile, column="hospital")
+    parts = partition(hostile, "by:hospital")
     assert set(parts.names) == set(HOSTILE.values())
     assert [len(own) for own in parts.indices] == [50] * 8
     for name, own in zip(parts.names, parts.indices, strict=True):
@@ -212,7 +212,7 @@ def test_hospitals_with_crafted_names_are_told_apart_and_lose_no_image(hostile):
 def test_a_name_like_those_that_are_made_hides_no_hospital(make_images, hospitals):
     names = ["x", "y", "x + y", "x #2", "x #3"]
     data = make_images(100, hospital=np.repeat(names, [8, 9, 20, 50, 13]))
-    parts = by_column(data, hospitals, column="hospital")
+    parts = partition(data, "by:hospital", hospitals)
     assert len(set(parts.names)) == len(parts) == hospitals
     assert np.sort(np.concatenate(parts.indices)).tolist() == list(range(100))
     seen = [patient for own in parts.indices for patient in patients_of(data)[own]]
@@ -322,5 +322,5 @@ def test_a_table_of_crafted_hospitals_is_dealt_out_by_them(tmp_path):
     rows = [(f"img/{k}.png", "ab"[k % 2], names[k // 2]) for k in range(2 * len(names))]
     table = pd.DataFrame(rows, columns=["file", "label", "hospital"])
     table.to_csv(tmp_path / "labels.csv", index=False, encoding="utf-8")
-    parts = by_column(read_path(tmp_path, size=16), column="hospital")
+    parts = partition(read_path(tmp_path, size=16), "by:hospital")
     assert set(parts.names) == {HOSTILE[name] for name in names}

@@ -80,7 +80,13 @@ def test_the_summary_says_what_fedprox_really_trained_with(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_update_ratio": 1}, {"round_timeout": 0}, {"patience": -1}], ids=str
+    "wrong",
+    [
+        *({"max_update_ratio": ratio} for ratio in (1, 0, float("nan"))),
+        {"round_timeout": 0},
+        {"patience": -1},
+    ],
+    ids=str,
 )
 def test_a_server_that_cannot_be_is_refused(wrong):
     with pytest.raises(DataError, match="must be"):

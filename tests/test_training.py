@@ -9,13 +9,8 @@ from fedtutor.compiled_training import FusedOptimizer, Trainer, trainer_for
 from fedtutor.errors import DataError
 from fedtutor.model import create_model, is_multi_label, predict
 from fedtutor.settings import OPTIMIZERS, TrainingSettings
-from fedtutor.training import (
-    create_optimizer,
-    epoch_order,
-    fit_keras,
-    fit_step_by_step,
-    learning_rate_at,
-)
+from fedtutor.training import create_optimizer, epoch_order, fit_step_by_step, learning_rate_at
+from tests.keras_fit import fit_keras
 
 SHAPE = (12, 12, 1)
 
@@ -68,7 +63,6 @@ def test_a_head_that_does_not_fit_the_labels_is_refused_with_the_one_that_does(
     data = make_images(10, size=12, labels=None if multi_label else some_findings(10))
     model, settings, order = new_model(multi_label=multi_label), TrainingSettings(), [[0, 1]]
     for train in (
-        lambda: fit_keras(model, data, order, settings),
         lambda: fit_step_by_step(model, data, order, settings),
         lambda: Trainer(model, settings).more(data),
     ):

@@ -14,7 +14,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context
+from flwr.app import Context, Message
+from flwr.clientapp.typing import ClientAppCallable
 from flwr.serverapp import Grid, ServerApp
 
 from fedtutor import federation
@@ -25,6 +26,7 @@ from fedtutor.deployment.roll import Roll
 from fedtutor.deployment.server_settings import ServerSettings, settings_of
 from fedtutor.errors import DataError, FederationError, FedtutorError
 from fedtutor.evaluation import Evaluation, evaluate
+from fedtutor.federation.records import config_in
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.model import Weights, create_model, predict
 from fedtutor.output import LAST_GOOD, PROGRESS, save_model
@@ -66,7 +68,20 @@ def _share(context: Context) -> tuple[MedicalImages, str]:
     return cohort.hospitals[k], cohort.partition.names[k]
 
 
-client_app = federation.make_client_app(images_of, name_of=name_of)
+def check_classes(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Refuse to train if the server's labels mean something else than ours: a Flower mod."""
+    if "config" in message.content:
+        wanted: Any = config_in(message)["class-names"]
+        ours = images_of(context).class_names
+        if list(wanted) != list(ours):
+            raise DataError(
+                f"the server's labels are {', '.join(wanted)}, and this hospital's "
+                f"{', '.join(ours)}; agree on the classes and their order."
+            )
+    return call_next(message, context)
+
+
+client_app = federation.make_client_app(images_of, name_of=name_of, mods=[check_classes])
 """The hospital's half."""
 
 server_app = ServerApp()
@@ -85,17 +100,18 @@ def main(grid: Grid, context: Context) -> None:
         settings, count, min_train_nodes=fewest, min_available_nodes=fewest
     )
     roll = Roll(count, minimum=fewest, patience=server.patience, tell=journal.tell)
+    config = federation.train_config(
+        settings.training,
+        num_rounds=settings.rounds,
+        local_epochs=settings.local_epochs,
+        seed=settings.seed,
+    )
+    config["class-names"] = list(test.class_names)
     app = federation.make_server_app(
         journal.model.get_weights(),
         strategy,
         num_rounds=settings.rounds,
-        config=federation.train_config(
-            settings.training,
-            num_rounds=settings.rounds,
-            local_epochs=settings.local_epochs,
-            seed=settings.seed,
-            class_names=test.class_names,
-        ),
+        config=config,
         min_hospitals=fewest,
         timeout=server.round_timeout,
         on_reply=journal.on_reply,

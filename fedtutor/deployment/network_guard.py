@@ -14,7 +14,6 @@ from flwr.serverapp import Grid
 
 from fedtutor.aggregation import update_norm
 from fedtutor.deployment.roll import POLL, Roll
-from fedtutor.errors import FederationError
 from fedtutor.federation import GuardedGrid
 from fedtutor.federation.in_process import WrappedGrid
 from fedtutor.federation.records import arrays_in, to_weights
@@ -60,10 +59,10 @@ class NetworkGuard(GuardedGrid):
     Parameters
     ----------
     grid, like, further : as for :class:`~fedtutor.federation.GuardedGrid`.
-    max_ratio : leave out an update more than so many times as long as the round's median one,
-        length being the Euclidean distance from the model that was sent, or from a hospital that
-        claims more than the square of that, 100 for 10, times the examples of the median one. The
-        updates of a round are held together for that.
+    max_ratio : above 1. Leave out an update more than so many times as long as the round's median
+        one, length being the Euclidean distance from the model that was sent, or from a hospital
+        that claims more than the square of that, 100 for 10, times the examples of the median one.
+        The updates of a round are held together for that.
     roll : whom a round waits for, by default for nobody; the strategy's ``min_available_nodes``
         must not be above its minimum.
 
@@ -83,8 +82,6 @@ class NetworkGuard(GuardedGrid):
         roll: Roll | None = None,
         **further: Any,
     ) -> None:
-        if not max_ratio > 1:
-            raise FederationError(f"max_ratio must be above 1, such as 10; got {max_ratio}.")
         super().__init__(grid, like, **further)
         self._max_ratio, self._roll = max_ratio, roll
         self.examples: dict[int, float] = {}

@@ -22,7 +22,7 @@ class Roll:
     Parameters
     ----------
     expected : how many hospitals there should be.
-    minimum : with fewer the run ends.
+    minimum : with fewer the run ends; 1..expected.
     patience : seconds.
     tell : called with a line of text when the wait begins, changes or ends.
     """
@@ -35,11 +35,6 @@ class Roll:
         patience: float = 120.0,
         tell: Callable[[str], None] = print,
     ) -> None:
-        if not 1 <= minimum <= expected:
-            raise FederationError(
-                f"at least {minimum} of {expected} hospitals cannot be asked for; the minimum "
-                "must lie in 1..the number of hospitals."
-            )
         self._expected = expected
         self._minimum = minimum
         self._patience = patience

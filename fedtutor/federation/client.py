@@ -9,7 +9,6 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedtutor.compiled_training import Trainer, trainer_for
-from fedtutor.errors import DataError
 from fedtutor.evaluation import evaluate
 from fedtutor.federation.records import arrays_in, config_in, to_record, to_weights
 from fedtutor.images import MedicalImages
@@ -42,9 +41,8 @@ def make_client_app(
     app.side_by_side = getattr(trainer_for, "side_by_side", False)  # type: ignore[attr-defined]
 
     def trainer_of(message: Message, images: MedicalImages) -> Trainer:
-        config = config_in(message)
-        _check_classes(images, config)
-        return trainer_for(settings=from_config(TrainingSettings, config), **images.form)
+        settings = from_config(TrainingSettings, config_in(message))
+        return trainer_for(settings=settings, **images.form)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -103,12 +101,3 @@ def hospital_name(context: Context) -> str:
     """Return the hospital's name as its node's config has it, or "Hospital 1" and so on."""
     number = int(context.node_config.get("partition-id", 0)) + 1
     return str(context.node_config.get("name", f"Hospital {number}"))
-
-
-def _check_classes(images: MedicalImages, config: ConfigRecord) -> None:
-    wanted: Any = config.get("class-names", images.class_names)
-    if list(wanted) != list(images.class_names):
-        raise DataError(
-            f"the server's labels are {', '.join(wanted)}, and this hospital's "
-            f"{', '.join(images.class_names)}; agree on the classes and their order."
-        )

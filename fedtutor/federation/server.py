@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -94,20 +94,11 @@ def make_server_app(
 
 
 def train_config(
-    settings: TrainingSettings,
-    *,
-    num_rounds: int,
-    local_epochs: int = 1,
-    seed: int = 0,
-    class_names: Sequence[str] = (),
+    settings: TrainingSettings, *, num_rounds: int, local_epochs: int = 1, seed: int = 0
 ) -> ConfigRecord:
-    """Return what the server tells the hospitals about training, as a Flower record.
-
-    With ``class_names`` a hospital refuses to train if its own labels mean something else.
-    """
+    """Return what the server tells the hospitals about training, as a Flower record."""
     run = {"num-rounds": num_rounds, "local-epochs": local_epochs, "seed": seed}
-    names = {"class-names": list(class_names)} if class_names else {}
-    return ConfigRecord({**to_config(settings), **run, **names})
+    return ConfigRecord({**to_config(settings), **run})
 
 
 MEMORY = ("m_t", "v_t", "momentum_vector")

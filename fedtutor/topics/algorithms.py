@@ -300,18 +300,12 @@ class _CorrectedOptimizer(FusedOptimizer):
 
 def corrected_trainer_of(images: MedicalImages, settings: TrainingSettings) -> CorrectedTrainer:
     """Return this thread's trainer of the course's CNN with corrected gradients."""
-    return _made_once(CorrectedTrainer, create_model, *_form(images), settings)
-
-
-def _form(images: MedicalImages) -> tuple[tuple[int, int, int], int, bool]:
-    return images.image_shape, len(images.class_names), images.multi_label
+    return _made_once(CorrectedTrainer, create_model, settings, **images.form)
 
 
 @one_a_thread
-def _made_once(
-    kind: type, create: Callable, shape: tuple, classes: int, multi_label: bool, settings: Any
-) -> Any:
-    return kind(create(shape, classes, multi_label=multi_label), settings)
+def _made_once(kind: type, create: Callable, settings: TrainingSettings, **form: Any) -> Any:
+    return kind(create(**form), settings)
 
 
 # Partial averaging
@@ -387,7 +381,7 @@ def batchnorm_places(model: keras.Model) -> dict[str, list[int]]:
 
 def batchnorm_trainer_of(images: MedicalImages, settings: TrainingSettings) -> Trainer:
     """Return this thread's trainer of :func:`create_batchnorm_model`."""
-    return _made_once(Trainer, create_batchnorm_model, *_form(images), settings)
+    return _made_once(Trainer, create_batchnorm_model, settings, **images.form)
 
 
 # Personal models

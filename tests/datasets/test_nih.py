@@ -19,7 +19,7 @@ from fedtutor.datasets.readers.nih import (
 )
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages, patients_of, split_by_patient
-from fedtutor.partition import dirichlet
+from fedtutor.partition import partition
 
 HEADER_2020 = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -364,7 +364,7 @@ def test_the_whole_official_table_is_split_and_dealt_out(real_data, tmp_path):
     labels = pd.Categorical(table["label"], categories=THREE_CLASSES).codes.astype(np.int64)
     data = MedicalImages(pixels, labels, THREE_CLASSES, table, "nih")
     train, test = split_by_patient(data)
-    hospitals = dirichlet(train, 100, alpha=0.5)
+    hospitals = partition(train, "dirichlet", 100, alpha=0.5)
     assert data.class_counts().tolist() == [60_361, 1_162, 13_048]
     assert not set(patients_of(train)) & set(patients_of(test))
     assert sorted(np.concatenate(hospitals.indices).tolist()) == list(range(len(train)))

@@ -143,7 +143,7 @@ def test_what_is_no_file_of_ours_is_read_as_any_data_set(tmp_path, make_images):
 
 
 @pytest.mark.slow
-def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_images):
+def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_images, monkeypatch):
     from dataclasses import replace
 
     ours = make_images(9, size=12)
@@ -151,14 +151,17 @@ def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_im
     grids = []
     from fedtutor.model import create_model
 
+    config = federation.train_config(SMALL.training, num_rounds=1)
+    config["class-names"] = list(ours.class_names)
     server = federation.make_server_app(
         create_model((12, 12, 1), 3).get_weights(),
         federation.make_strategy("fedavg", 2),
         num_rounds=1,
-        config=federation.train_config(SMALL.training, num_rounds=1, class_names=ours.class_names),
+        config=config,
         on_round=lambda r, weights, grid: grids.append(grid),
     )
-    client = federation.make_client_app(lambda c: (ours, theirs)[c.node_config["partition-id"]])
+    monkeypatch.setattr(app, "images_of", lambda c: (ours, theirs)[c.node_config["partition-id"]])
+    client = federation.make_client_app(app.images_of, mods=[app.check_classes])
     federation.run_in_process(server, client, ["Alike", "Other"])
     (out,) = grids[-1].left_out
     assert out.hospital == "Other"

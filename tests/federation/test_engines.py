@@ -12,7 +12,8 @@ from fedtutor.compiled_training import Trainer
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import create_model, predict
 from fedtutor.settings import TrainingSettings
-from fedtutor.training import epoch_order, fit_keras
+from fedtutor.training import epoch_order
+from tests.keras_fit import fit_keras
 
 SETTINGS = TrainingSettings("sgd", 0.05, 8)
 SHAPE = (12, 12, 1)

@@ -31,7 +31,8 @@ from fedtutor.topics.torch_client import (
     to_torch_layout,
     torch_trainer_for,
 )
-from fedtutor.training import epoch_order, fit_keras
+from fedtutor.training import epoch_order
+from tests.keras_fit import fit_keras
 
 SHAPE = (16, 14, 1)  # not square, so that height and width cannot be confused
 INSTALLED = importlib.util.find_spec("torch") is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedtutor.errors import DataError
+from fedtutor.errors import DataError, check_whole
 
 MIN_SIZE, MAX_SIZE, MAX_HOSPITALS = 16, 1024, 1000
 GOLDEN = 0.618034  # multiples of it, modulo 1, spread evenly over 0..1 for any count
@@ -139,8 +139,7 @@ def check_request(
     """Raise :class:`DataError` for a set of phantoms that cannot be drawn."""
     whole = {"num_images": num_images, "size": size, "hospitals": hospitals, "seed": seed}
     for name, value in whole.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise DataError(f"{name} must be a whole number; got {value!r}.")
+        check_whole(name, value, least=0)
     planted = shortcut or Shortcut(hospital=0, label=0)
     rules = (
         (MIN_SIZE <= size <= MAX_SIZE,
@@ -150,7 +149,6 @@ def check_request(
         (num_images >= hospitals,
          f"{num_images} images cannot be spread over {hospitals} hospitals; "
          "give num_images of at least the number of hospitals."),
-        (seed >= 0, f"seed must be 0 or more; got {seed}."),
         (np.shape(severity) == (2,) and 0 <= severity[0] <= severity[1] <= 1,
          "severity must be a pair (lowest, highest) with 0 <= lowest <= highest <= 1; "
          f"got {severity}."),
