@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache, lru_cache, partial, wraps
+from functools import cache, lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from fedtutor.errors import FederationError
@@ -51,57 +51,37 @@ def num_workers() -> int:
     return 1 if tf and tf.config.list_physical_devices("GPU") else num_cores()
 
 
-class Team:
-    """Workers for one caller; they leave off when the ``with`` block around them ends.
-
-    A worker that wants a team itself does its work in turns, and so does a team of one.
-    """
-
-    def __init__(self, workers: int = 0) -> None:
-        self.workers = 1 if hasattr(_here, "stop") else workers or num_workers()
-        self._stop = threading.Event()
-        self._begun: list[Future] = []
-
-    def __enter__(self) -> Team:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Stop what still goes on: at once, or at its next :func:`check_stopped`."""
-        self._stop.set()
-        for future in self._begun:
-            future.cancel()
-
-    def start(self, work: Callable, *args: Any) -> Callable[[], Any]:
-        """Begin some work; what is returned waits for its result. A team of one does it then."""
-        if self.workers == 1:
-            return partial(work, *args)
-        self._begun = [future for future in self._begun if not future.done()]
-        self._begun.append(_threads(self.workers).submit(self._do, work, args))
-        return partial(_result, self._begun[-1])
-
-    def _do(self, work: Callable, args: tuple) -> Any:
-        _here.stop = self._stop
-        try:
-            check_stopped()
-            return work(*args)
-        finally:
-            del _here.stop
-
-
 def side_by_side(work: Callable, items: Iterable, workers: int = 0) -> Generator:
     """Yield ``work(item)`` for each of the items, in their order, worked on side by side.
 
-    By as many ``workers`` as :func:`num_workers` says, or these. No more items are begun ahead
-    than two for a worker; what goes on is stopped when the generator is closed.
+    By as many ``workers`` as :func:`num_workers` says, or these; one alone, and a worker that asks
+    for others, works in turns. No more items are begun ahead than two for a worker. When the
+    generator is closed, what goes on ends at its next :func:`check_stopped`, and is waited for.
     """
-    with Team(workers) as team:
-        begun: deque[Callable] = deque()
+    workers = 1 if hasattr(_here, "stop") else workers or num_workers()
+    if workers == 1:
+        yield from map(work, items)
+        return
+    begun, stop = deque[Future](), threading.Event()
+
+    def do(item: Any) -> Any:
+        _here.stop = stop
+        try:
+            check_stopped()
+            return work(item)
+        finally:
+            del _here.stop
+
+    try:
         for item in items:
-            begun.append(team.start(work, item))
-            if len(begun) == 2 * team.workers or team.workers == 1:
-                yield begun.popleft()()
+            begun.append(_threads(workers).submit(do, item))
+            if len(begun) == 2 * workers:
+                yield _result(begun)
         while begun:
-            yield begun.popleft()()
+            yield _result(begun)
+    finally:
+        stop.set()
+        wait([future for future in begun if not future.cancel()])
 
 
 def check_stopped() -> None:
@@ -133,7 +113,7 @@ def _threads(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, "fedtutor")  # for good: each has its own trainers
 
 
-def _result(future: Future) -> Any:
-    while not wait([future], timeout=0.2).done:  # else Ctrl-C would not get through on Windows
+def _result(begun: deque[Future]) -> Any:
+    while not wait([begun[0]], timeout=0.2).done:  # else Ctrl-C would not get through on Windows
         continue
-    return future.result()
+    return begun.popleft().result()

@@ -1,7 +1,7 @@
 """The main job: train each hospital alone, all together, and on the pooled data; then compare.
 
-All of it shares the cores: the pooled model, the longest chain of steps, trains beside the
-federation, and then the hospitals alone beside each other and the heat maps.
+The three share the cores: the federation and the pooled model train beside each other, and then the
+hospitals alone, each on a core.
 
 The budget is matched: every training image is seen ``rounds * local_epochs`` times in each of
 the three ways, so the federation's gradient steps are, summed over its hospitals, those of the
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from flwr.serverapp.strategy import Strategy
 from fedtutor import federation
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.compiled_training import Trainer, trainer_for
-from fedtutor.cores import Team
+from fedtutor.cores import side_by_side
 from fedtutor.datasets.warned import heard_warnings
 from fedtutor.errors import FedtutorError
 from fedtutor.evaluation import Evaluation, evaluate
@@ -62,7 +63,7 @@ class Outcome:
 
 
 class Progress:
-    """Hears how the main job goes; this one keeps quiet. Work is counted in images trained on."""
+    """Hears how the main job goes, from several threads; this one keeps quiet."""
 
     def start(self, total: int) -> None:
         """Hear how much work there is."""
@@ -71,7 +72,7 @@ class Progress:
         """Hear what is being done."""
 
     def advance(self, images: int) -> None:
-        """Hear that so many images more were trained on; told by several threads."""
+        """Hear that so many images more were trained on."""
 
 
 def run_experiment(settings: RunSettings, progress: Progress | None = None) -> Outcome:
@@ -115,25 +116,17 @@ class Experiment:
         self._progress.start(passes * settings.local_epochs * len(cohort.train))
         with self._stage("import", "starting TensorFlow"):
             self._initial = self._new_model().get_weights()
-        probabilities, hospitals = {}, list(enumerate(cohort.hospitals))
-        with Team() as team:
-            pooled = team.start(self._train_alone, 0, cohort.train)
-            early = len(hospitals) % team.workers  # so that the last ones end at the same time
-            alone = [team.start(self._train_alone, *one) for one in hospitals[:early]]
-            with self._stage("federated", "federated"):
-                weights = self._federate(strategy)
-                probabilities["federated"] = self._predict(weights)
-            alone += [team.start(self._train_alone, *one) for one in hospitals[early:]]
-            with self._stage("local", "alone"):
-                for k, result in enumerate(alone):
-                    self._progress.stage(f"alone: {cohort.names[k]}")
-                    probabilities[f"local {k}"] = result()
-            with self._stage("pooled", "pooled: all images in one place"):
-                probabilities["pooled"] = pooled()
+        parts = {"federated": partial(self._federate, strategy)}
+        parts["pooled"] = partial(self._train_alone, "pooled", "pooled", cohort.train, 0)
+        for k, images in enumerate(cohort.hospitals):
+            text = f"alone: {cohort.names[k]}"
+            parts[f"local {k}"] = partial(self._train_alone, f"local {k}", text, images, k)
+        tested = side_by_side(lambda train: train(), parts.values())  # the longest ones first
+        probabilities = dict(zip(parts, tested, strict=True))
         with self._stage("evaluate", "evaluating"):
             scores = compare(cohort, probabilities)
         with self._stage("explain", "explaining"), heard_warnings() as late:
-            model = self._new_model(weights)
+            model = self._new_model(self._log.weights)
             map_scores, explained = explain(model, cohort.test, probabilities["federated"])
         summary = {
             **describe(settings, cohort),
@@ -157,8 +150,8 @@ class Experiment:
         last = f"round {self._log.rounds[-1]['round']} was the last whole one"
         return kept and f"{last}; kept in {self._folder}: {kept}; --resume goes on."
 
-    def _federate(self, strategy: Strategy) -> Weights:
-        """Train on the in-process grid; images and labels never leave a hospital."""
+    def _federate(self, strategy: Strategy) -> np.ndarray:
+        """Train on the in-process grid, images never leave a hospital; return what it says."""
         cohort, settings = self._cohort, self.settings
         sizes = dict(zip(cohort.names, map(len, cohort.hospitals), strict=True))
 
@@ -185,23 +178,25 @@ class Experiment:
             on_round=self._log.on_round,
             log=self._log,
         )
-        state = federation.run_in_process(server_app, client_app, cohort.names).state
-        return to_weights(state.array_records["arrays"])
+        with self._stage("federated", "federated"):
+            state = federation.run_in_process(server_app, client_app, cohort.names).state
+            return self._predict(to_weights(state.array_records["arrays"]))
 
-    def _train_alone(self, k: int, images: MedicalImages) -> np.ndarray:
+    def _train_alone(self, name: str, text: str, images: MedicalImages, k: int) -> np.ndarray:
         """Make as many passes over ``images`` as the federation makes, in one place, and test."""
         settings = self.settings
         trainer = self._trainer(0.0)  # nobody to be pulled to
-        trainer.start(self._initial)
-        for server_round in range(1, settings.rounds + 1):
-            trainer.more(
-                images,
-                epochs=settings.local_epochs,
-                seed=(settings.seed, server_round, k),
-                learning_rate=learning_rate_at(settings.training, server_round, settings.rounds),
-            )
-            self._progress.advance(len(images) * settings.local_epochs)
-        return trainer.predict(self._cohort.test.images)
+        with self._stage(name, text):
+            trainer.start(self._initial)
+            for r in range(1, settings.rounds + 1):
+                trainer.more(
+                    images,
+                    epochs=settings.local_epochs,
+                    seed=(settings.seed, r, k),
+                    learning_rate=learning_rate_at(settings.training, r, settings.rounds),
+                )
+                self._progress.advance(len(images) * settings.local_epochs)
+            return trainer.predict(self._cohort.test.images)
 
     def _score(self, weights: Weights) -> Evaluation:
         """Score the global model of a round on the central test set."""

@@ -37,7 +37,7 @@ def grad_cam(
     *,
     layer: str | None = None,
     method: str = "grad_cam",
-    batch_size: int = 16,
+    batch_size: int = 8,
     enlarge: bool = True,
 ) -> np.ndarray:
     """Heat maps of what speaks for a class.

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from fedtutor import cores
-from fedtutor.cores import Stopped, Team, check_stopped, side_by_side
+from fedtutor.cores import Stopped, check_stopped, side_by_side
 from fedtutor.errors import FederationError
 
 PATIENCE = 600
@@ -90,39 +90,16 @@ def test_a_worker_does_in_turns_what_it_would_have_done_side_by_side():
     assert all(side_by_side(work, range(5)))
 
 
-@pytest.mark.usefixtures("three_workers")
-def test_a_team_begins_work_and_gives_its_result_later():
-    go = threading.Event()
-
-    def work(item):
-        assert go.wait(PATIENCE)
-        return item
-
-    with Team() as team:
-        results = [team.start(work, item) for item in "ab"]
-        go.set()
-        assert [result() for result in results] == ["a", "b"]
-
-
-def test_one_worker_works_when_it_is_asked_and_in_the_callers_thread(monkeypatch):
+def test_one_worker_works_in_the_callers_thread(monkeypatch):
     monkeypatch.setenv(cores.WORKERS, "1")
-    seen = []
-
-    def work(item):
-        seen.append((item, threading.get_ident()))
-
-    with Team() as team:
-        later = team.start(work, "later")
-        list(side_by_side(work, "ab"))
-        later()
-    assert seen == [(item, threading.get_ident()) for item in ("a", "b", "later")]
+    assert set(side_by_side(lambda _: threading.get_ident(), "abc")) == {threading.get_ident()}
 
 
 @pytest.mark.parametrize("said", ["0", "-1", "two", "1.5"])
 def test_a_number_of_workers_that_cannot_be_is_refused(said, monkeypatch):
     monkeypatch.setenv(cores.WORKERS, said)
     with pytest.raises(FederationError, match=f"FEDTUTOR_WORKERS .* at least 1; got '{said}'"):
-        Team()
+        list(side_by_side(str, "ab"))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind cores")
