@@ -56,7 +56,7 @@ def explaining_rows() -> list[Row]:
                     f"Grad-CAM at 128², batch {count}",
                     pairs,
                     work=f"heat maps over {count} image{'s' * (count > 1)}, one class an image; in "
-                    "blocks of 16, a block a core; equal to 1e-4 before they are enlarged",
+                    "blocks of 8, side by side on all cores; equal to 1e-4 before they are enlarged",
                     beside="tf-keras-vis Gradcam, all at once, with TensorFlow's own threads",
                     target=f"≥ {target}",
                     unit="ms an image",
@@ -87,7 +87,7 @@ def forward_alone(model, images: np.ndarray) -> float:
     forward = tf.function(lambda pixels: model(pixels, training=False))
 
     def work():
-        return predict(model, images, batch_size=16, forward=forward)
+        return predict(model, images, batch_size=8, forward=forward)
 
     work()
     return min(seconds(work) for _ in range(7))
