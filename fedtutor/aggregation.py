@@ -166,14 +166,6 @@ def update_norm(update: Weights) -> float:
     return float(np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in update)))
 
 
-def clip_update(update: Weights, max_norm: float) -> Weights:
-    """Shorten an update to the length ``max_norm`` if it is longer, in its own dtypes."""
-    length = update_norm(update)
-    if length <= max_norm:
-        return update
-    return [(array * (max_norm / length)).astype(array.dtype) for array in update]
-
-
 def check_form(arrays: Sequence[Any], like: Weights, *, hospital: str) -> None:
     """Raise :class:`UpdateError` unless number, shapes and dtypes are those of ``like``."""
     if len(arrays) != len(like):

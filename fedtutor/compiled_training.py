@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,19 +118,7 @@ class Trainer:
 
     def predict(self, images: Images) -> np.ndarray:
         """Return probabilities by the present weights, see :func:`fedtutor.model.predict`."""
-        return predict(self.model, images, forward=self._forward)
-
-    @cached_property
-    def _forward(self):
-        """The model's pass as a graph, which takes half as long and gives the same bits."""
-        import tensorflow as tf
-
-        @tf.function(input_signature=[tf.TensorSpec(self.model.input_shape, tf.float32)])
-        def forward(pixels):
-            return self.model(pixels, training=False)
-
-        compiled = forward.get_concrete_function()
-        return lambda pixels: compiled(tf.convert_to_tensor(pixels))
+        return predict(self.model, images)
 
     def _compile_start(self):
         import tensorflow as tf

@@ -120,7 +120,7 @@ def test_a_trainer_forgets_the_hospital_before(make_images):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_compiled_pass_says_what_the_model_says_also_after_training(make_images):
+def test_a_trainer_predicts_with_its_present_weights(make_images):
     data = make_images(12, size=14)
     trainer = Trainer(create_model((14, 14, 1), 3), TrainingSettings(batch_size=4))
     before = trainer.predict(data.images)

@@ -21,14 +21,13 @@ from flwr.serverapp.strategy import (
     Strategy,
 )
 
-from fedtutor.aggregation import clip_update
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
 from fedtutor.federation.records import arrays_in
 from fedtutor.federation.strategies import Averaged
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
-from fedtutor.topics import with_mods
+from fedtutor.topics import clip_update, with_mods
 from fedtutor.training import loss_function
 
 if TYPE_CHECKING:

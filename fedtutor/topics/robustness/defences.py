@@ -15,12 +15,13 @@ from flwr.serverapp.strategy import Bulyan, Strategy
 from flwr.serverapp.strategy.multikrum import select_multikrum
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
-from fedtutor.aggregation import clip_update, update_norm
+from fedtutor.aggregation import update_norm
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
 from fedtutor.federation.records import arrays_in, to_record, to_weights
 from fedtutor.federation.strategies import Averaged
 from fedtutor.model import Weights
+from fedtutor.topics import clip_update
 
 
 class ClippedFedAvg(StreamingFedAvg):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from toys import START, step
 
 from fedtutor import federation
-from fedtutor.aggregation import clip_update, update_norm
+from fedtutor.aggregation import update_norm
 from fedtutor.errors import FederationError
-from fedtutor.topics import robustness
+from fedtutor.topics import clip_update, robustness
 from fedtutor.topics.robustness import Chosen
 from fedtutor.topics.robustness.defences import mean_around_median
 
