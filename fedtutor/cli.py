@@ -62,8 +62,9 @@ def _add_run(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor import report
-    from fedtutor.console import LiveProgress, print_table
+    from fedtutor.console import LiveProgress
     from fedtutor.experiment import Experiment
+    from fedtutor.figures.table import print_table
 
     settings = settings_from(arguments)
     check_writable(arguments.out)

@@ -1,7 +1,4 @@
-"""The training loop of :mod:`fedtutor.training`, compiled once for each core.
-
-A hospital trains on one core, and the next one beside it on the next, see :mod:`fedtutor.cores`.
-"""
+"""The training loop of :mod:`fedtutor.training`, compiled once for each core, see :mod:`cores`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Every core: work side by side in threads, which TensorFlow and NumPy let run at once.
 
-A thread a core, and in :mod:`fedtutor.keras_import` one thread for each of TensorFlow's operations:
-at the sizes of the course a second thread for an operation costs more than it brings
-(benchmarks/README.md), and what is computed does not depend on how many cores there are.
+A thread a core, and one for each operation of TensorFlow (:mod:`fedtutor.keras_import`): a second
+one would cost more than it brings (benchmarks/README.md), and move results with the cores.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ def num_workers() -> int:
 def side_by_side(work: Callable, items: Iterable, workers: int = 0) -> Generator:
     """Yield ``work(item)`` for each of the items, in their order, worked on side by side.
 
-    By as many ``workers`` as :func:`num_workers` says, or these; one alone, and a worker that asks
-    for others, works in turns. No more items are begun ahead than two for a worker. When the
-    generator is closed, what goes on ends at its next :func:`check_stopped`, and is waited for.
+    A worker that asks for others works in turns. No more items are begun ahead than two for each
+    of the ``workers``, by default :func:`num_workers`. When the generator is closed, what goes on
+    ends at its next :func:`check_stopped`, and is waited for.
     """
     workers = 1 if hasattr(_here, "stop") else workers or num_workers()
     if workers == 1:
@@ -91,10 +90,7 @@ def check_stopped() -> None:
 
 
 def one_a_thread(make: Callable[P, T]) -> Callable[P, T]:
-    """Return ``make`` with a memory of its last four results, each thread's its own.
-
-    For what works for one thread at a time; nothing is made in two threads at once.
-    """
+    """Return ``make`` with a memory of its last four results, each thread's its own."""
     here, making = threading.local(), threading.Lock()
 
     @wraps(make)

@@ -18,11 +18,12 @@ from PIL import Image
 
 from fedtutor import cli, explaining, figures, report
 from fedtutor.cohort import build_cohort
-from fedtutor.console import LiveProgress, print_table
+from fedtutor.console import LiveProgress
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.datasets.warned import heard_warnings
 from fedtutor.errors import visible
 from fedtutor.experiment import Outcome
+from fedtutor.figures.table import print_table
 from fedtutor.images import patients_of
 from fedtutor.partition import own_test_images, partition
 from fedtutor.settings import RunSettings

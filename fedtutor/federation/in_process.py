@@ -24,12 +24,11 @@ FIRST_NODE_ID = SUPERLINK_NODE_ID + 1
 class InProcessGrid(Grid):
     """A Flower ``Grid`` whose hospitals are trained when their reply is asked for.
 
-    As many at a time as there are cores, in threads, each on one core (why: :mod:`fedtutor.cores`),
-    if the app says that it bears it, as :func:`~fedtutor.federation.make_client_app`'s does by its
-    attribute ``side_by_side``; else in turns, as another app's code may share what two threads
-    must not. Flower hands the replies to the strategy as an iterable; here it is a generator, in
-    the order of the hospitals' numbers whatever order the strategy drew or the training took. A
-    strategy that adds up while it iterates therefore makes memory grow with the cores only.
+    One on each core at a time (why: :mod:`fedtutor.cores`) if the app has the attribute
+    ``side_by_side``, as :func:`~fedtutor.federation.make_client_app`'s; else in turns, as its code
+    may share what two threads must not. Replies come in the order of the hospitals' numbers,
+    whatever the strategy drew, as a generator: if the strategy adds up while it iterates, memory
+    grows with the cores only.
 
     Parameters
     ----------
@@ -172,15 +171,9 @@ def run_in_process(
     """
     context = Context(1, SUPERLINK_NODE_ID, {}, RecordDict(), run_config or {})
     grid = InProcessGrid(client_app, names, run_config)
-    flower = logging.getLogger("flwr")
-
-    def errors_only(record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR
-
-    flower.addFilter(errors_only)
+    logging.getLogger("flwr").setLevel(logging.ERROR)
     try:
         server_app(grid, context)
     finally:
         grid.stop()
-        flower.removeFilter(errors_only)
     return context

@@ -180,13 +180,15 @@ def test_an_app_bears_it_if_each_thread_has_its_own_trainer(trainer_for, at_once
 
 def test_what_goes_on_is_stopped_when_the_run_ends_in_an_error(monkeypatch):
     monkeypatch.setenv(WORKERS, "2")
-    app, stopped = ClientApp(), threading.Event()
+    app, begun, stopped = ClientApp(), threading.Event(), threading.Event()
     app.side_by_side = True
 
     @app.train()
     def train(message, context):
         if context.node_config["partition-id"] == 0:
+            assert begun.wait(600)
             return Message(RecordDict(), reply_to=message)
+        begun.set()
         try:
             while True:
                 check_stopped()

@@ -1,0 +1,35 @@
+"""What a run found as a table in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_table(summary: dict, console: Console) -> None:
+    """Print a row a hospital: its images, its AUC alone and that of the federated model."""
+    synthetic = " (synthetic)" if summary["synthetic"] else ""
+    table = Table(title=f"{summary['dataset']}{synthetic}: AUC on the central test set")
+    table.add_column("hospital", overflow="fold")  # no name may lose what tells it from another
+    # Fourteen findings would not fit beside each other; the report has them.
+    classes = [] if summary["multi_label"] else summary["classes"]
+    for column in ("images", *classes, "alone", "federated"):
+        table.add_column(column, justify="right")
+    for row in summary["hospitals"]:
+        counts = [row["num_examples"], *row["class_counts"][: len(classes)]]
+        scores = [_number(row["auc_local"]), _number(row["auc_federated"])]
+        table.add_row(row["name"], *map(str, counts), *scores)
+    table.add_section()
+    blank = [""] * (1 + len(classes))
+    auc = summary["auc"]
+    table.add_row("mean", *blank, _number(auc["local_mean"]), _number(auc["federated"]))
+    table.add_row("pooled (reference)", *blank, "", _number(auc["pooled"]))
+    console.print(table)
+    if summary["warnings"]:
+        console.print(f"Warnings, printed above and in the report: {len(summary['warnings'])}.")
+    if summary["left_out"]:
+        console.print(f"{len(summary['left_out'])} updates were left out; the report names them.")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
