@@ -18,8 +18,8 @@ from fedtutor.datasets import commands as datasets
 from fedtutor.deployment import commands as deployment
 from fedtutor.errors import FedtutorError
 from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
-from fedtutor.output import check_writable
 from fedtutor.settings import RunSettings, TrainingSettings
+from fedtutor.support.output import check_writable
 
 RUN_EXAMPLES = """examples:
   fedtutor run                                   five synthetic hospitals, about a minute

@@ -32,9 +32,9 @@ from fedtutor.explaining import Explained, explain
 from fedtutor.federation.records import to_weights
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model
-from fedtutor.output import LAST_GOOD, RESULTS, save_model, set_aside
 from fedtutor.settings import RunSettings
 from fedtutor.summary import compare, describe, plain, versions
+from fedtutor.support.output import LAST_GOOD, RESULTS, save_model, set_aside
 from fedtutor.training import learning_rate_at
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fedtutor.errors import DataError, check_whole, visible
-from fedtutor.rows import Rows
+from fedtutor.support.rows import Rows
 
 Images = np.ndarray | Rows
 """uint8 (n, height, width, 1), in memory or read from a file when asked for."""
@@ -25,7 +25,7 @@ class MedicalImages:
     Attributes
     ----------
     images : uint8 array of shape (n, height, width, 1), 0 is black; in memory, mapped from a
-        file, or :class:`~fedtutor.rows.Rows` of such a file.
+        file, or :class:`~fedtutor.support.rows.Rows` of such a file.
     labels : one class an image: int64 array of shape (n,), an index into ``class_names``.
         Multi-label, any number of findings an image: uint8 array of shape (n, k), 1 where the
         image has the finding and 0 where not.
@@ -110,7 +110,7 @@ class MedicalImages:
     def take(self, indices: np.ndarray) -> MedicalImages:
         """Return the images at ``indices`` (int array of shape (m,)), in that order.
 
-        Images on disk stay there, see :class:`fedtutor.rows.Rows`.
+        Images on disk stay there, see :class:`fedtutor.support.rows.Rows`.
         """
         on_disk = isinstance(self.images, np.memmap | Rows)
 

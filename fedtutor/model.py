@@ -9,7 +9,7 @@ import numpy as np
 from fedtutor.cores import side_by_side
 from fedtutor.errors import DataError
 from fedtutor.images import Images
-from fedtutor.keras_import import load_keras
+from fedtutor.support.keras_import import load_keras
 
 if TYPE_CHECKING:
     import keras

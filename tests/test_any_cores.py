@@ -12,7 +12,7 @@ import pytest
 
 from fedtutor.cores import WORKERS
 from fedtutor.datasets.phantoms import chest_phantoms
-from fedtutor.keras_import import load_keras
+from fedtutor.support.keras_import import load_keras
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 

@@ -20,15 +20,13 @@ PACKAGE = ROOT / "fedtutor"
 LAYERS = (
     "errors",
     "settings",
-    "rows",
+    "support",
     "cores",
     "images",
     "options",
-    "output",
     "datasets",
     "partition",
     "cohort",
-    "keras_import",
     "model",
     "training",
     "compiled_training",
@@ -48,13 +46,13 @@ LAYERS = (
     "__main__",
     "course",
 )
-AROUND_THE_CORE = {"datasets", "figures", "topics", "deployment", "course"}
+AROUND_THE_CORE = {"support", "datasets", "figures", "topics", "deployment", "course"}
 # What only these layers (and the room itself) may import, however high they stand.
 ONLY_FOR = {"topics": {"course"}, "deployment": {"cli", "course"}, "course": set()}
 # What these rooms may import besides themselves, though more lies below them.
 ONLY_FROM = {
-    "datasets": {"errors", "rows", "cores", "images"},
-    "figures": {"errors", "rows", "images", "evaluation", "model"},
+    "datasets": {"errors", "support", "cores", "images"},
+    "figures": {"errors", "support", "images", "evaluation", "model"},
 }
 MOST_LINES_CORE, MOST_LINES = 4_000, 17_100
 

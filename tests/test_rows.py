@@ -10,8 +10,8 @@ from fedtutor.compiled_training import Trainer
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.model import create_model, predict
 from fedtutor.partition import partition
-from fedtutor.rows import Rows
 from fedtutor.settings import TrainingSettings
+from fedtutor.support.rows import Rows
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fedtutor.datasets.decode import resize
 from fedtutor.images import MedicalImages
-from fedtutor.rows import Rows
+from fedtutor.support.rows import Rows
 
 MAX_DISTANCE = 44
 """Of the 255 bits of two hashes, how many may differ between twins."""

@@ -29,9 +29,9 @@ from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.federation.records import config_in
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.model import Weights, create_model, predict
-from fedtutor.output import LAST_GOOD, PROGRESS, save_model
 from fedtutor.settings import RunSettings
 from fedtutor.summary import plain
+from fedtutor.support.output import LAST_GOOD, PROGRESS, save_model
 
 _cohort = lru_cache(maxsize=2)(build_cohort)
 _own_images = lru_cache(maxsize=2)(read_hospital_file)

@@ -13,8 +13,8 @@ from fedtutor.deployment import DEFAULTS
 from fedtutor.deployment.server_settings import ServerSettings
 from fedtutor.errors import FederationError
 from fedtutor.options import INTERRUPTED, STOPPED, add_out, add_settings, settings_from
-from fedtutor.output import LAST_GOOD
 from fedtutor.settings import RunSettings, TrainingSettings
+from fedtutor.support.output import LAST_GOOD
 
 FURTHER = ("resume", "kill_one", "round_timeout", "patience")  # not a run's settings, but a job's
 

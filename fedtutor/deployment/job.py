@@ -19,9 +19,16 @@ from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.deployment.superlink import LocalSimulation, SuperLink
 from fedtutor.errors import FederationError
-from fedtutor.output import CHECKPOINT, LAST_GOOD, SUMMARY, check_writable, set_aside, write_text
 from fedtutor.settings import RunSettings
 from fedtutor.summary import describe, describe_hospitals, plain, versions
+from fedtutor.support.output import (
+    CHECKPOINT,
+    LAST_GOOD,
+    SUMMARY,
+    check_writable,
+    set_aside,
+    write_text,
+)
 
 Tell = Callable[[str], None]
 

@@ -19,8 +19,8 @@ from fedtutor.evaluation import Evaluation
 from fedtutor.federation.guard import GuardedGrid, Traffic, like_model
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import Weights
-from fedtutor.output import CHECKPOINT, whole
 from fedtutor.settings import Config, RunSettings, TrainingSettings, to_config
+from fedtutor.support.output import CHECKPOINT, whole
 
 OnRound = Callable[[int, Weights, GuardedGrid], dict[str, float] | None]
 """Called with (round, global weights, guarded grid); what it returns is noted by Flower."""

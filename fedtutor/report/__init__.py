@@ -11,7 +11,7 @@ import jinja2
 
 from fedtutor import figures
 from fedtutor.evaluation import TOO_FEW
-from fedtutor.output import CHECKPOINT, LAST_GOOD, MODEL, SUMMARY, save_model, write_text
+from fedtutor.support.output import CHECKPOINT, LAST_GOOD, MODEL, SUMMARY, save_model, write_text
 
 if TYPE_CHECKING:
     from fedtutor.experiment import Outcome

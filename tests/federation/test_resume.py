@@ -14,8 +14,8 @@ from fedtutor import federation
 from fedtutor.errors import DataError, FedtutorError
 from fedtutor.evaluation import Evaluation
 from fedtutor.federation.records import to_record, to_weights
-from fedtutor.output import CHECKPOINT
 from fedtutor.settings import RunSettings, TrainingSettings
+from fedtutor.support.output import CHECKPOINT
 
 START = [np.zeros((5, 4), np.float32), np.zeros(4, np.float32)]
 NAMES = [f"h{k}" for k in range(7)]
