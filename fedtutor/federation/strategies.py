@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid, strategy
+from flwr.serverapp.strategy.multikrum import select_multikrum
 
 from fedtutor.aggregation import RunningAverage
 from fedtutor.errors import DataError, FederationError
@@ -51,15 +53,38 @@ class StreamingFedAvg(strategy.FedAvg):
 
 
 class SteadyBulyan(strategy.Bulyan):
-    """Flower's Bulyan (El Mhamdi et al. 2018), which goes on where hospitals were left out."""
+    """Flower's Bulyan (El Mhamdi et al. 2018), its second half in whole arrays.
+
+    Flower partitions the hospitals' values of each weight one weight at a time, ten times as slow
+    as all else in a small federation's round, and skips a round in which a hospital was left out.
+    """
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
-        """Average, bearing as many liars as so many replies can; Flower would skip the round."""
-        replies, most = list(replies), self.num_malicious_nodes
-        self.num_malicious_nodes = max(0, min(most, (len(replies) - 3) // LIARS["bulyan"]))
-        averaged = super().aggregate_train(server_round, replies)
-        self.num_malicious_nodes = most
-        return averaged
+        """Choose by Multi-Krum, bearing as many liars as can be; average around the median."""
+        contents = [reply.content for reply in replies if reply.has_content()]
+        if len(contents) < 3:
+            return None, None
+        bad = min(self.num_malicious_nodes, (len(contents) - 3) // LIARS["bulyan"])
+        chosen = select_multikrum(contents, bad, len(contents) - 2 * bad)
+        updates = [to_weights(content.array_records["arrays"]) for content in chosen]
+        keep = len(updates) - 2 * bad
+        arrays = [mean_around_median(np.stack(stack), keep) for stack in zip(*updates, strict=True)]
+        return to_record(arrays), self.train_metrics_aggr_fn(chosen, self.weighted_by_key)
+
+
+def mean_around_median(stack: np.ndarray, keep: int) -> np.ndarray:
+    """Return for each number the mean of the ``keep`` values nearest to the hospitals' median.
+
+    ``stack`` is float (hospitals, ...); the result is of shape (...).
+    """
+    ordered = np.sort(stack, axis=0)
+    middle = np.median(ordered, axis=0)
+    # Sorted, the nearest values stand side by side: find where their row begins.
+    begins = range(len(ordered) - keep + 1)
+    reach = [np.maximum(middle - ordered[b], ordered[b + keep - 1] - middle) for b in begins]
+    means = [ordered[b : b + keep].mean(axis=0) for b in begins]
+    best = np.argmin(np.stack(reach), axis=0)
+    return np.take_along_axis(np.stack(means), best[None], axis=0)[0].astype(stack.dtype)
 
 
 STRATEGIES: dict[str, tuple[type[strategy.Strategy], dict[str, float]]] = {

@@ -1,7 +1,6 @@
 """Defences: strategies that bear some hospitals that lie.
 
-Median, trimmed mean, Krum and Multi-Krum are Flower's own, see
-:data:`fedtutor.federation.STRATEGIES`; clipping, and a quicker Bulyan, are here.
+Clipping is here, the others are in :data:`fedtutor.federation.STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Message, MetricRecord, RecordDict
-from flwr.serverapp.strategy import Bulyan, Strategy
-from flwr.serverapp.strategy.multikrum import select_multikrum
+from flwr.serverapp.strategy import Strategy
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from fedtutor.aggregation import update_norm
@@ -46,41 +44,6 @@ class ClippedFedAvg(StreamingFedAvg):
         return [w_k - w for w_k, w in pairs]
 
 
-class QuickBulyan(Bulyan):
-    """Flower's Bulyan (El Mhamdi et al. 2018), its second half in whole arrays.
-
-    Flower partitions the hospitals' values of each weight one weight at a time, which takes about
-    ten times as long as everything else in a round of the course's small federations.
-    """
-
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Averaged:
-        """Choose by Multi-Krum and average around the median; (None, None) of too few updates."""
-        contents = [reply.content for reply in replies if reply.has_content()]
-        bad = self.num_malicious_nodes
-        if len(contents) < 4 * bad + 3:
-            return None, None
-        chosen = select_multikrum(contents, bad, len(contents) - 2 * bad)
-        updates = [to_weights(content.array_records["arrays"]) for content in chosen]
-        keep = len(updates) - 2 * bad
-        arrays = [mean_around_median(np.stack(stack), keep) for stack in zip(*updates, strict=True)]
-        return to_record(arrays), self.train_metrics_aggr_fn(chosen, self.weighted_by_key)
-
-
-def mean_around_median(stack: np.ndarray, keep: int) -> np.ndarray:
-    """Return for each number the mean of the ``keep`` values nearest to the hospitals' median.
-
-    ``stack`` is float (hospitals, ...); the result is of shape (...).
-    """
-    ordered = np.sort(stack, axis=0)
-    middle = np.median(ordered, axis=0)
-    # Sorted, the nearest values stand side by side: find where their row begins.
-    begins = range(len(ordered) - keep + 1)
-    reach = [np.maximum(middle - ordered[b], ordered[b + keep - 1] - middle) for b in begins]
-    means = [ordered[b : b + keep].mean(axis=0) for b in begins]
-    best = np.argmin(np.stack(reach), axis=0)
-    return np.take_along_axis(np.stack(means), best[None], axis=0)[0].astype(stack.dtype)
-
-
 DEFENCES = {
     "plain average": ("fedavg", None),
     "clipping": ("fedavg", ClippedFedAvg),
@@ -88,7 +51,7 @@ DEFENCES = {
     "trimmed mean": ("fedtrimmedavg", None),
     "Krum": ("krum", None),
     "Multi-Krum": ("multikrum", None),
-    "Bulyan": ("bulyan", QuickBulyan),
+    "Bulyan": ("bulyan", None),
 }
 """What people call them, and what :func:`fedtutor.federation.make_strategy` makes them of."""
 

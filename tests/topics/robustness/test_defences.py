@@ -10,9 +10,9 @@ from toys import START, step
 from fedtutor import federation
 from fedtutor.aggregation import update_norm
 from fedtutor.errors import FederationError
+from fedtutor.federation.strategies import mean_around_median
 from fedtutor.topics import clip_update, robustness
 from fedtutor.topics.robustness import Chosen
-from fedtutor.topics.robustness.defences import mean_around_median
 
 NUM = 10
 
