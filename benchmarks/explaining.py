@@ -57,7 +57,7 @@ def explaining_rows() -> list[Row]:
                     f"Grad-CAM at 128², batch {count}",
                     pairs,
                     work=f"heat maps over {count} image{'s' * (count > 1)}, one class an image; in "
-                    "blocks of 8 on all cores; equal to 1e-4 before they are enlarged",
+                    "blocks on all cores; equal to 1e-4 before they are enlarged",
                     beside="tf-keras-vis Gradcam, all at once, with TensorFlow's own threads",
                     target=f"≥ {target}",
                     unit="ms an image",
@@ -86,10 +86,11 @@ def forward_alone(model, images: np.ndarray) -> float:
     import tensorflow as tf
 
     forward = tf.function(lambda pixels: model(pixels, training=False))
-    starts = range(0, len(images), 8)
+    size = max(1, min(32, len(images) // 2))
+    starts = range(0, len(images), size)
 
     def work() -> None:
-        list(side_by_side(lambda k: forward(standardise(images[k : k + 8])), starts))
+        list(side_by_side(lambda k: forward(standardise(images[k : k + size])), starts))
 
     work()
     return min(seconds(work) for _ in range(7))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,7 +116,19 @@ class Trainer:
 
     def predict(self, images: Images) -> np.ndarray:
         """Return probabilities by the present weights, see :func:`fedtutor.model.predict`."""
-        return predict(self.model, images)
+        return predict(self.model, images, forward=self._forward)
+
+    @cached_property
+    def _forward(self):
+        """The model's pass as a graph of its own: other threads may not be in the same one."""
+        import tensorflow as tf
+
+        @tf.function(input_signature=[tf.TensorSpec(self.model.input_shape, tf.float32)])
+        def forward(pixels):
+            return self.model(pixels, training=False)
+
+        compiled = forward.get_concrete_function()
+        return lambda pixels: compiled(tf.convert_to_tensor(pixels))
 
     def _compile_start(self):
         import tensorflow as tf

@@ -13,6 +13,7 @@ against it in another; there HiResCAM is the faithful one. Both are offered, by 
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 METHODS = ("grad_cam", "hirescam")
 _COMPILED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_TRACING = threading.Lock()
 
 
 def grad_cam(
@@ -37,7 +39,7 @@ def grad_cam(
     *,
     layer: str | None = None,
     method: str = "grad_cam",
-    batch_size: int = 8,
+    batch_size: int = 32,
     enlarge: bool = True,
 ) -> np.ndarray:
     """Heat maps of what speaks for a class.
@@ -51,6 +53,7 @@ def grad_cam(
     layer : name of a layer with feature maps, also of a model inside this one; by default the
         last convolution.
     method : "grad_cam" or "hirescam".
+    batch_size : how many images at a time, at most; blocks of them share the cores.
     enlarge : lay the map over the image; otherwise it has the layer's own height and width.
 
     Returns
@@ -67,17 +70,17 @@ def grad_cam(
     if method not in METHODS:
         raise DataError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
     convolution = _find_layer(model, layer)
-    explain = _compiled(model, convolution, method, enlarge)
     num_classes = model.output_shape[-1]
     chosen = np.full(len(images), -1) if classes is None else np.broadcast_to(classes, len(images))
     if len(chosen) and not -1 <= chosen.min() <= chosen.max() < num_classes:
         raise DataError(f"classes must lie in 0..{num_classes - 1}; got {classes}.")
+    size = max(1, min(batch_size, -(-len(images) // 2)))  # the same on any number of cores
 
     def block(start: int) -> np.ndarray:
-        part = slice(start, start + batch_size)
+        part, explain = slice(start, start + size), _compiled(model, convolution, method, enlarge)
         return np.asarray(explain(standardise(images[part]), chosen[part].astype("int32")))
 
-    maps = list(side_by_side(block, range(0, len(images), batch_size)))
+    maps = list(side_by_side(block, range(0, len(images), size)))
     if not maps:
         sides = images.shape[1:3] if enlarge else convolution.output.shape[1:3]
         return np.empty((0, *sides), np.float32)
@@ -134,11 +137,16 @@ def _holds_convolution(layer: keras.layers.Layer) -> bool:
 def _compiled(
     model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool
 ) -> Callable:
-    """Return the model's explain function, traced once for each layer, method and map."""
-    functions, key = _COMPILED.setdefault(model, {}), (layer.name, method, enlarge)
-    if key not in functions:
-        functions[key] = _compile(model, layer, method, enlarge)
-    return functions[key]
+    """Return the model's explain function, traced once for each layer, method, map and thread.
+
+    Two threads in one function end TensorFlow 2.21 with a segmentation fault now and then.
+    """
+    with _TRACING:
+        functions = _COMPILED.setdefault(model, {})
+        key = (layer.name, method, enlarge, threading.get_ident())
+        if key not in functions:
+            functions[key] = _compile(model, layer, method, enlarge)
+        return functions[key]
 
 
 def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool) -> Callable:
@@ -151,7 +159,9 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge
     kernel, bias = (last.kernel, last.bias) if before_activation else (None, None)
     place_over_image = _placer(model, layer) if enlarge else lambda heat: heat
 
-    @tf.function(reduce_retracing=True)
+    pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+
+    @tf.function(input_signature=[pixels, tf.TensorSpec((None,), tf.int32)])
     def explain(images, classes):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
@@ -171,7 +181,8 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge
         heat = place_over_image(heat)[..., 0]
         return tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
 
-    return explain
+    compiled = explain.get_concrete_function()
+    return lambda *arrays: compiled(*map(tf.convert_to_tensor, arrays))
 
 
 def _maps_and_features(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtutor.cores import side_by_side
 from fedtutor.errors import DataError
 from fedtutor.images import Images
 from fedtutor.support.keras_import import load_keras
@@ -103,15 +104,17 @@ def standardise(images: np.ndarray) -> np.ndarray:
     return (pixels - mean) / np.maximum(deviation, MIN_DEVIATION)
 
 
-def predict(model: keras.Model, images: Images, *, batch_size: int = 64) -> np.ndarray:
+def predict(
+    model: keras.Model, images: Images, *, batch_size: int = 64, forward: Callable | None = None
+) -> np.ndarray:
     """Return class probabilities, float32 (n, num_classes), of uint8 images (n, h, w, 1).
 
-    Works in blocks of ``batch_size``, on all cores, so that a large test set is never held as
-    float.
+    Works in blocks of ``batch_size``, so that a large test set is never held as float. ``forward``
+    is the model's own pass, if somebody has compiled it.
     """
-
-    def block(start: int) -> np.ndarray:
-        return np.asarray(model(standardise(images[start : start + batch_size]), training=False))
-
-    blocks = list(side_by_side(block, range(0, len(images), batch_size)))
+    forward = forward or partial(model, training=False)
+    blocks = [
+        np.asarray(forward(standardise(images[i : i + batch_size])))
+        for i in range(0, len(images), batch_size)
+    ]
     return np.concatenate(blocks) if blocks else np.empty((0, model.output_shape[-1]), np.float32)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from keras_fit import fit_keras
 
 from fedtutor.aggregation import weighted_average
 from fedtutor.model import create_model
-from tests.keras_fit import fit_keras
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "notebooks" / "appendix" / "for_tff.py"

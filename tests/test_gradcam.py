@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 from fedtutor import gradcam
 from fedtutor.compiled_training import Trainer
+from fedtutor.cores import WORKERS
 from fedtutor.errors import DataError
 from fedtutor.model import create_model, load_keras, standardise
 from fedtutor.settings import TrainingSettings
@@ -262,3 +265,27 @@ def test_what_cannot_be_explained_is_refused(trained, arguments, word):
     model, data = trained
     with pytest.raises(DataError, match=word):
         gradcam.grad_cam(model, data.images[:1], **arguments)
+
+
+def test_each_thread_explains_with_a_function_of_its_own(monkeypatch):
+    """As two threads in one function can end TensorFlow 2.21 with a segmentation fault."""
+    monkeypatch.setenv(WORKERS, "2")
+    model, compiled, threads = create_model((24, 24, 1), 2), gradcam._compile, []
+    meeting = threading.Barrier(2, timeout=600)
+
+    def compile_here(*args):
+        explain = compiled(*args)
+        own = threading.get_ident()
+        threads.append(own)
+
+        def checked(*arrays):
+            meeting.wait()
+            assert threading.get_ident() == own
+            return explain(*arrays)
+
+        return checked
+
+    monkeypatch.setattr(gradcam, "_compile", compile_here)
+    images = np.random.default_rng(0).integers(0, 255, (6, 24, 24, 1), np.uint8)
+    assert gradcam.grad_cam(model, images).shape == (6, 24, 24)
+    assert len(set(threads)) == 2

@@ -14,6 +14,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
+from keras_fit import fit_keras
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fedtutor.aggregation import weighted_average
@@ -21,7 +22,6 @@ from fedtutor.compiled_training import Trainer
 from fedtutor.federation import run_in_process
 from fedtutor.model import create_model
 from fedtutor.training import TrainingSettings, epoch_order, fit_step_by_step
-from tests.keras_fit import fit_keras
 
 pytestmark = pytest.mark.slow
 

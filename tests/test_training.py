@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from keras_fit import fit_keras
 from sklearn.metrics import log_loss
 
 from fedtutor import compiled_training
@@ -10,7 +11,6 @@ from fedtutor.errors import DataError
 from fedtutor.model import create_model, is_multi_label, predict
 from fedtutor.settings import OPTIMIZERS, TrainingSettings
 from fedtutor.training import create_optimizer, epoch_order, fit_step_by_step, learning_rate_at
-from tests.keras_fit import fit_keras
 
 SHAPE = (12, 12, 1)
 

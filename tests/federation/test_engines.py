@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
+from keras_fit import fit_keras
 
 from fedtutor import federation
 from fedtutor.aggregation import weighted_average
@@ -13,7 +14,6 @@ from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import create_model, predict
 from fedtutor.settings import TrainingSettings
 from fedtutor.training import epoch_order
-from tests.keras_fit import fit_keras
 
 SETTINGS = TrainingSettings("sgd", 0.05, 8)
 SHAPE = (12, 12, 1)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
+from keras_fit import fit_keras
 
 from fedtutor import federation
 from fedtutor.compiled_training import Trainer
@@ -32,7 +33,6 @@ from fedtutor.topics.torch_client import (
     torch_trainer_for,
 )
 from fedtutor.training import epoch_order
-from tests.keras_fit import fit_keras
 
 SHAPE = (16, 14, 1)  # not square, so that height and width cannot be confused
 INSTALLED = importlib.util.find_spec("torch") is not None
