@@ -36,6 +36,11 @@ TIMES = {28: 40, 128: 4}
 """How often each core trains the hospital in one measurement, by pixels a side."""
 SEED = (0, 1, 0)
 
+GIL_NOTE = (
+    "Python's part of a message, some 2.5 ms, is one thread's at a time, and at 28² that is much "
+    "of a hospital's training"
+)
+
 
 def client_rows(size: int, limit: float) -> list[Row]:
     name, times = __spec__.name, TIMES[size] * num_workers()
@@ -64,6 +69,7 @@ def client_rows(size: int, limit: float) -> list[Row]:
             f"images ready as float tensors, weights and optimiser left as they are; {at_a_time}",
             target=f"≤ {limit}",
             unit="ms an image",
+            note=GIL_NOTE if size == 28 else "",
         ),
         from_pairs(
             f"client at {size}², beside fit",
