@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# One thread an operation, see fedtutor.cores; 0 gives each all cores. TensorFlow looks at it when
+# it first computes; Ray's workers have imported TensorFlow before they come here.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 
 def load_keras() -> Any:
     """Import Keras on TensorFlow; this is the only door to it, and it takes seconds."""
-    # One thread an operation, see fedtutor.cores; 0 gives each all cores. TensorFlow looks at it
-    # when it first computes; Ray's workers have imported it before they come here.
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
