@@ -37,7 +37,7 @@ TIMES = {28: 40, 128: 4}
 SEED = (0, 1, 0)
 
 GIL_NOTE = (
-    "Python's part of a message, some 2.5 ms, is one thread's at a time, and at 28² that is much "
+    "Python's part of a message, nearly 3 ms, is one thread's at a time, and at 28² that is much "
     "of a hospital's training"
 )
 

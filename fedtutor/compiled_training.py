@@ -1,4 +1,4 @@
-"""The training loop of :mod:`fedtutor.training`, compiled once for each core, see :mod:`cores`."""
+"""The training loop of :mod:`fedtutor.training`, compiled for each core (:mod:`fedtutor.cores`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every core: work side by side in threads, which TensorFlow and NumPy let run at once.
 
 A thread a core, and one for each operation of TensorFlow (:mod:`~fedtutor.support.keras_import`): a
-second one would cost more than it brings (benchmarks/README.md), and move results with the cores.
+second one would bring less than a second hospital does, and move results with the cores.
 """
 
 from __future__ import annotations
