@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from fedtutor.datasets.readers import covid, medmnist, nih, oct
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
+from fedtutor.support.places import data_folder
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,6 @@ class Dataset:
         """Whether there are files of it in its folder, beside what a clone brings along."""
         found = [path.name for path in self.folder.glob("[!.]*") if path.name != "README.md"]
         return self.synthetic or not all(name.endswith(".tar.gz") for name in found)
-
-
-def data_folder() -> Path:
-    """Return ``$FEDTUTOR_DATA``, or ``datasets/`` of the clone, or a folder of the user."""
-    if folder := os.environ.get("FEDTUTOR_DATA"):
-        return Path(folder).expanduser()
-    clone = Path(__file__).resolve().parents[2]
-    if (clone / "pyproject.toml").is_file():
-        return clone / "datasets"
-    return Path.home() / ".local" / "share" / "fedtutor"
 
 
 # By name what reads a set, and the classes of each of its tasks, the default first; "" is the
