@@ -28,6 +28,7 @@ from lint import (
     code_cells,
     code_hash,
     course,
+    is_folded,
     is_lesson,
     read_timings,
     timing_key,
@@ -78,8 +79,10 @@ def settle(notebook) -> str:
     for cell in notebook.cells:
         cell.source = cell.source.strip("\n")
         cell.metadata.pop("execution", None)
-        for key in ("collapsed", "scrolled", "trusted", "jupyter", "editable"):
+        for key in ("collapsed", "scrolled", "trusted", "editable"):
             cell.metadata.pop(key, None)
+        if not is_folded(cell):
+            cell.metadata.pop("jupyter", None)
         if cell.get("id") in seen or not cell.get("id"):
             cell.id = hashlib.sha256(f"{len(seen)}{cell.source}".encode()).hexdigest()[:8]
         seen.add(cell.id)

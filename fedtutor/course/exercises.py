@@ -1,10 +1,13 @@
-"""Exercises that check themselves: ``check("04.1", my_function)``.
+"""Exercises that check themselves, and answers that run the course.
+
+    check("04.1", my_average)            says what is right or wrong with it
+    average = yours("04.1", my_average)  my_average if it is right, else the package's own
 
 An exercise is a plain function that tries the learner's answer and raises :class:`Wrong` where it
 breaks a property; those of notebook 04 live in ``fedtutor/course/lessons/fedavg_by_hand.py``:
 
     @exercise('''04.1, the average weighted by examples
-        More: divide by sum(num_examples).''')
+        More: divide by sum(num_examples).''', reference=weighted_average)
     def weighted_average(average: Answer) -> None:
         got = average([...], [10, 30])
         if ...:
@@ -64,19 +67,23 @@ class NotDone(Exception):
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise and its check."""
+    """One exercise, its check, and the answer that stands in for a learner's."""
 
     number: str
     title: str
     try_out: Callable[[Any], None]
     more: str
+    reference: Any = None
 
 
-def exercise(text: str) -> Callable[[Callable[[Any], None]], Exercise]:
+def exercise(text: str, reference: Any = None) -> Callable[[Callable[[Any], None]], Exercise]:
     """Register the decorated check.
 
-    ``text`` is number and title: "04.2, one round" for exercise 2 of notebook 04, "A1.1, ..." in an
-    appendix; on a line of its own ``More:`` and nearly the answer, for mistakes without one.
+    Parameters
+    ----------
+    text : number and title: "04.2, one round" for exercise 2 of notebook 04, "A1.1, ..." in an
+        appendix; on a line of its own ``More:`` and nearly the answer, for mistakes without one.
+    reference : a right answer, which :func:`yours` gives where there is none yet.
     """
     head, more = [*_parts(text), ""][:2]
     number, _, title = head.partition(", ")
@@ -86,7 +93,7 @@ def exercise(text: str) -> Callable[[Callable[[Any], None]], Exercise]:
         raise ValueError(f"there are two exercises {number}.")
 
     def register(try_out: Callable[[Any], None]) -> Exercise:
-        REGISTRY[number] = Exercise(number, title, try_out, more)
+        REGISTRY[number] = Exercise(number, title, try_out, more, reference)
         return REGISTRY[number]
 
     return register
@@ -119,6 +126,20 @@ def check(number: str, answer: object) -> None:
     """
     found = find_exercise(number)
     print(f"Exercise {number}, {found.title}: {judge(found, answer)}")
+
+
+def yours(number: str, answer: Any) -> Any:
+    """Return the learner's answer if its check finds it right, else the reference; say which.
+
+    What comes next in the notebook then runs on it:
+
+        average = yours("04.1", my_average)
+    """
+    found = find_exercise(number)
+    right = _raised_in(lambda: found.try_out(_watched(answer))) is None
+    whose = "your own answer" if right else "the package's own, until yours is right"
+    print(f"From here on, {found.title}: {whose}.")
+    return answer if right else found.reference
 
 
 def judge(found: Exercise, answer: object) -> str:

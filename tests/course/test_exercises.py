@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import importlib
+import inspect
 import re
 import sys
 import textwrap
@@ -17,7 +18,7 @@ from jupyter_client.manager import start_new_kernel
 from wrong import WRONG
 
 from fedtutor.course import exercises
-from fedtutor.course.exercises import REGISTRY, Wrong, check, exercise, judge, one_number
+from fedtutor.course.exercises import REGISTRY, Wrong, check, exercise, judge, one_number, yours
 from fedtutor.course.lessons import LESSONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +85,30 @@ def test_every_exercise_is_in_its_notebook_and_waits_there(number):
     assert f"Exercise {number}, {REGISTRY[number].title}: not done yet." in said
 
 
+RUN_ON = [
+    number for number in NUMBERS if f'yours("{number}"' in "".join(code_of(notebook_of(number)))
+]
+
+
+@pytest.mark.parametrize("number", RUN_ON)
+def test_what_stands_in_for_an_answer_is_right_and_takes_what_the_stub_takes(number):
+    found, code = REGISTRY[number], "\n".join(code_of(notebook_of(number)))
+    assert judge(found, found.reference) == "right. Well done."
+    (name,) = re.findall(rf'^check\("{number}", (\w+)\)', code, flags=re.M)
+    if callable(found.reference) and (
+        stub := re.search(rf"^def {name}\((.*?)\):", code, flags=re.M)
+    ):
+        asked = [argument.split(":")[0].split("=")[0].strip() for argument in stub[1].split(",")]
+        assert list(inspect.signature(found.reference).parameters)[: len(asked)] == asked
+
+
+@pytest.mark.parametrize("number", RUN_ON)
+def test_the_solutions_run_the_experiment_on_the_answer(number):
+    """As their stored outputs say, which `make test` compares with what they print."""
+    path = notebook_of(number, "solutions")
+    assert f"From here on, {REGISTRY[number].title}: your own answer." in path.read_text("utf-8")
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_wrong_answer_gets_a_hint_of_its_own_and_then_a_stronger_one(number):
     found, said = REGISTRY[number], []
@@ -123,6 +148,27 @@ def test_a_mistake_is_said_in_lines_and_without_a_stronger_hint_takes_that_of_th
     assert judge(toy, lambda x: x * x).splitlines() == said
     assert judge(toy, lambda x: x * x).splitlines()[3] == "Stronger hint: do not multiply x by x."
     assert judge(toy, lambda x: x).splitlines()[3] == "Stronger hint: return x + x"
+
+
+def test_a_right_answer_runs_the_course_and_any_other_leaves_it_to_the_reference(
+    capsys, monkeypatch
+):
+    monkeypatch.setattr(exercises, "REGISTRY", {})
+
+    def reference(x):
+        return 2 * x
+
+    @exercise("99.1, double it", reference)
+    def doubled(double):
+        if double(3) != 6:
+            raise Wrong("no. Hint: add.")
+
+    mine = lambda x: x + x  # noqa: E731
+    assert yours("99.1", mine) is mine
+    assert "double it: your own answer." in capsys.readouterr().out
+    for answer in (None, ..., stub, lambda x: x * x, lambda: 1 / 0, sys.exit, 7):
+        assert yours("99.1", answer) is reference
+        assert "double it: the package's own, until yours is right." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("answer", ["six", True, [6], {6}, print])
