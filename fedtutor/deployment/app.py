@@ -22,6 +22,7 @@ from fedtutor import federation
 from fedtutor.cohort import build_cohort
 from fedtutor.deployment.hospital_file import read_hospital_file
 from fedtutor.deployment.network_guard import NetworkGuard, OneByOne
+from fedtutor.deployment.resident import ask_resident
 from fedtutor.deployment.roll import Roll
 from fedtutor.deployment.server_settings import ServerSettings, settings_of
 from fedtutor.errors import DataError, FederationError, FedtutorError
@@ -81,7 +82,9 @@ def check_classes(message: Message, context: Context, call_next: ClientAppCallab
     return call_next(message, context)
 
 
-client_app = federation.make_client_app(images_of, name_of=name_of, mods=[check_classes])
+client_app = federation.make_client_app(
+    images_of, name_of=name_of, mods=[ask_resident, check_classes]
+)
 """The hospital's half."""
 
 server_app = ServerApp()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from fedtutor.deployment.hospital_file import write_hospital_file
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.processes import Program, free_port
 from fedtutor.deployment.proxy import RecordingProxy
+from fedtutor.deployment.resident import RESIDENT
 from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import CONNECTION, START_SECONDS, SuperLink
 from fedtutor.errors import FederationError
@@ -156,6 +158,7 @@ class LocalFederation(SuperLink):
                 f"--root-certificates={self.tls_files.authority}",
                 f"--auth-supernode-private-key={site.key}",
             ]
+        resident = self._start_resident(site) if site.data.exists() else {}
         return self._start(
             site.name,
             "flower-supernode",
@@ -167,7 +170,16 @@ class LocalFederation(SuperLink):
             *options,
             folder=site.folder,
             log="supernode.log",
+            **resident,
         )
+
+    def _start_resident(self, site: Site) -> dict[str, str]:
+        """Start what keeps TensorFlow loaded for a hospital; return how its SuperNode finds it."""
+        file = site.folder / "resident.json"
+        command = ("-m", "fedtutor.deployment.resident", str(file))
+        name, log = f"resident of {site.name}", "resident.log"
+        self._start(name, sys.executable, *command, folder=site.folder, log=log)
+        return {RESIDENT: str(file)}
 
     def _wait_for_hospital(self, site: Site) -> None:
         """Wait until it is let in; start it anew while it is taken for connected still."""

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 HOMES = ("server", "hospital-*", "stranger")
-SECRETS = ("key", "tls/server.key", "images.npz", "test.npz", "*.db*", "flwr", "keras", "tmp")
+SECRETS = (
+    *("key", "tls/server.key", "resident.json", "images.npz", "test.npz", "*.db*"),
+    *("flwr", "keras", "tmp"),
+)
 """In each of ``HOMES``: keys, images, the SuperLink's state, and what programs left lying about."""
 
 

@@ -120,12 +120,15 @@ class SuperLink:
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
 
-    def _start(self, name: str, command: str, *options: str, folder: Path, log: str) -> Program:
+    def _start(
+        self, name: str, command: str, *options: str, folder: Path, log: str, **variables: str
+    ) -> Program:
+        """Start one of the environment's commands, or a program by its whole path."""
         program = self._programs[name] = Program(
             name,
             [str(SCRIPTS / command), *options],
             folder / log,
-            environment=self.environment(folder),
+            environment=self.environment(folder) | variables,
             folder=folder,
         )
         return program

@@ -78,6 +78,15 @@ def test_deploy_leaves_nothing_running_and_nothing_outside_its_folder(deployed):
     assert (folder / "out/federation/server/superlink.log").stat().st_size
 
 
+def test_each_hospital_has_a_resident_that_trains(deployed):
+    for k in (1, 2):
+        hospital = deployed[0] / "out" / "federation" / f"hospital-{k}"
+        said = (hospital / "supernode.log").read_text(encoding="utf-8")
+        assert "Receiving: train message" in said
+        assert "training without it" not in said
+        assert (hospital / "resident.log").exists()
+
+
 def test_one_process_ray_and_tls_give_the_same_weights(deployed, tmp_path):
     """The same seed, the same hospitals, three engines."""
     summary = simulate(SETTINGS, tmp_path, cpus=os.cpu_count())
