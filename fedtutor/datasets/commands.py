@@ -97,11 +97,8 @@ def _datasets(arguments: argparse.Namespace, console: Console) -> int:
         images = "" if info.images is None else f"{info.images:,}"
         rows.append((info.name, info.title.rpartition(": ")[2], images, _whether_here(info)))
     lines = [f"{name:21}{what:39}{images:>8}  {here}" for name, what, images, here in rows]
-    lines += [
-        "",
-        "fedtutor datasets NAME tells all of one: licence, traps, tasks, parts, commands.",
-    ]
-    lines.append(f"Data folder: {data_folder()} (FEDTUTOR_DATA moves it)")
+    tells = "fedtutor datasets NAME tells all of one: licence, traps, tasks, parts, commands."
+    lines += ["", tells, f"Data folder: {data_folder()} (FEDTUTOR_DATA moves it)"]
     console.print("\n".join(lines), soft_wrap=True, highlight=False)
     return 0
 
@@ -115,12 +112,8 @@ def _tell_all(info: Dataset, console: Console) -> None:
     card = (material() / "datasets" / info.name / "README.md").read_text(encoding="utf-8")
     shown = re.sub("<(https:[^>]+)>", r"\1", card)  # else its address would stand there twice
     console.print(Markdown(shown, hyperlinks=False) if console.is_terminal else card.rstrip())
-    where = (
-        "drawn on the spot"
-        if info.synthetic
-        else f"{_whether_here(info)}; its folder: {info.folder}"
-    )
-    facts = [f"Here: {where}", f"Size by default: {info.size} pixels"]
+    where = " on the spot" if info.synthetic else f"; its folder: {info.folder}"
+    facts = [f"Here: {_whether_here(info)}{where}", f"Size by default: {info.size} pixels"]
     facts += [f"Tasks, the first by default: {', '.join(info.tasks)}"] if info.tasks else []
     facts += ["Parts, the first by default:"] if info.parts else []
     facts += [f"  --part {part:8}{file.size:>16}" for part, file in info.parts.items()]

@@ -16,9 +16,6 @@ from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 from fedtutor.support.places import data_folder
 
-NO_IMAGES = (".md", ".txt", ".csv", ".gz")
-"""How files end beside which a set's folder may lack its images."""
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -66,8 +63,8 @@ class Dataset:
 
     def is_present(self) -> bool:
         """Whether there are images of it in its folder, and not only a card, tables or archives."""
-        found = [path.name for path in self.folder.glob("[!.]*")]
-        return self.synthetic or not all(name.endswith(NO_IMAGES) for name in found)
+        other = (".md", ".txt", ".csv", ".gz")
+        return self.synthetic or any(p.suffix not in other for p in self.folder.glob("[!.]*"))
 
 
 # By name what reads a set, and the classes of each of its tasks, the default first; "" is the

@@ -448,3 +448,16 @@ def test_every_file_has_a_plain_name_and_https_and_all_but_one_a_hash():
     assert loose == ["OCT2017.tar.gz"]
     most = {file.name: file.num_bytes or file.max_bytes for file in files}
     assert most["octmnist.npz"] > 54_900_000 and most["chestmnist.npz"] > 82_800_000
+
+
+@pytest.mark.slow
+def test_one_part_of_nih_is_all_that_a_run_needs(tmp_path, data_folder, monkeypatch, capsys):
+    sources.nih(tmp_path, monkeypatch, count=100)
+    assert main(["fetch", "nih-chestxray14", "--part", "1"]) == 0
+    assert "Next: fedtutor run --dataset nih-chestxray14" in capsys.readouterr().out
+    size = ["--size", "32", "--rounds", "1", "--hospitals", "2", "--partition", "iid"]
+    run = ["run", "--dataset", "nih-chestxray14", "--out", str(tmp_path / "out")]
+    assert main([*run, *size]) == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+    out = capsys.readouterr().out
+    assert "pooled (reference)" in out and "…" not in out

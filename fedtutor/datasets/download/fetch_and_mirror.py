@@ -22,9 +22,6 @@ from fedtutor.errors import DataError
 FETCHED = ".fetched"
 """Lists the files of a set that came from git or from Kaggle."""
 
-TABLES = "tables"
-"""The part of a set that has tables and not a single image."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -69,11 +66,10 @@ def fetch(
             _fetch_whole(info, folder)
         return folder
     for file in _chosen_files(info, parts):
+        names = (file.name, file.name.removesuffix(".gz")) if file in info.tables else ()
         if file.name.endswith(".tar.gz"):
             _fetch_archive(file, folder, keep_archives, unverified)
-            continue
-        names = (file.name, file.name.removesuffix(".gz")) if file in info.tables else ()
-        if not any((folder / name).exists() for name in names):  # a table put here by hand stays
+        elif not any((folder / name).exists() for name in names):  # a table put here by hand stays
             _download(file, folder, unverified)
     return folder
 
@@ -109,19 +105,17 @@ def mirror(
 
 def _chosen_files(info: Dataset, parts: Sequence[str]) -> list[RemoteFile]:
     """Return the tables, and the files of these parts, or of the first."""
-    known = [*info.parts, *([TABLES] if info.tables else [])]
+    known = [*info.parts, *(["tables"] if info.tables else [])]
     if unknown := [part for part in parts if part not in known]:
         raise DataError(
             f"{info.name} has no part {', '.join(unknown)}; it has: {', '.join(known)}."
         )
-    return [*info.tables, *(info.parts[part] for part in parts or known[:1] if part != TABLES)]
+    chosen = [info.parts[part] for part in parts or known[:1] if part != "tables"]
+    return [*info.tables, *chosen]
 
 
 def _download(file: RemoteFile, folder: Path, unverified: bool, mirror: str | None = None) -> Path:
-    """Download a file, and say how much it is, and after Ctrl-C how to go on.
-
-    One without a known hash comes only if that is wanted, and it is said what came.
-    """
+    """Download a file and say its size; without a known hash only if wanted, and say what came."""
     if file.hash is None and not unverified and not (folder / file.name).exists():
         raise DataError(
             f"{file.name} was not fetched: no hash of it is published, so nobody can tell whether "
