@@ -116,8 +116,11 @@ def main(argv: list[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():  # no other one is told of signals
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     output: Any = sys.stdout and LastingStream(sys.stdout)
+    console = Console(file=output, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 10_000  # in a file or a pipe nothing is cut, whatever COLUMNS says
     try:
-        return arguments.run(arguments, Console(file=output, markup=False, emoji=False))
+        return arguments.run(arguments, console)
     except (FedtutorError, KeyboardInterrupt) as error:
         stopped, notes = isinstance(error, KeyboardInterrupt), getattr(error, "__notes__", [])
         print(f"fedtutor: {'stopped.' if stopped else error}", *notes, sep="\n", file=sys.stderr)

@@ -224,12 +224,3 @@ def test_check_prints_the_fix_for_what_is_missing(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "MISSING" in text
     assert "pip install -r requirements.lock" in text
-
-
-def test_datasets_lists_names_licences_and_presence(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("FEDTUTOR_DATA", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
-    assert main(["datasets"]) == 0
-    text = capsys.readouterr().out
-    for word in ("chest-phantoms", "oct-phantoms", "pneumoniamnist", "CC BY 4.0", "generated"):
-        assert word in text

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
+
+from fedtutor.support.places import material
+
+if TYPE_CHECKING:
+    from fedtutor.datasets import Dataset
 
 
 def add_commands(commands: Any) -> None:
     """Add the three to the command line."""
     listing = commands.add_parser(
         "datasets",
-        help="list the data sets and where their files belong",
-        description="List the data sets that 'fedtutor run --dataset' knows by name: classes or "
-        "tasks, number and size of the images, licence, and whether the files are where they "
-        "belong. The environment variable FEDTUTOR_DATA moves the data folder.",
+        help="list the data sets, or tell all of one: its card, parts, tasks and commands",
+        description="List the data sets that 'fedtutor run --dataset' knows by name, and whether "
+        "their files are here. With a NAME print the card of that set, with its licence and its "
+        "traps, its tasks, its parts with their sizes, where its files belong, and the commands "
+        "that fetch it and train on it. The environment's FEDTUTOR_DATA moves the data folder.",
     )
+    listing.add_argument("name", nargs="?", metavar="NAME", help="a name from the list")
     listing.set_defaults(run=_datasets)
     _add_fetch(commands)
     _add_mirror(commands)
@@ -73,38 +80,49 @@ def _add_mirror(commands: Any) -> None:
 
 
 def _add_what_to_fetch(command: argparse.ArgumentParser) -> None:
-    parts = "which part, may be given several times; 'fedtutor datasets' lists them"
+    parts = "which part, may be given several times; 'fedtutor datasets NAME' lists their sizes"
     command.add_argument("--part", action="append", default=[], metavar="PART", help=parts)
     unverified = "also a file of which no hash is published; says what hash came, to compare"
     command.add_argument("--unverified", action="store_true", help=unverified)
 
 
 def _datasets(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.datasets import DATASETS, data_folder
+    from fedtutor.datasets.registry import DATASETS, data_folder, find_dataset
 
-    columns = ("name", "what", "tasks or classes", "images", "pixels", "licence", "parts", "here")
-    table = Table(*columns)
-    table.columns[0].no_wrap = True  # is to be typed
+    if arguments.name:
+        _tell_all(find_dataset(arguments.name), console)
+        return 0
+    rows = [("name", "what", "images", "here")]
     for info in DATASETS.values():
-        parts = list(info.parts)
-        table.add_row(
-            info.name,
-            info.title,
-            _some(list(info.tasks) or info.classes),
-            "" if info.images is None else f"{info.images:,}",
-            str(info.size),
-            info.licence,
-            f"{parts[0]}-{parts[-1]}" if len(parts) > 4 else ", ".join(parts),
-            "generated" if info.synthetic else "yes" if info.is_present() else "no",
-        )
-    console.print(table)
-    console.print(f"Data folder: {data_folder()} (FEDTUTOR_DATA moves it)", soft_wrap=True)
+        images = "" if info.images is None else f"{info.images:,}"
+        rows.append((info.name, info.title.rpartition(": ")[2], images, _whether_here(info)))
+    lines = [f"{name:21}{what:39}{images:>8}  {here}" for name, what, images, here in rows]
+    tells = "fedtutor datasets NAME tells all of one: licence, traps, tasks, parts, commands."
+    lines += ["", tells, f"Data folder: {data_folder()} (FEDTUTOR_DATA moves it)"]
+    console.print("\n".join(lines), soft_wrap=True, highlight=False)
     return 0
 
 
-def _some(words: Sequence[str], most: int = 4) -> str:
-    rest = len(words) - most
-    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _whether_here(info: Dataset) -> str:
+    return "drawn" if info.synthetic else "yes" if info.is_present() else "no"
+
+
+def _tell_all(info: Dataset, console: Console) -> None:
+    """Print a set's card, what can be chosen, where it belongs and the commands that bring it."""
+    card = (material() / "datasets" / info.name / "README.md").read_text(encoding="utf-8")
+    shown = re.sub("<(https:[^>]+)>", r"\1", card)  # else its address would stand there twice
+    console.print(Markdown(shown, hyperlinks=False) if console.is_terminal else card.rstrip())
+    where = " on the spot" if info.synthetic else f"; its folder: {info.folder}"
+    facts = [f"Here: {_whether_here(info)}{where}", f"Size by default: {info.size} pixels"]
+    facts += [f"Tasks, the first by default: {', '.join(info.tasks)}"] if info.tasks else []
+    facts += ["Parts, the first by default:"] if info.parts else []
+    facts += [f"  --part {part:8}{file.size:>16}" for part, file in info.parts.items()]
+    facts += [f"  --part {'tables':8}{'1 MB':>16}, with any other, too"] if info.tables else []
+    commands = ["  pip install kagglehub"] if info.kaggle else []
+    commands += [] if info.synthetic else [f"  {info.fetching}"]
+    commands += [f"  fedtutor run --dataset {info.name}"]
+    for line in ("", *facts, "", *commands):
+        console.print(line, soft_wrap=not line.startswith("Tasks"), highlight=False)
 
 
 def _fetch(arguments: argparse.Namespace, console: Console) -> int:

@@ -30,6 +30,7 @@ class Dataset:
     source : where a person finds it.
     read : from (folder, size, task, strict) to its images.
     parts : what can be fetched, by the name that ``fetch --part`` takes; by default the first is.
+    tables : come with any part, and alone as the part "tables".
     git, kaggle : where else it comes from.
     """
 
@@ -42,6 +43,7 @@ class Dataset:
     read: Callable[..., MedicalImages]
     tasks: dict[str, tuple[str, ...]]
     parts: dict[str, RemoteFile]
+    tables: tuple[RemoteFile, ...]
     images: int | None = None
     patients: int | None = None
     git: str | None = None
@@ -53,10 +55,16 @@ class Dataset:
         """Where its files belong."""
         return data_folder() / self.name
 
+    @property
+    def fetching(self) -> str:
+        """The command that fetches it."""
+        unverified = any(not file.hash for file in self.parts.values())
+        return f"fedtutor fetch {self.name}{' --unverified' if unverified else ''}"
+
     def is_present(self) -> bool:
-        """Whether there are files of it in its folder, beside what a clone brings along."""
-        found = [path.name for path in self.folder.glob("[!.]*") if path.name != "README.md"]
-        return self.synthetic or not all(name.endswith(".tar.gz") for name in found)
+        """Whether there are images of it in its folder, and not only a card, tables or archives."""
+        other = (".md", ".txt", ".csv", ".gz")
+        return self.synthetic or any(p.suffix not in other for p in self.folder.glob("[!.]*"))
 
 
 # By name what reads a set, and the classes of each of its tasks, the default first; "" is the
@@ -72,13 +80,14 @@ READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
 }
 
 
-def _entry(name: str, parts: dict[str, Any] | None = None, **info: Any) -> Dataset:
+def _entry(name: str, **info: Any) -> Dataset:
     """Tie what ``sets.toml`` says of a set, all that can be said without code, to its reader."""
     read, tasks = READERS[name]
     classes = next(iter(tasks.values()))
-    files = {part: RemoteFile(**file) for part, file in (parts or {}).items()}
+    info["parts"] = {part: RemoteFile(**file) for part, file in info.get("parts", {}).items()}
+    info["tables"] = tuple(RemoteFile(**file) for file in info.get("tables", {}).values())
     tasks = tasks if len(tasks) > 1 else {}
-    return Dataset(name=name, read=read, classes=classes, tasks=tasks, parts=files, **info)
+    return Dataset(name=name, read=read, classes=classes, tasks=tasks, **info)
 
 
 _SETS = tomllib.loads(Path(__file__).with_name("sets.toml").read_text(encoding="utf-8"))
@@ -142,7 +151,7 @@ def load(
         return info.read(info.images, size=size or info.size, hospitals=hospitals, seed=seed)
     if not info.is_present():
         raise DataError(
-            f"{info.name} is not here. Fetch it (fedtutor fetch {info.name}), or put its files "
-            f"from {info.source} into {info.folder}, or give their path."
+            f"{info.name} is not here; this fetches it: {info.fetching}. Or put its files from "
+            f"{info.source} into {info.folder}, or give their path."
         )
     return info.read(info.folder, size=size, task=task, strict=bool(strict))

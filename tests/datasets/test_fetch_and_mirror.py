@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import threading
@@ -19,16 +19,17 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
+import sources
+from sources import SOURCES, git, register
 
-from fedtutor.cli import BAD_INPUT, main
+from fedtutor.cli import BAD_INPUT, INTERRUPTED, main
+from fedtutor.cohort import build_cohort
 from fedtutor.datasets import DATASETS, load
 from fedtutor.datasets.download import RemoteFile, transfer
 from fedtutor.datasets.download.fetch_and_mirror import fetch
 from fedtutor.errors import DataError
+from fedtutor.settings import RunSettings
 
 
 @pytest.fixture
@@ -40,51 +41,136 @@ def data_folder(tmp_path, monkeypatch):
     return folder
 
 
-def register(monkeypatch, name, **changes):
-    monkeypatch.setitem(DATASETS, name, replace(DATASETS[name], **changes))
-
-
-def remote(path, url="https://nowhere.invalid/file"):
-    content = path.read_bytes()
-    md5 = hashlib.md5(content).hexdigest()
-    return RemoteFile(path.name, url, f"md5:{md5}", len(content))
-
-
 @pytest.fixture
 def nih_mirror(tmp_path, monkeypatch):
-    """Two archives as the NIH packs them, in a mirror."""
-    folder = tmp_path / "mirror" / "nih-chestxray14"
+    """Two archives of four images, and the tables."""
+    return sources.nih(tmp_path, monkeypatch, count=4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.process] if info.git else [])
+        for name, info in DATASETS.items()
+    ],
+)
+def test_every_set_goes_from_fetch_to_hospitals_without_a_step_by_hand(
+    tmp_path, data_folder, monkeypatch, name
+):
+    """Whoever adds a set adds its stand-in, too, or this fails."""
+    SOURCES[name](tmp_path, monkeypatch)
+    if not DATASETS[name].synthetic:
+        with pytest.raises(DataError, match=f"{name} is not here; this fetches it: fedtutor fetch"):
+            load(name)
+        assert main(DATASETS[name].fetching.split()[1:]) == 0
+    assert DATASETS[name].is_present()
+    cohort = build_cohort(RunSettings(dataset=name, size=32))
+    assert len(cohort.names) > 1 and len(cohort.test)
+    assert all(map(len, cohort.hospitals))
+    assert cohort.train.class_names == DATASETS[name].classes
+
+
+def test_any_part_of_nih_brings_the_tables(data_folder, nih_mirror, caplog):
+    folder = fetch("nih-chestxray14", parts=["2"])
+    data = load("nih-chestxray14", size=32)
+    assert len(data) == 4 and data.masks is not None
+    tables = [file.name for file in DATASETS["nih-chestxray14"].tables]
+    assert tables == ["Data_Entry_2017_v2020.csv.gz", "BBox_List_2017.csv.gz"]
+    assert all((folder / name).is_file() for name in tables)
+    assert "train_val_list.txt and test_list.txt are not here" in caplog.text
+
+
+def test_images_without_a_table_and_tables_without_an_image_name_one_command(
+    data_folder, nih_mirror, capsys
+):
+    folder = fetch("nih-chestxray14")
+    for table in folder.glob("*.csv.gz"):
+        table.unlink()
+    assert main(["run", "--dataset", "nih-chestxray14"]) == BAD_INPUT
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith("fedtutor fetch nih-chestxray14 --part tables")
+    (nih_mirror / "images_001.tar.gz").unlink()  # nothing but the tables is asked for
+    assert main(said.rpartition(": fedtutor ")[2].split()) == 0
+    assert len(load("nih-chestxray14", size=32)) == 4
+    shutil.rmtree(folder / "images")
+    with pytest.raises(DataError, match="this fetches it: fedtutor fetch nih-chestxray14"):
+        load("nih-chestxray14")
+
+
+@pytest.mark.parametrize("name", ["Data_Entry_2017_v2020.csv", "Data_Entry_2017_v2020.csv.gz"])
+def test_a_table_that_was_put_here_by_hand_is_kept_and_used(data_folder, nih_mirror, name):
+    folder = data_folder / "nih-chestxray14"
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    parts = {}
-    for part in (1, 2):
-        path = folder / f"images_{part:03d}.tar.gz"
-        with tarfile.open(path, "w:gz") as archive:
-            for number in range(4):
-                buffer = io.BytesIO()
-                pixels = rng.integers(0, 256, (64, 64), np.uint8)
-                Image.fromarray(pixels).save(buffer, "png")
-                member = tarfile.TarInfo(f"images/{part:04d}{number:04d}_000.png")
-                member.size = buffer.tell()
-                buffer.seek(0)
-                archive.addfile(member, buffer)
-        parts[str(part)] = remote(path)
-    register(monkeypatch, "nih-chestxray14", parts=parts)
-    return folder
+    text = gzip.decompress((nih_mirror / "Data_Entry_2017_v2020.csv.gz").read_bytes())
+    text = text.replace(b",50,", b",71,")
+    content = gzip.compress(text) if name.endswith(".gz") else text
+    (folder / name).write_bytes(content)
+    assert main(["fetch", "nih-chestxray14", "--part", "1"]) == 0
+    assert [path.name for path in folder.glob("Data*")] == [name]
+    assert (folder / name).read_bytes() == content
+    assert set(load("nih-chestxray14", size=32).column("age")) == {71}
 
 
-def write_nih_table(folder):
-    names = [f"{part:04d}{number:04d}_000.png" for part in (1, 2) for number in range(4)]
-    pd.DataFrame(
-        {
-            "Image Index": names,
-            "Finding Labels": ["No Finding", "Pneumonia|Edema"] * 4,
-            "Patient ID": [int(name[:8]) for name in names],
-            "Patient Age": 50,
-            "Patient Gender": "F",
-            "View Position": "PA",
+def test_a_mirror_of_any_part_has_the_tables(tmp_path, nih_mirror, monkeypatch):
+    with serve(nih_mirror) as url:
+        info = DATASETS["nih-chestxray14"]
+        at = {
+            file: replace(file, url=f"{url}/{file.name}")
+            for file in (*info.parts.values(), *info.tables)
         }
-    ).to_csv(folder / "Data_Entry_2017_v2020.csv", index=False)
+        parts = {part: at[file] for part, file in info.parts.items()}
+        tables = tuple(at[file] for file in info.tables)
+        register(monkeypatch, info.name, parts=parts, tables=tables)
+        assert main(["mirror", str(tmp_path / "copy"), info.name, "--part", "2"]) == 0
+    copied = sorted(path.name for path in (tmp_path / "copy").rglob("*.gz"))
+    assert copied == ["BBox_List_2017.csv.gz", "Data_Entry_2017_v2020.csv.gz", "images_002.tar.gz"]
+
+
+def test_the_real_tables_are_those_whose_hashes_are_pinned(real_data):
+    for file in DATASETS["nih-chestxray14"].tables:
+        content = (real_data / "nih_chestxray14" / file.name).read_bytes()
+        assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (
+            file.num_bytes,
+            file.hash,
+        )
+
+
+@pytest.mark.process
+def test_without_git_a_repository_comes_as_githubs_archive(tmp_path, data_folder, monkeypatch):
+    origin = sources.chestxray(tmp_path, monkeypatch)
+    (tmp_path / "site" / "archive").mkdir(parents=True)
+    to = tmp_path / "site" / "archive" / "HEAD.tar.gz"
+    git(origin, "archive", "--prefix=covid-chestxray-dataset-4837/", f"--output={to}", "HEAD")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with serve(tmp_path / "site") as url:
+        register(monkeypatch, "covid-chestxray", source=url)
+        folder = fetch("covid-chestxray")
+    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == [
+        "images",
+        "metadata.csv",
+    ]
+    assert len(load("covid-chestxray", size=32)) == sources.COUNT
+    assert fetch("covid-chestxray") == folder  # nothing is asked for again
+
+
+def test_how_much_comes_is_said_before_and_how_to_go_on_after_ctrl_c(
+    data_folder, nih_mirror, monkeypatch, capsys
+):
+    def interrupt(*_):
+        assert "images_001.tar.gz: 1 MB" in capsys.readouterr().err
+        raise KeyboardInterrupt
+
+    fetch("nih-chestxray14", parts=["tables"])
+    capsys.readouterr()
+    monkeypatch.setattr("fedtutor.datasets.download.file.bring", interrupt)
+    assert main(["fetch", "nih-chestxray14"]) == INTERRUPTED
+    assert "What has come is kept; the same command goes on" in capsys.readouterr().err
+
+
+def test_the_sizes_are_told_in_megabytes():
+    sizes = {name: [file.size for file in info.parts.values()] for name, info in DATASETS.items()}
+    assert sizes["nih-chestxray14"][0] == "2,008 MB"
+    assert (sizes["pneumoniamnist"][0], sizes["octmnist"][0]) == ("4 MB", "at most 100 MB")
 
 
 def test_any_part_of_nih_is_usable(data_folder, nih_mirror):
@@ -92,7 +178,6 @@ def test_any_part_of_nih_is_usable(data_folder, nih_mirror):
     assert folder == data_folder / "nih-chestxray14"
     assert len(list(folder.rglob("*.png"))) == 4
     assert not (folder / "images_002.tar.gz").exists()
-    write_nih_table(folder)
     data = load("nih-chestxray14", size=32)
     assert len(data) == 4
     assert sorted(data.table["patient"].astype(int)) == [20000, 20001, 20002, 20003]
@@ -204,7 +289,7 @@ def test_another_data_folder_and_kept_archives(tmp_path, data_folder, nih_mirror
 
 
 def test_a_part_that_is_not_there_is_refused(data_folder, nih_mirror):
-    with pytest.raises(DataError, match="no part 13; it has: 1, 2"):
+    with pytest.raises(DataError, match="no part 13; it has: 1, 2, tables"):
         fetch("nih-chestxray14", parts=["13"])
     assert not data_folder.exists()
 
@@ -269,9 +354,8 @@ def origin(tmp_path, monkeypatch):
     for name in ("metadata.csv", "images/1.png", "images/2.png", "README.md", ".github/x.yml"):
         (origin / name).parent.mkdir(parents=True, exist_ok=True)
         (origin / name).write_text("theirs", encoding="utf-8")
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(origin)]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
-        subprocess.run([*git, *arguments], check=True)
+        git(origin, *arguments)
     register(monkeypatch, "covid-chestxray", git=origin.as_uri())
     return origin
 
@@ -332,7 +416,7 @@ def test_kaggle_is_asked_by_its_own_package(tmp_path, data_folder, monkeypatch):
 
 def test_without_kagglehub_it_says_how_else(data_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(DataError, match=r"fedtutor\[kaggle\].*By hand"):
+    with pytest.raises(DataError, match=r"needs one package more: pip install kagglehub\. By hand"):
         fetch("covid19-radiography")
 
 
@@ -352,9 +436,9 @@ def test_what_cannot_be_fetched_is_refused(arguments, words, data_folder, capsys
 
 
 def test_every_file_has_a_plain_name_and_https_and_all_but_one_a_hash():
-    files = [file for info in DATASETS.values() for file in info.parts.values()]
-    assert len(files) == 12 + 1 + 3 * 4
-    assert all(re.fullmatch(r"\w+(\.npz|\.tar\.gz)", file.name) for file in files)
+    files = [file for info in DATASETS.values() for file in (*info.parts.values(), *info.tables)]
+    assert len(files) == 12 + 2 + 1 + 3 * 4
+    assert all(re.fullmatch(r"\w+(\.npz|\.tar\.gz|\.csv\.gz)", file.name) for file in files)
     assert all(file.url.startswith("https://") for file in files)
     known = r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}"
     unknown = [file.name for file in files if not re.fullmatch(known, str(file.hash))]
@@ -364,3 +448,16 @@ def test_every_file_has_a_plain_name_and_https_and_all_but_one_a_hash():
     assert loose == ["OCT2017.tar.gz"]
     most = {file.name: file.num_bytes or file.max_bytes for file in files}
     assert most["octmnist.npz"] > 54_900_000 and most["chestmnist.npz"] > 82_800_000
+
+
+@pytest.mark.slow
+def test_one_part_of_nih_is_all_that_a_run_needs(tmp_path, data_folder, monkeypatch, capsys):
+    sources.nih(tmp_path, monkeypatch, count=100)
+    assert main(["fetch", "nih-chestxray14", "--part", "1"]) == 0
+    assert "Next: fedtutor run --dataset nih-chestxray14" in capsys.readouterr().out
+    size = ["--size", "32", "--rounds", "1", "--hospitals", "2", "--partition", "iid"]
+    run = ["run", "--dataset", "nih-chestxray14", "--out", str(tmp_path / "out")]
+    assert main([*run, *size]) == 0
+    assert (tmp_path / "out" / "report.html").is_file()
+    out = capsys.readouterr().out
+    assert "pooled (reference)" in out and "…" not in out

@@ -23,3 +23,9 @@ class RemoteFile:
     hash: str | None = None
     num_bytes: int | None = None
     max_bytes: int = 2**33
+
+    @property
+    def size(self) -> str:
+        """How much is downloaded, such as "2,008 MB" or "at most 100 MB"."""
+        megabytes = max(1, round((self.num_bytes or self.max_bytes) / 1e6))
+        return f"{'' if self.num_bytes else 'at most '}{megabytes:,} MB"

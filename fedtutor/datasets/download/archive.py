@@ -14,7 +14,7 @@ from typing import IO, BinaryIO, cast
 
 from fedtutor.datasets.disk import require_space
 from fedtutor.datasets.progress import Report, reporting
-from fedtutor.datasets.readers.files import HIDDEN, IMAGE_SUFFIXES, image_files
+from fedtutor.datasets.readers.files import HIDDEN, IMAGE_SUFFIXES, image_files, visible_files
 from fedtutor.errors import DataError
 
 CHUNK = 2**16
@@ -46,12 +46,13 @@ class _Metered:
         return data
 
 
-def unpack(archive: Path, folder: Path) -> list[str]:
+def unpack(archive: Path, folder: Path, also: tuple[str, ...] = ()) -> list[str]:
     """Unpack the images of a .tar.gz, whatever its name, and return their paths in ``folder``.
 
     They are written beside their places and moved there when all have come, replacing what was
-    there, with the permissions of new files. All else is left out: hidden files, which could be
-    programs' settings such as ``.git/config``, and what would take the place of a set's card.
+    there, with the permissions of new files. Those with a suffix of ``also`` come, too. All else is
+    left out: hidden files, which could be programs' settings such as ``.git/config``, and what
+    would take the place of a set's card.
 
     Raises :class:`DataError` for an archive that is damaged, that holds a link, a device or a path
     out of the folder, that is larger than its limits, or that has no room on the disk. Nothing of
@@ -63,10 +64,10 @@ def unpack(archive: Path, folder: Path) -> list[str]:
         shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
         with open(archive, "rb") as raw, reporting(archive.name, in_bytes=True) as report:
             staging.mkdir()
-            _write_all(raw, staging, report)
-            if not (images := image_files(staging)):
+            _write_all(raw, staging, (*IMAGE_SUFFIXES, *also), report)
+            if not image_files(staging):
                 raise DataError("it holds no image")
-            _move(images, staging, folder)
+            _move(found := visible_files(staging), staging, folder)
     except DataError as error:
         raise DataError(f"{archive} was not unpacked: {error}.") from error
     except DAMAGED as error:
@@ -79,11 +80,11 @@ def unpack(archive: Path, folder: Path) -> list[str]:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return images
+    return found
 
 
-def _write_all(raw: BinaryIO, staging: Path, report: Report) -> None:
-    """Write the images of an archive below ``staging``."""
+def _write_all(raw: BinaryIO, staging: Path, suffixes: tuple[str, ...], report: Report) -> None:
+    """Write the files of an archive that have one of the suffixes below ``staging``."""
     packed = os.fstat(raw.fileno()).st_size
     require_space(staging, packed)
     members = _members(raw, limit=min(MAX_BYTES, max(RATIO_FROM, MAX_RATIO * packed)))
@@ -91,8 +92,8 @@ def _write_all(raw: BinaryIO, staging: Path, report: Report) -> None:
         if number > MAX_MEMBERS:
             raise DataError(f"it has more than {MAX_MEMBERS} members")
         path = _safe_path(name)
-        is_image = path.suffix.lower() in IMAGE_SUFFIXES
-        if source is None or not is_image or any(part.startswith(HIDDEN) for part in path.parts):
+        wanted = path.suffix.lower() in suffixes
+        if source is None or not wanted or any(part.startswith(HIDDEN) for part in path.parts):
             continue
         target = staging / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ def fetch(
     Parameters
     ----------
     name : one of :func:`fedtutor.datasets.dataset_names`.
-    parts : which, by their names in the registry; by default the first.
+    parts : which, by their names in the registry; by default the first. A set's tables come with
+        each, unless they are here already, gzipped or not, and alone as the part "tables".
     folder : the data folder in which the set gets a folder of its own, by default
         :func:`fedtutor.datasets.data_folder`.
     keep_archives : do not delete an archive once its files are unpacked.
@@ -64,10 +66,11 @@ def fetch(
             _fetch_whole(info, folder)
         return folder
     for file in _chosen_files(info, parts):
-        if file.name.endswith(".npz"):
-            _download(file, folder, unverified)
-        else:
+        names = (file.name, file.name.removesuffix(".gz")) if file in info.tables else ()
+        if file.name.endswith(".tar.gz"):
             _fetch_archive(file, folder, keep_archives, unverified)
+        elif not any((folder / name).exists() for name in names):  # a table put here by hand stays
+            _download(file, folder, unverified)
     return folder
 
 
@@ -101,16 +104,18 @@ def mirror(
 
 
 def _chosen_files(info: Dataset, parts: Sequence[str]) -> list[RemoteFile]:
-    """Return the files of these parts, or of the first."""
-    if unknown := [part for part in parts if part not in info.parts]:
+    """Return the tables, and the files of these parts, or of the first."""
+    known = [*info.parts, *(["tables"] if info.tables else [])]
+    if unknown := [part for part in parts if part not in known]:
         raise DataError(
-            f"{info.name} has no part {', '.join(unknown)}; it has: {', '.join(info.parts)}."
+            f"{info.name} has no part {', '.join(unknown)}; it has: {', '.join(known)}."
         )
-    return [info.parts[part] for part in parts or list(info.parts)[:1]]
+    chosen = [info.parts[part] for part in parts or known[:1] if part != "tables"]
+    return [*info.tables, *chosen]
 
 
 def _download(file: RemoteFile, folder: Path, unverified: bool, mirror: str | None = None) -> Path:
-    """Download a file; one without a known hash only if that is wanted, and then say what came."""
+    """Download a file and say its size; without a known hash only if wanted, and say what came."""
     if file.hash is None and not unverified and not (folder / file.name).exists():
         raise DataError(
             f"{file.name} was not fetched: no hash of it is published, so nobody can tell whether "
@@ -118,7 +123,13 @@ def _download(file: RemoteFile, folder: Path, unverified: bool, mirror: str | No
             "add --unverified, and compare the hash that it says with what others have got; or "
             f"save {file.url} as {folder / file.name}."
         )
-    path = download_file(file, folder, mirror=mirror)
+    if not (folder / file.name).exists():
+        print(f"{file.name}: {file.size}", file=sys.stderr)
+    try:
+        path = download_file(file, folder, mirror=mirror)
+    except KeyboardInterrupt as stop:
+        stop.add_note("What has come is kept; the same command goes on from there.")
+        raise
     if file.hash is None:
         found = hash_of(path, "sha256")
         logger.warning("%s is unverified; its hash is %s. Compare it.", file.name, found)
@@ -166,24 +177,29 @@ def _fetch_whole(info: Dataset, folder: Path) -> None:
 
 
 def _clone(info: Dataset, staging: Path, folder: Path) -> None:
-    """Clone the newest state of a git repository."""
-    url = str(info.git)
-    by_hand = f"By hand: git clone --depth 1 {url} {folder}"
-    if shutil.which("git") is None:
-        raise DataError(f"{info.name} needs git, which is not installed. {by_hand}")
-    command = ["git", "clone", "--depth", "1", "--progress", url, str(staging)]
-    if subprocess.run(command).returncode:
-        raise DataError(f"git could not fetch {url}. {by_hand}")
+    """Clone the newest state of a git repository; without git take GitHub's archive of it."""
+    if shutil.which("git"):
+        command = ["git", "clone", "--depth", "1", "--progress", str(info.git), str(staging)]
+        if subprocess.run(command).returncode:
+            by_hand = f"By hand: git clone --depth 1 {info.git} {folder}"
+            raise DataError(f"git could not fetch {info.git}. {by_hand}")
+        return
+    url, unpacked = f"{info.source}/archive/HEAD.tar.gz", staging.with_name("unpacked")
+    file = RemoteFile(f"{info.name}.tar.gz", url, max_bytes=2**30)
+    archive = _download(file, folder, unverified=True, mirror="")
+    unpack(archive, unpacked, also=(".csv",))
+    next(unpacked.iterdir()).replace(staging)  # the one folder that GitHub packs
+    archive.unlink()
 
 
 def _copy_from_kaggle(info: Dataset, staging: Path, folder: Path) -> None:
-    """Ask kagglehub, which is an optional package; public sets need no login."""
+    """Ask kagglehub, which nothing else needs; public sets need no login."""
     by_hand = f"By hand: download {info.source}, unpack it and put its folders into {folder}"
     try:
         import kagglehub
     except ImportError as error:
         raise DataError(
-            f"{info.name} needs the package kagglehub: pip install 'fedtutor[kaggle]'. {by_hand}"
+            f"{info.name} needs one package more: pip install kagglehub. {by_hand}"
         ) from error
     try:
         shutil.copytree(kagglehub.dataset_download(info.kaggle), staging)

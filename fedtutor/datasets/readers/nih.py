@@ -106,7 +106,8 @@ def read_nih_table(folder: Path, task: str | None = None) -> pd.DataFrame:
     class_names = files.classes_of_task(task, TASKS, "NIH ChestX-ray14")
     if (path := find_nih_table(folder)) is None:
         known = " or ".join(TABLES[1:])
-        raise DataError(f"{folder} has no {known}; put the table of the NIH there.")
+        how = "this fetches it, 1 MB: fedtutor fetch nih-chestxray14 --part tables"
+        raise DataError(f"{folder} has no {known}, the table of the NIH; {how}")
     source = files.read_csv(path)
     file = "file" if "file" in source.columns else "Image Index"
     if missing := [name for name in (file, *COLUMNS) if name not in source.columns]:
@@ -226,7 +227,11 @@ def _official_split(folder: Path, table: pd.DataFrame) -> np.ndarray | None:
 
 def _with_whole_split(data: MedicalImages) -> MedicalImages:
     """Drop the official split if the parts that are here have images of one side only."""
-    if "split" not in data.table.columns or {"train", "test"} <= set(data.table["split"]):
+    if "split" not in data.table.columns:
+        what = "%s: %s are not here, so its split by patient is ours and not the official one."
+        logger.warning(what, data.name, " and ".join(SPLIT_LISTS.values()))
+        return data
+    if {"train", "test"} <= set(data.table["split"]):
         return data
     logger.warning(
         "nih-chestxray14: of the official split only the %s images are here; it is not used.",
