@@ -75,7 +75,7 @@ def test_what_the_learner_has_changed_is_kept_and_a_newer_one_put_beside(mine, i
 
 
 def test_a_newer_one_that_was_put_beside_is_the_learner_s_too(mine, installed):
-    for text, name in (("new", "new"), ("newer", "new2"), ("newest", "new3")):
+    for text, name in (("new", "new"), ("newer", "new1"), ("newest", "new2")):
         (mine / FIRST).write_text(notebook("my answer"), encoding="utf-8")
         installed(first=notebook(text))
         assert lab.copy_course(mine)["beside"] == [f"notebooks/00_start_here.{name}.ipynb"]
@@ -153,7 +153,7 @@ def started(monkeypatch):
 def test_a_clone_s_notebooks_are_opened_where_they_are(arguments, started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["lab", *arguments]) == 0
-    assert started == [(ROOT, [])]
+    assert started == [(ROOT, ["--port=8888"])]
     assert files(tmp_path) == set()
     assert not (ROOT / lab.NOTE).exists()
 
@@ -162,7 +162,7 @@ def test_without_a_clone_the_folder_is_named_after_the_course(started, tmp_path,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commands, "clone", lambda: None)
     assert main(["lab", "--no-browser", "--port", "9"]) == 0
-    assert started == [(Path("fedtutor-course"), ["--no-browser", "--port=9"])]
+    assert started == [(Path("fedtutor-course"), ["--port=9", "--no-browser"])]
     assert (tmp_path / "fedtutor-course" / FIRST).is_file()
 
 

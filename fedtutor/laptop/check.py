@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +86,8 @@ def _widgets() -> Finding:
 
 
 def _memory() -> Finding:
-    try:
-        import psutil
-    except ImportError:
-        return Finding("memory", "unknown without psutil", True)
+    import psutil
+
     gigabytes = psutil.virtual_memory().total / 1e9
     fix = f"with less than {MIN_MEMORY_GB} GB close other programs and use --size 64"
     return Finding("memory", f"{gigabytes:.1f} GB", gigabytes >= MIN_MEMORY_GB, fix, needed=False)
@@ -104,13 +103,11 @@ def _write_access() -> Finding:
         return Finding(what, found, False, "cd to a folder of your own")
 
 
-def _data() -> list[Finding]:
+def _data() -> Iterator[Finding]:
     from fedtutor.datasets import DATASETS
 
-    findings = []
     for name, info in DATASETS.items():
         here = info.is_present()
         fix = f"optional: fedtutor fetch {name}"
         found = "generated on the spot" if info.synthetic else "present" if here else "absent"
-        findings.append(Finding(name, found, here, fix, needed=False))
-    return findings
+        yield Finding(name, found, here, fix, needed=False)

@@ -36,7 +36,9 @@ def add_commands(commands: Any) -> None:
     lab.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="your folder")
     lab.add_argument("--copy-only", action="store_true", help="copy, and do not open JupyterLab")
     lab.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
-    lab.add_argument("--port", type=int, metavar="N", help="port of JupyterLab (default: 8888)")
+    lab.add_argument(
+        "--port", type=int, default=8888, metavar="N", help="or the next free one (default: 8888)"
+    )
     lab.set_defaults(run=_lab)
 
 
@@ -71,6 +73,5 @@ def _lab(arguments: argparse.Namespace, console: Console) -> int:
     console.print("\n".join(lines), soft_wrap=True, highlight=False)
     if arguments.copy_only:
         return 0
-    options = ["--no-browser"] * arguments.no_browser
-    options += [] if arguments.port is None else [f"--port={arguments.port}"]
+    options = [f"--port={arguments.port}", *["--no-browser"] * arguments.no_browser]
     return STOPPED if serve(folder, options) else 0

@@ -79,9 +79,8 @@ def content_hash(file: Path) -> str:
 
 
 def _beside(file: Path) -> Path:
-    """Return ``NAME.new.ipynb``, or if that is taken the first of ``NAME.new2.ipynb`` and so on."""
-    numbers = itertools.chain([""], itertools.count(2))
-    names = (file.with_suffix(f".new{number}{file.suffix}") for number in numbers)
+    """Return ``NAME.new.ipynb``, or if that is taken the first of ``NAME.new1.ipynb`` and so on."""
+    names = (file.with_suffix(f".new{number or ''}{file.suffix}") for number in itertools.count())
     return next(path for path in names if not path.exists())
 
 
