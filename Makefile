@@ -47,7 +47,7 @@ refresh: $(READY) ## run the notebooks anew and store their outputs
 	$(VENV)/bin/python tools/refresh.py
 
 lab: $(READY) ## open the course in JupyterLab
-	$(VENV)/bin/jupyter lab notebooks
+	$(VENV)/bin/fedtutor lab
 
 TFF := .venv-tff
 TFF_NOTEBOOK := notebooks/appendix/tensorflow_federated.ipynb

@@ -17,6 +17,7 @@ from fedtutor import __version__
 from fedtutor.datasets import commands as datasets
 from fedtutor.deployment import commands as deployment
 from fedtutor.errors import FedtutorError
+from fedtutor.laptop import commands as laptop
 from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
 from fedtutor.settings import RunSettings, TrainingSettings
 from fedtutor.support.output import check_writable
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fedtutor {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    laptop.add_commands(commands)
     datasets.add_commands(commands)
     deployment.add_commands(commands)
     return parser

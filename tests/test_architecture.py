@@ -42,13 +42,19 @@ LAYERS = (
     "console",
     "topics",
     "deployment",
+    "laptop",
     "cli",
     "__main__",
     "course",
 )
-AROUND_THE_CORE = {"support", "datasets", "figures", "topics", "deployment", "course"}
+AROUND_THE_CORE = {"support", "datasets", "figures", "topics", "deployment", "laptop", "course"}
 # What only these layers (and the room itself) may import, however high they stand.
-ONLY_FOR = {"topics": {"course"}, "deployment": {"cli", "course"}, "course": set()}
+ONLY_FOR = {
+    "topics": {"course"},
+    "deployment": {"cli", "course"},
+    "laptop": {"cli"},
+    "course": set(),
+}
 # What these rooms may import besides themselves, though more lies below them.
 ONLY_FROM = {
     "datasets": {"errors", "support", "cores", "images"},

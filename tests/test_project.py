@@ -17,6 +17,7 @@ from packaging.version import Version
 
 import fedtutor
 from fedtutor.cli import main
+from fedtutor.laptop import check
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -145,11 +146,6 @@ def test_licence_and_versions_agree():
     assert PROJECT["urls"]["Homepage"] == citation["repository-code"]
 
 
-def test_the_wheel_says_that_the_package_is_typed():
-    assert (ROOT / "fedtutor" / "py.typed").is_file()
-    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["fedtutor"]
-
-
 def test_the_workflow_runs_every_python_on_three_systems_and_may_write_nothing():
     workflow = yaml.safe_load(read(".github/workflows/test.yml"))
     assert workflow["permissions"] == {"contents": "read"}
@@ -190,7 +186,7 @@ def test_every_public_name_is_there():
         fedtutor.nothing_of_the_kind  # noqa: B018
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["datasets"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["lab"], ["datasets"]])
 def test_every_command_has_a_help_text(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([*command, "--help"])
@@ -213,14 +209,24 @@ def test_check_says_that_this_machine_can_run_the_course(capsys):
     assert "can run the course" in capsys.readouterr().out
 
 
-def test_check_prints_the_fix_for_what_is_missing(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("clone", "fix"),
+    [
+        (ROOT, "make setup; or pip install -r requirements.lock, then"),
+        (None, "pip install fedtutor"),
+    ],
+    ids=["clone", "wheel"],
+)
+def test_check_prints_the_fix_for_what_is_missing(clone, fix, monkeypatch, capsys):
     def missing(name):
-        if name == "nbval":
+        if name == "seaborn":
             raise importlib.metadata.PackageNotFoundError
         return PINNED[canonical(name)].public
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(check, "clone", lambda: clone)
     assert main(["check"]) == 1
     text = capsys.readouterr().out
-    assert "MISSING" in text
-    assert "pip install -r requirements.lock" in text
+    assert "MISSING  seaborn" in text
+    assert f"seaborn: {fix}" in text
+    assert "\x1b" not in text

@@ -1,4 +1,4 @@
-"""``fedtutor check``, ``deploy`` and ``simulate``: their options, and what they say."""
+"""``fedtutor deploy`` and ``simulate``: their options, and what they say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from fedtutor.deployment import DEFAULTS
 from fedtutor.deployment.server_settings import ServerSettings
@@ -20,14 +19,7 @@ FURTHER = ("resume", "kill_one", "round_timeout", "patience")  # not a run's set
 
 
 def add_commands(commands: Any) -> None:
-    """Add the three to the command line."""
-    check = commands.add_parser(
-        "check",
-        help="tell whether this machine can run the course",
-        description="Look at Python, packages, memory, disk and data; print the fix for whatever "
-        "is missing. Exit code 1 if something needed is missing.",
-    )
-    check.set_defaults(run=_check)
+    """Add both to the command line."""
     deploy = commands.add_parser(
         "deploy",
         help="rehearse a deployment: a server and hospitals as processes, over TLS",
@@ -85,21 +77,3 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     for name in ("summary.json", "global-model.keras"):
         tell(f"  {arguments.out / name}")
     return 0
-
-
-def _check(arguments: argparse.Namespace, console: Console) -> int:
-    from fedtutor.deployment.machine import check_machine
-
-    findings = check_machine()
-    table = Table(show_header=False, box=None)
-    for finding in findings:
-        word = "ok" if finding.ok else "MISSING" if finding.needed else "note"
-        table.add_row(word, finding.what, finding.found)
-    console.print(table)
-    for finding in findings:
-        if not finding.ok:
-            console.print(f"{finding.what}: {finding.fix}", soft_wrap=True, highlight=False)
-    broken = sum(finding.needed and not finding.ok for finding in findings)
-    missing = f"{broken} needed things are missing."
-    console.print(missing if broken else "This machine can run the course.")
-    return 1 if broken else 0

@@ -37,7 +37,7 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         what = f"cannot write to {path.parent} ({error.strerror or error})"
-        raise FederationError(f"{what}; make room, or choose another folder with --out.") from error
+        raise FederationError(f"{what}; make room, or choose another folder.") from error
     finally:
         if os.path.exists(temporary):
             temporary.unlink()

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-import fedtutor
 from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case
 from fedtutor.datasets import load
 from fedtutor.errors import DataError
 from fedtutor.figures.charts import name_rows
 from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
 from fedtutor.images import MedicalImages, patients_of
+from fedtutor.support.places import material
 
 FEWEST_PATIENTS = 20
 
 
 def card(name: str, *points: str) -> str:
     """Return the card of a data set, or some of its points, such as "Traps"."""
-    path = Path(fedtutor.__file__).parents[1] / "datasets" / name / "README.md"
+    path = material() / "datasets" / name / "README.md"
     if not path.is_file():
         known = ", ".join(sorted(folder.parent.name for folder in path.parents[1].glob("*/*.md")))
         raise DataError(f"there is no card of {name!r}; there are: {known or 'none'}.")

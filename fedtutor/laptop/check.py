@@ -8,14 +8,16 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedtutor.support.places import clone
+
 PACKAGES = (
     *("tensorflow", "flwr", "numpy", "pandas", "scikit-learn", "matplotlib", "seaborn"),
-    *("jupyterlab", "ipywidgets", "ipykernel", "nbval"),
+    *("jupyterlab", "ipywidgets", "ipykernel"),
 )
-WIDGET_EXTENSION = "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager"
 MIN_MEMORY_GB, MIN_DISK_GB = 4, 2
 
 
@@ -35,33 +37,17 @@ class Finding:
 
 def check_machine() -> list[Finding]:
     """Look at Python, packages, the widgets' extension, memory, cores, disk, folders and data."""
-    python = sys.version_info
-    widgets = (Path(sys.prefix) / WIDGET_EXTENSION).is_dir()
-    disk, cores = shutil.disk_usage(Path.cwd()).free / 1e9, os.cpu_count() or 1
+    version, cores = sys.version_info[:3], os.cpu_count() or 1
+    fits, disk = (3, 11) <= version[:2] <= (3, 13), shutil.disk_usage(Path.cwd()).free / 1e9
+    other_python = "use Python 3.11 to 3.13, for example: conda create -n fedtutor python=3.12"
+    free = f"free at least {MIN_DISK_GB} GB, or work in a folder on another disk"
     return [
-        Finding(
-            "Python",
-            ".".join(map(str, python[:3])),
-            (3, 11) <= python[:2] <= (3, 13),
-            "use Python 3.11 to 3.13: conda env create -f environment.yml",
-        ),
+        Finding("Python", ".".join(map(str, version)), fits, other_python),
         *map(_package, PACKAGES),
-        Finding(
-            "widgets in JupyterLab",
-            "present" if widgets else "missing",
-            widgets,
-            "pip install --force-reinstall jupyterlab_widgets, then reload JupyterLab",
-        ),
+        _widgets(),
         _memory(),
-        Finding(
-            "cores", str(cores), cores >= 2, "with one core allow twice the time", needed=False
-        ),
-        Finding(
-            "free disk here",
-            f"{disk:.0f} GB",
-            disk >= MIN_DISK_GB,
-            f"free at least {MIN_DISK_GB} GB, or work in a folder on another disk",
-        ),
+        Finding("cores", str(cores), cores >= 2, "with one allow twice the time", needed=False),
+        Finding("free disk here", f"{disk:.0f} GB", disk >= MIN_DISK_GB, free),
         _write_access(),
         *_data(),
     ]
@@ -75,23 +61,33 @@ def _package(name: str) -> Finding:
     wanted = _wanted_version(name)
     differs = wanted and found not in (wanted, "missing")
     words = f"{found}, tested with {wanted}" if differs else found
-    fix = "make setup, or: pip install -r requirements.lock && pip install --no-deps -e ."
+    fix = "make setup; or pip install -r requirements.lock, then pip install --no-deps -e ."
+    fix = fix if clone() else "pip install fedtutor, which brings what is missing"
     return Finding(name, words, words == found != "missing", fix, needed=found == "missing")
 
 
 def _wanted_version(name: str) -> str | None:
-    """Return the version in ``requirements.lock``, if the course runs from its own folder."""
-    lock = Path(__file__).parents[2] / "requirements.lock"
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    """Return the version in ``requirements.lock``, which only a clone has."""
+    root = clone()
+    text = (root / "requirements.lock").read_text(encoding="utf-8") if root else ""
     match = re.search(rf"^{re.escape(name)}==(\S+)", text, re.MULTILINE)
     return match and match.group(1)
 
 
-def _memory() -> Finding:
+def _widgets() -> Finding:
     try:
-        import psutil
+        from jupyter_core.paths import jupyter_path
     except ImportError:
-        return Finding("memory", "unknown without psutil", True)
+        return Finding("widgets in JupyterLab", "unknown without JupyterLab", True)
+    folders = jupyter_path("labextensions", "@jupyter-widgets", "jupyterlab-manager")
+    here = any(Path(folder).is_dir() for folder in folders)
+    fix = "pip install --force-reinstall jupyterlab_widgets, then reload JupyterLab"
+    return Finding("widgets in JupyterLab", "present" if here else "missing", here, fix)
+
+
+def _memory() -> Finding:
+    import psutil
+
     gigabytes = psutil.virtual_memory().total / 1e9
     fix = f"with less than {MIN_MEMORY_GB} GB close other programs and use --size 64"
     return Finding("memory", f"{gigabytes:.1f} GB", gigabytes >= MIN_MEMORY_GB, fix, needed=False)
@@ -107,13 +103,11 @@ def _write_access() -> Finding:
         return Finding(what, found, False, "cd to a folder of your own")
 
 
-def _data() -> list[Finding]:
+def _data() -> Iterator[Finding]:
     from fedtutor.datasets import DATASETS
 
-    findings = []
     for name, info in DATASETS.items():
         here = info.is_present()
         fix = f"optional: fedtutor fetch {name}"
         found = "generated on the spot" if info.synthetic else "present" if here else "absent"
-        findings.append(Finding(name, found, here, fix, needed=False))
-    return findings
+        yield Finding(name, found, here, fix, needed=False)
