@@ -176,7 +176,8 @@ class LocalFederation(SuperLink):
     def _start_resident(self, site: Site) -> dict[str, str]:
         """Start what keeps TensorFlow loaded for a hospital; return how its SuperNode finds it."""
         file = site.folder / "resident.json"
-        command = ("-m", "fedtutor.deployment.resident", str(file))
+        app = "fedtutor.deployment.app:client_app"
+        command = ("-m", "fedtutor.deployment.resident", str(file), app)
         name, log = f"resident of {site.name}", "resident.log"
         self._start(name, sys.executable, *command, folder=site.folder, log=log)
         return {RESIDENT: str(file)}

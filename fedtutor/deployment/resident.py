@@ -4,9 +4,10 @@ Flower starts a process for each message to a SuperNode and ends it with the rep
 would load TensorFlow and compile its training in each. So a resident waits beside the SuperNode,
 with both done once, and the short-lived process hands it the message and sends back its reply:
 
-    python -m fedtutor.deployment.resident FILE    writes where it listens, and its key, into FILE
-    FEDTUTOR_RESIDENT=FILE flower-supernode ...    all of one hospital, on one machine
+    python -m fedtutor.deployment.resident FILE fedtutor.deployment.app:client_app
+    FEDTUTOR_RESIDENT=FILE flower-supernode ...
 
+It writes where it listens, and its key, into FILE. All of this is one hospital's, on one machine.
 It listens on 127.0.0.1 and answers whoever has the key; FILE is for its owner alone. Without the
 variable, or when the resident is gone, the app trains in Flower's process as any other does.
 """
@@ -21,6 +22,7 @@ import sys
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from flwr.app import Context, Message
@@ -28,6 +30,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedtutor.deployment.private import open_private
+from fedtutor.support.keras_import import load_keras
 
 RESIDENT = "FEDTUTOR_RESIDENT"
 HERE = "127.0.0.1"
@@ -52,16 +55,17 @@ def ask_resident(message: Message, context: Context, call_next: ClientAppCallabl
     return Message(content, reply_to=message)
 
 
-def serve(file: Path) -> None:
-    """Answer messages one by one until this process is ended; write into ``file`` where."""
+def serve(file: Path, app: str) -> None:
+    """Answer messages one by one until this process is ended; write into ``file`` where.
+
+    ``app`` names the ClientApp, such as "fedtutor.deployment.app:client_app".
+    """
     key = secrets.token_bytes(32)
     with Listener((HERE, 0), authkey=key) as listener:
         port = listener.address[1]
         with open_private(file) as out:
             out.write(json.dumps({"port": port, "key": key.hex()}).encode())
-        from fedtutor.deployment.app import client_app
-        from fedtutor.support.keras_import import load_keras
-
+        client_app = resolve_name(app)
         load_keras()  # while the SuperNode enrols
         while True:
             answer_next(listener, client_app)
@@ -89,4 +93,4 @@ def _answer(client_app: ClientAppCallable, message: Message, context: Context) -
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), sys.argv[2])
