@@ -27,7 +27,8 @@ run: $(READY) ## train five synthetic hospitals alone, federated and pooled; wri
 lint: $(READY) ## look at style and types; changes nothing
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy
+	@for system in linux darwin win32; do echo "mypy, as on $$system"; \
+	  $(VENV)/bin/mypy --platform $$system --cache-dir .mypy_cache/$$system || exit 1; done
 
 format: $(READY) ## tidy the code
 	$(VENV)/bin/ruff check --fix

@@ -15,6 +15,7 @@ from datetime import date
 from importlib import metadata
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -95,7 +96,9 @@ def store(rows: list[dict], *, quick: bool = False, anew: bool = False) -> None:
         | {name: metadata.version(name) for name in PACKAGES},
         "rows": rows,
     }
-    target.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    target.write_text(
+        json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n"
+    )
     if not quick:
         write_tables(results)
 
@@ -110,13 +113,13 @@ def merged(former: list[dict], rows: list[dict], *, anew: bool) -> list[dict]:
 
 def machine() -> str:
     """Processor, cores and memory, as far as this system tells."""
+    cores, memory = os.cpu_count(), psutil.virtual_memory().total / 1e9
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-        return f"{model}, {os.cpu_count()} cores, {memory:.0f} GB"
-    except (OSError, StopIteration):
-        return f"{platform.machine()}, {os.cpu_count()} cores"
+    except (OSError, StopIteration):  # only Linux has such a file, and not on every processor
+        model = platform.processor() or platform.machine()
+    return f"{model}, {cores} cores, {memory:.0f} GB"
 
 
 def as_table(rows: list[dict]) -> Table:
@@ -170,7 +173,7 @@ def write_tables(results: dict) -> None:
     for readme, table in ((README, full_table(results)), (FRONT_README, front_table(results))):
         before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
         after = rest.split(END)[1]
-        readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+        readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks.__main__ import EXTRA, as_table, store
 from benchmarks.every_core import IMAGES, NO_GPU, SETTINGS
-from benchmarks.harness import Row, from_pairs, in_child, runs
+from benchmarks.harness import Row, from_pairs, in_child, runs, usable_cores
 from benchmarks.work import Run, initial_weights
 from fedtutor import federation
 from fedtutor.datasets.phantoms import chest_phantoms
@@ -32,7 +32,7 @@ FASTER = {28: 3, 64: 2.7, 128: 2.5}
 def pfl_row(size: int, pfl_python: str) -> Row:
     """Ours and each setting of theirs take turns; the setting with the best median counts."""
     rounds = runs(5, 3)
-    ways = ways_of_theirs(len(os.sched_getaffinity(0)))
+    ways = ways_of_theirs(len(usable_cores()))
     with tempfile.TemporaryDirectory() as folder:
         hand_over(Path(folder), size)
         ours: list[dict] = []
@@ -173,7 +173,9 @@ def free_ports(count: int) -> list[int]:
 def versions(pfl_python: str) -> str:
     """Return the versions that the other environment has."""
     program = "import importlib.metadata as m; print(*map(m.version, ('pfl', 'torch')))"
-    done = subprocess.run([pfl_python, "-c", program], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [pfl_python, "-c", program], check=True, capture_output=True, encoding="utf-8"
+    )
     pfl, torch = done.stdout.split()
     return f"pfl {pfl} on torch {torch}"
 

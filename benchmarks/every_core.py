@@ -24,6 +24,7 @@ from benchmarks.harness import (
     print_rows,
     runs,
     seconds,
+    usable_cores,
 )
 from benchmarks.work import Run, hospital_images, initial_weights, our_client
 from fedtutor.cores import WORKERS, num_workers
@@ -45,7 +46,7 @@ def core_rows() -> list[Row]:
 
 def rows_at(size: int) -> list[Row]:
     """Both rows of one size; the ways of working take turns, each in processes of its own."""
-    cores = sorted(os.sched_getaffinity(0))
+    cores = usable_cores()
     hospitals, rounds = hospitals_for(len(cores)), runs(4, 2)
     images = hospitals * IMAGES[size]
     name, counts = __spec__.name, (size, hospitals, rounds)
@@ -146,7 +147,7 @@ Speeds = dict[int, dict[int, float]]
 
 def measure_scaling(repeat: int) -> str:
     """Return the tables of how speed grows with the cores, in Markdown; the ways take turns."""
-    cores = sorted(os.sched_getaffinity(0))
+    cores = usable_cores()
     counts, hospitals = core_counts(len(cores)), hospitals_for(len(cores))
     times: dict[int, dict[int, list[float]]] = {s: {n: [] for n in counts} for s in IMAGES}
     jobs: dict[int, list[float]] = {n: [] for n in (counts[0], counts[-1])}

@@ -13,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
+
+import psutil
 
 QUICK = os.environ.get("FEDTUTOR_BENCH_QUICK") == "1"
 ITS_OWN_THREADS = {"TF_NUM_INTRAOP_THREADS": "0"}
@@ -132,8 +134,10 @@ def in_child(
     ``env`` is added to the environment; ``cores`` are those it may use, by default all.
     """
     command = python(module, *args)
-    options = surroundings(env, cores)
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", **options)
+    with bound_to(cores):
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", env=os.environ | dict(env or {})
+        )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -153,14 +157,15 @@ class Child:
         cores: Iterable[int] | None = None,
     ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
-        self._process = subprocess.Popen(
-            python(module, *args),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            encoding="utf-8",
-            **surroundings(env, cores),
-        )
+        with bound_to(cores):
+            self._process = subprocess.Popen(
+                python(module, *args),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                encoding="utf-8",
+                env=os.environ | dict(env or {}),
+            )
 
     def __enter__(self) -> Child:
         return self
@@ -200,10 +205,26 @@ def python(module: str, *args: object) -> list[str]:
     return [sys.executable, "-m", module, *map(str, args)]
 
 
-def surroundings(env: Mapping[str, str] | None, cores: Iterable[int] | None) -> dict[str, Any]:
-    """Return the options of a ``Popen`` for such an environment on such cores."""
-    bind = None if cores is None else partial(os.sched_setaffinity, 0, set(cores))
-    return {"env": os.environ | dict(env or {}), "preexec_fn": bind}
+def usable_cores() -> list[int]:
+    """The numbers of the cores that this process may use; macOS does not say which."""
+    this = psutil.Process()
+    return this.cpu_affinity() if hasattr(this, "cpu_affinity") else list(range(os.cpu_count()))
+
+
+@contextmanager
+def bound_to(cores: Iterable[int] | None) -> Iterator[None]:
+    """Use these cores only; what is started meanwhile inherits that. None: as before."""
+    if cores is None:
+        yield
+        return
+    this, before = psutil.Process(), usable_cores()
+    if not hasattr(this, "cpu_affinity"):
+        raise RuntimeError("this system binds no process to a core; measure on Linux or Windows.")
+    try:
+        this.cpu_affinity(list(cores))
+        yield
+    finally:
+        this.cpu_affinity(before)
 
 
 def print_rows(rows: list[Row]) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
-from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks.harness import Row, from_pairs, in_child, print_rows, runs
 
@@ -29,7 +28,7 @@ def measure(hospitals: int, rounds: int) -> dict:
     run = Watched("ours", client(), initial_weights(SIZE), hospitals=hospitals, rounds=rounds)
     return {
         "ms": 1e3 * float(np.median(run.rounds)) / hospitals,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_mb(),
         "mb_after": memory,
     }
 
@@ -46,8 +45,17 @@ def client():
 
 def resident_mb() -> float:
     """Memory this process has in use now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * resource.getpagesize() / 1e6
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had in use."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, else kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def scaling_rows() -> list[Row]:

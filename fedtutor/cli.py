@@ -21,6 +21,7 @@ from fedtutor.laptop import commands as laptop
 from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
 from fedtutor.settings import RunSettings, TrainingSettings
 from fedtutor.support.output import check_writable
+from fedtutor.support.system import when_told_to_end
 
 RUN_EXAMPLES = """examples:
   fedtutor run                                   five synthetic hospitals, about a minute
@@ -116,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = build_parser().parse_args(argv)
     if threading.current_thread() is threading.main_thread():  # no other one is told of signals
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        when_told_to_end(signal.default_int_handler)
     output: Any = sys.stdout and LastingStream(sys.stdout)
     console = Console(file=output, markup=False, emoji=False)
     if not console.is_terminal:

@@ -15,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
+import psutil
+
 from fedtutor.errors import FederationError
 
 P = ParamSpec("P")
@@ -32,9 +34,8 @@ class Stopped(BaseException):
 
 def num_cores() -> int:
     """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    bound = getattr(psutil.Process(), "cpu_affinity", None)  # macOS binds nobody
+    return len(bound()) if bound else os.cpu_count() or 1
 
 
 def num_workers() -> int:

@@ -39,7 +39,7 @@ def add_out(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--out``, the folder that a command writes to, and ``--resume``."""
     parser.add_argument(
         "--out",
-        type=Path,
+        type=lambda text: Path(text).expanduser(),  # as Windows' shells leave it to the program
         default=Path("fedtutor-run"),
         metavar="DIR",
         help=f"{text} (default: %(default)s)",

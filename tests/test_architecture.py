@@ -7,6 +7,7 @@ An import counts wherever it stands: at the top of a file, inside a function, or
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -231,6 +232,87 @@ def _is_text(call: ast.Call) -> bool:
     return isinstance(mode, str) and set(mode) <= set("rwaxt+")
 
 
+OUTSIDE = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for pattern in ("tools/*.py", "benchmarks/*.py", "notebooks/appendix/*.py")
+    for path in sorted(ROOT.glob(pattern))
+}
+"""What comes with the package and is run on learners' machines, too."""
+
+
 def test_text_is_always_read_and_written_in_a_named_encoding():
-    found = [f"{module}:{line}" for module, tree in TREES.items() for line in unencoded(tree)]
+    trees = TREES | OUTSIDE
+    found = [f"{module}:{line}" for module, tree in trees.items() for line in unencoded(tree)]
     assert found == []
+
+
+# Of the documentation's "Availability: Unix", what Windows lacks or does otherwise.
+OS = """
+O_CLOEXEC O_DIRECTORY O_DSYNC O_NOCTTY O_NOFOLLOW O_NONBLOCK O_SYNC WEXITSTATUS WIFEXITED
+WIFSIGNALED WIFSTOPPED WNOHANG WSTOPSIG WTERMSIG chflags chown chroot confstr copy_file_range
+ctermid eventfd fchdir fchmod fchown fdatasync fork forkpty fpathconf fstatvfs get_blocking getegid
+geteuid getgid getgrouplist getgroups getloadavg getpgid getpgrp getpriority getrandom getresgid
+getresuid getsid getuid getxattr initgroups kill killpg lchflags lchmod lchown listxattr lockf
+login_tty major makedev memfd_create minor mkfifo mknod nice openpty pathconf pidfd_open pipe2
+posix_fadvise posix_fallocate posix_openpt posix_spawn posix_spawnp pread preadv pwrite pwritev
+readv register_at_fork removexattr sched_getaffinity sched_getparam sched_getscheduler
+sched_setaffinity sched_setparam sched_setscheduler sched_yield sendfile set_blocking setegid
+seteuid setgid setgroups setns setpgid setpriority setregid setresgid setresuid setreuid setsid
+setuid setxattr splice statvfs sync sysconf tcgetpgrp tcsetpgrp timerfd_create ttyname uname unshare
+wait wait3 wait4 waitid writev
+"""
+SIGNAL = """
+SIGALRM SIGBREAK SIGBUS SIGCHLD SIGCONT SIGHUP SIGIO SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSTOP SIGTERM
+SIGTSTP SIGTTIN SIGTTOU SIGUSR1 SIGUSR2 SIGWINCH alarm getitimer pause pthread_kill pthread_sigmask
+setitimer siginterrupt sigpending sigtimedwait sigwait sigwaitinfo
+"""
+POSIX_ONLY = {"os": set(OS.split()), "signal": set(SIGNAL.split())}
+POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+FOLDERS_OF_POSIX = re.compile(r"(^|[^\w.])/(tmp|var|dev|proc|etc)\b")
+EXCEPTIONS = {
+    "fedtutor.support.system": "it says what differs",
+    "benchmarks/hospitals.py": "the most memory is asked for by another name on each system",
+    "benchmarks/__main__.py": "only Linux tells the processor's name, in a file",
+}
+
+
+def of_posix(tree: ast.Module) -> Iterator[str]:
+    """Yield what stands in a file and is not there, or means something else, on Windows."""
+    for name in imported_names(tree):
+        module, _, attribute = name.rpartition(".")
+        if {name, module} & POSIX_MODULES or attribute in POSIX_ONLY.get(module, ()):
+            yield name
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="os" | "signal" as module), attr=attribute):
+                if attribute in POSIX_ONLY[module]:
+                    yield f"{module}.{attribute}"
+            case ast.Call(args=[ast.Name(id="os" | "signal" as module), ast.Constant(name), *_]):
+                if name in POSIX_ONLY[module]:  # getattr, hasattr
+                    yield f"{module}.{name}"
+            case ast.keyword(arg="preexec_fn" as option):
+                yield option
+            case ast.Constant(value=str(text)) if FOLDERS_OF_POSIX.search(text):
+                yield text.strip().splitlines()[0]
+
+
+def test_what_windows_lacks_stands_in_one_small_module():
+    found = {module: set(of_posix(tree)) for module, tree in (TREES | OUTSIDE).items()}
+    assert {module: words for module, words in found.items() if words}.keys() == EXCEPTIONS.keys()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import fcntl",
+        "from resource import getrusage",
+        "from os import fork",
+        "os.sysconf('SC_PAGE_SIZE')",
+        "hasattr(os, 'sched_getaffinity')",
+        "process.send_signal(signal.SIGKILL)",
+        "Popen(command, preexec_fn=bind)",
+        "mkdtemp(dir='/tmp')",
+    ],
+)
+def test_what_windows_lacks_is_seen(code):
+    assert len(list(of_posix(ast.parse(code)))) == 1

@@ -171,7 +171,9 @@ def test_an_output_folder_that_is_a_file(refusal, xrays, tmp_path):
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any folder")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root and Windows write to any folder"
+)
 def test_a_read_only_output_folder(refusal, xrays, tmp_path):
     (tmp_path / "mine").mkdir(mode=0o555)
     assert "cannot write to" in refusal("--dataset", xrays, out=tmp_path / "mine")

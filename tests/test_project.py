@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -162,6 +163,39 @@ def test_the_workflow_runs_every_python_on_three_systems_and_may_write_nothing()
     for job in workflow["jobs"].values():
         (checkout,) = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
         assert checkout["with"] == {"persist-credentials": False}
+
+
+@pytest.fixture(scope="module")
+def tracked():
+    """The paths of all files that git keeps, from the root on."""
+    if not shutil.which("git") or not (ROOT / ".git").exists():
+        pytest.skip("no clone, or no git")
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return [name for name in listed.stdout.decode().split("\0") if name]
+
+
+@pytest.mark.process
+def test_files_keep_their_names_on_every_system(tracked):
+    assert len({name.casefold() for name in tracked}) == len(tracked)
+    parts = {part.casefold() for name in tracked for part in name.split("/")}
+    assert not {part.split(".")[0] for part in parts} & {"con", "prn", "aux", "nul", "com1", "lpt1"}
+    assert not [part for part in parts if re.search(r'[<>:"|?*\\]|[ .]$', part)]
+    assert max(map(len, tracked)) < 100  # of the 260 that a path may have on Windows
+
+
+@pytest.mark.process
+def test_a_checkout_on_windows_has_the_same_bytes(tracked, tmp_path):
+    """Hashes, stored outputs and digests are those of files with LF."""
+    git = ["git", "-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
+    command = [*git, "checkout-index", "--all", f"--prefix={tmp_path.as_posix()}/"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    for name in tracked:
+        content = (tmp_path / name).read_bytes()
+        if b"\0" in content:
+            assert f"*{Path(name).suffix} binary" in read(".gitattributes"), name
+        else:
+            assert b"\r" not in content, name
 
 
 def test_pre_commit_tidies_with_the_locked_ruff():

@@ -267,7 +267,7 @@ def test_crafted_names_are_text_in_the_report(hostile_outcome):
     assert json.loads(json.dumps(hostile_outcome.summary))["hospitals"][0]["name"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "cp437", "ascii"])
 def test_crafted_names_are_text_in_any_terminal(hostile_outcome, monkeypatch, encoding):
     def run(arguments, console):
         console.width = 400

@@ -21,6 +21,7 @@ from fedtutor.datasets import decode
 from fedtutor.datasets.decode import Decoded
 from fedtutor.datasets.disk import require_memory, require_space
 from fedtutor.datasets.progress import reporting
+from fedtutor.support.system import patiently
 
 KEEP = 4
 """Caches, of other files or sizes, that a folder may hold; the least recently used one goes."""
@@ -122,7 +123,7 @@ def _build(entry: Path, files: Sequence[Path], size: int) -> Decoded:
                 os.fsync(stream.fileno())  # or a power cut could leave zeros
             facts = json.dumps([bad, _checksum(staged / PIXELS)])
             (staged / FACTS).write_text(facts, encoding="utf-8")
-            staged.rename(entry)
+            patiently(staged.rename, entry)
         if found := _load(entry, len(files), size):
             return found
         raise OSError(errno.EIO, "what was written cannot be read back")

@@ -69,7 +69,7 @@ def _add_mirror(commands: Any) -> None:
         "server that serves DIR, then fetch from there.",
         epilog="example:\n"
         "  fedtutor mirror /srv/fedtutor pneumoniamnist octmnist\n"
-        "  python3 -m http.server --directory /srv/fedtutor 8000\n"
+        "  python -m http.server --directory /srv/fedtutor 8000\n"
         "  FEDTUTOR_MIRROR=http://teacher.local:8000 fedtutor fetch octmnist\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

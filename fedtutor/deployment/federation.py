@@ -28,6 +28,7 @@ from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import CONNECTION, START_SECONDS, SuperLink
 from fedtutor.errors import FederationError
 from fedtutor.images import MedicalImages
+from fedtutor.support.system import patiently
 
 LET_IN, REFUSED = "SuperNode ID:", "Failed to activate SuperNode"
 EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")
@@ -241,7 +242,7 @@ class LocalFederation(SuperLink):
             return reason[1].strip() if reason else program.tail()
         finally:
             self._programs.pop(name).kill()
-            shutil.rmtree(site.folder)
+            patiently(shutil.rmtree, site.folder)
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
         """Run an app as :class:`SuperLink` does."""

@@ -28,7 +28,9 @@ from fedtutor.support.output import (
     check_writable,
     set_aside,
     write_text,
+    writing_to,
 )
+from fedtutor.support.system import patiently
 
 Tell = Callable[[str], None]
 
@@ -133,7 +135,8 @@ def _fresh(folder: Path) -> Path:
                 f"{folder} was not made by 'fedtutor deploy', which keeps its files under that "
                 "name; choose another folder with --out."
             )
-        shutil.rmtree(folder)
+        with writing_to(folder):
+            patiently(shutil.rmtree, folder)
     make_private_folder(folder)
     mark.touch()
     return folder
@@ -182,6 +185,6 @@ def _write_summary(
         }
     )
     write_text(out / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    os.replace(out / LAST_GOOD, out / "global-model.keras")
+    patiently(os.replace, out / LAST_GOOD, out / "global-model.keras")
     (out / CHECKPOINT).unlink(missing_ok=True)
     return summary

@@ -15,14 +15,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from fedtutor.deployment.private import remove_secrets
 from fedtutor.errors import FederationError
+from fedtutor.support.system import patiently, start_apart, when_told_to_end
 
 HOME = "FLWR_HOME"
 GONE_SECONDS = 60.0
@@ -58,7 +58,9 @@ def clear_away(folder: Path, *, temporary: bool) -> None:
     """End all that runs in a folder; remove the folder if it is temporary, else its secrets."""
     end_all_in(folder)
     if temporary:
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            patiently(shutil.rmtree, folder)
+        shutil.rmtree(folder, ignore_errors=True)  # or as much of it as can be
     else:
         remove_secrets(folder)
 
@@ -81,7 +83,7 @@ class Watchdog:
 
     def __init__(self, folder: Path, *, temporary: bool) -> None:
         command = [sys.executable, "-m", __name__, str(folder), *["temporary"] * temporary]
-        self._process = _start_apart(command, stdin=subprocess.PIPE)
+        self._process = start_apart(command, stdin=subprocess.PIPE)
 
     def close(self) -> None:
         """Send it away; it then ends nothing."""
@@ -90,7 +92,7 @@ class Watchdog:
 
 
 class Program:
-    """A running program, which Ctrl-C does not reach.
+    """A running program, see :func:`~fedtutor.support.system.start_apart`.
 
     Parameters
     ----------
@@ -102,22 +104,16 @@ class Program:
     """
 
     def __init__(
-        self,
-        name: str,
-        command: Sequence[str | Path],
-        log: Path,
-        *,
-        environment: Mapping[str, str],
-        folder: Path,
+        self, name: str, command: Sequence, log: Path, *, environment: dict[str, str], folder: Path
     ) -> None:
         self.name, self.log, self.folder = name, log, folder
         with log.open("wb") as out:
-            self.process = _start_apart(
+            self.process = start_apart(
                 list(map(str, command)),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env=dict(environment),
+                env=environment,
                 cwd=folder,
             )
 
@@ -157,13 +153,6 @@ class Program:
         self.process.wait()
 
 
-def _start_apart(command: Sequence[str], **options: Any) -> subprocess.Popen:
-    """Start a program that the terminal's Ctrl-C does not reach."""
-    if sys.platform == "win32":
-        options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
-    return subprocess.Popen(command, start_new_session=True, **options)
-
-
 def without_proxy() -> dict[str, str]:
     """Return this process's environment, and in it that no proxy is asked for this machine."""
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
@@ -179,6 +168,6 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":  # the watchdog's program
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for us all when a service is stopped
+    when_told_to_end(signal.SIG_IGN)  # meant for us all when a service is stopped
     if not sys.stdin.read():
         clear_away(Path(sys.argv[1]), temporary="temporary" in sys.argv[2:])

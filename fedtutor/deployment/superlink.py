@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
+import shutil
 import sysconfig
 import tempfile
 from itertools import pairwise
@@ -15,6 +15,7 @@ from fedtutor.deployment.certificates import TlsFiles, write_tls_files
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.processes import Program, Watchdog, clear_away, free_port, without_proxy
 from fedtutor.deployment.running import Running
+from fedtutor.support.system import short_temporary_folder
 
 START_SECONDS = 300.0
 """How long a program may take to be ready, on a machine that is busy."""
@@ -117,6 +118,7 @@ class SuperLink:
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
             "FLWR_LOG_LEVEL": "INFO",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # their logs, whatever the system's is
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
 
@@ -126,7 +128,7 @@ class SuperLink:
         """Start one of the environment's commands, or a program by its whole path."""
         program = self._programs[name] = Program(
             name,
-            [str(SCRIPTS / command), *options],
+            [shutil.which(command, path=str(SCRIPTS)) or command, *options],
             folder / log,
             environment=self.environment(folder) | variables,
             folder=folder,
@@ -191,10 +193,7 @@ class LocalSimulation(SuperLink):
     """
 
     def __init__(self, hospitals: int, *, cpus: int = 1) -> None:
-        # Ray makes sockets in the folder, and their whole path may have 107 letters.
-        long = len(tempfile.gettempdir()) > 12 and sys.platform != "win32"
-        folder = Path(tempfile.mkdtemp(prefix="fedtutor-", dir="/tmp" if long else None))
-        super().__init__(tls=False, folder=folder, options=("--simulation",))
+        super().__init__(tls=False, folder=short_temporary_folder(), options=("--simulation",))
         self._temporary = True
         self._nodes = f"num-supernodes={hospitals} client-resources-num-cpus={cpus}"
 

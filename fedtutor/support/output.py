@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedtutor.errors import FederationError
+from fedtutor.support.system import patiently
 
 if TYPE_CHECKING:
     import keras
@@ -32,15 +33,25 @@ def whole(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".unfinished-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        what = f"cannot write to {path.parent} ({error.strerror or error})"
-        raise FederationError(f"{what}; make room, or choose another folder.") from error
+        with writing_to(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            patiently(os.replace, temporary, path)
     finally:
         if os.path.exists(temporary):
             temporary.unlink()
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Raise :class:`FederationError` for what the system refuses to write, move or remove there."""
+    try:
+        yield
+    except OSError as error:
+        raise FederationError(
+            f"cannot write to {folder} ({error.strerror or error}); make room, close what has a "
+            "file there open, or choose another folder."
+        ) from error
 
 
 def check_writable(folder: Path) -> Path:
@@ -53,17 +64,18 @@ def check_writable(folder: Path) -> Path:
 def set_aside(folder: Path) -> None:
     """Move an older run's files into ``previous/``, in place of those of the run before it."""
     if any((folder / name).exists() for name in RESULTS):
-        (folder / "previous").mkdir(exist_ok=True)
-        for name in RESULTS:
-            (folder / "previous" / name).unlink(missing_ok=True)
-            if (folder / name).exists():
-                os.replace(folder / name, folder / "previous" / name)
+        with writing_to(folder):
+            (folder / "previous").mkdir(exist_ok=True)
+            for name in RESULTS:
+                (folder / "previous" / name).unlink(missing_ok=True)
+                if (folder / name).exists():
+                    patiently(os.replace, folder / name, folder / "previous" / name)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8."""
+    """Write a text file in UTF-8, the same bytes on every system."""
     with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def save_model(model: keras.Model, path: Path) -> None:

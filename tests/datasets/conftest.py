@@ -19,6 +19,21 @@ def watch_progress(monkeypatch):
 
 
 @pytest.fixture
+def link():
+    """Make a link, which Windows allows developers and administrators only."""
+
+    def make(place, target):
+        try:
+            place.symlink_to(target)
+        except OSError:
+            if sys.platform != "win32":
+                raise
+            pytest.skip("this user may make no links")
+
+    return make
+
+
+@pytest.fixture
 def mounted():
     """Mount a small disk on a folder, for the time of a with block."""
 

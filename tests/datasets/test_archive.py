@@ -169,6 +169,9 @@ def test_what_a_killed_process_left_is_tidied_away(archive, folder):
         "C:/evil",
         "c:evil",
         "a.png:stream",
+        "images/NUL.png",
+        "aux/1.png",
+        "com1",
         "\\\\server\\evil",
         "d/" * 65 + "evil",
     ],
@@ -233,12 +236,12 @@ def test_a_sparse_file_is_refused(archive, folder):
 
 
 @pytest.mark.parametrize("what", ["a link", "a file", "a folder"])
-def test_what_is_in_the_way_is_named_and_not_followed(archive, folder, tmp_path, what):
+def test_what_is_in_the_way_is_named_and_not_followed(archive, folder, tmp_path, what, link):
     (tmp_path / "outside").mkdir()
     folder.mkdir()
     place = folder / "images"
     if what == "a link":
-        place.symlink_to(tmp_path / "outside")
+        link(place, tmp_path / "outside")
     elif what == "a file":
         place.write_bytes(b"")
     else:
@@ -248,11 +251,11 @@ def test_what_is_in_the_way_is_named_and_not_followed(archive, folder, tmp_path,
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_a_link_in_the_place_of_a_file_is_replaced(archive, folder, tmp_path):
+def test_a_link_in_the_place_of_a_file_is_replaced(archive, folder, tmp_path, link):
     (tmp_path / "outside").write_bytes(b"keep")
     (tmp_path / "large disk").mkdir()
-    folder.symlink_to(tmp_path / "large disk")  # the folder itself may be a link
-    (folder / "c.JPEG").symlink_to(tmp_path / "outside")
+    link(folder, tmp_path / "large disk")  # the folder itself may be a link
+    link(folder / "c.JPEG", tmp_path / "outside")
     unpack(make(archive, *FILES.items()), folder)
     assert (tmp_path / "outside").read_bytes() == b"keep"
     assert contents(tmp_path / "large disk") == FILES

@@ -33,17 +33,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory):
-    """``fedtutor deploy``, in a home of its own so that nothing can be written to the user's."""
-    folder = tmp_path_factory.mktemp("deploy")
+    """``fedtutor deploy``, in a home of its own so that nothing can be written to the user's.
+
+    In a folder with a space and an umlaut, and told to an old terminal.
+    """
+    folder = tmp_path_factory.mktemp("deploy") / "Jürgen Müller"
     home = folder / "home"
-    home.mkdir()
+    home.mkdir(parents=True)
     command = [sys.executable, "-m", "fedtutor", "deploy", *SMALL, "--out", str(folder / "out")]
     done = subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | {"HOME": str(home), "TMPDIR": str(home)},
+        env=os.environ | {"HOME": str(home), "TMPDIR": str(home), "PYTHONIOENCODING": "cp1252"},
         capture_output=True,
-        text=True,
+        encoding="cp1252",
     )
     assert done.returncode == 0, done.stderr
     return (

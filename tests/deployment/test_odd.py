@@ -1,4 +1,4 @@
-"""A round over TLS on an odd machine: odd names, an odd folder, a proxy that is out of order."""
+"""A round over TLS on an odd machine: odd names, folder and encoding, a proxy out of order."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def story(tmp_path_factory):
         for name in PROXIES:
             for written in (name, name.lower()):
                 patch.setenv(written, f"http://127.0.0.1:{free_port()}")
+        patch.setenv("PYTHONIOENCODING", "cp1252")  # as on Windows, of what is written to a file
         for name in ("NO_PROXY", "no_proxy"):
             patch.delenv(name, raising=False)
         with LocalFederation(

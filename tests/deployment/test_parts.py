@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -41,7 +40,7 @@ def test_certificates_are_for_this_machine_and_signed_by_the_authority(tmp_path)
     certificate.verify_directly_issued_by(authority)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost"]
-    assert files.key.stat().st_mode & 0o077 == 0
+    assert sys.platform == "win32" or files.key.stat().st_mode & 0o077 == 0
 
 
 def test_a_key_pair_is_of_openssh_s_kind(tmp_path):
@@ -132,7 +131,7 @@ def test_a_python_that_is_killed_takes_its_programs_and_secrets_along(tmp_path, 
     script = KILLED.format(folder=str(doomed), temporary=temporary)
     # It returns when nobody writes to its pipe any more, and so when the watchdog has gone, too.
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    assert (abs(done.returncode), done.stderr) == (9, "")  # 9 on Windows, else -9
     assert int(done.stdout) not in [
         process.pid for process in psutil.process_iter() if lives(process)
     ]
@@ -151,6 +150,7 @@ runpy.run_module("fedtutor.deployment.processes", run_name="__main__")
 """
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there a signal from outside just ends it")
 def test_the_watchdog_does_its_work_although_all_are_told_to_end(tmp_path):
     """A service manager sends SIGTERM to all processes of a service, the watchdog among them."""
     write_key_pair(tmp_path / "server" / "key")

@@ -16,6 +16,7 @@ from fedtutor.datasets.disk import require_space
 from fedtutor.datasets.progress import Report, reporting
 from fedtutor.datasets.readers.files import HIDDEN, IMAGE_SUFFIXES, image_files, visible_files
 from fedtutor.errors import DataError
+from fedtutor.support.system import patiently
 
 CHUNK = 2**16
 
@@ -105,10 +106,10 @@ def _write_all(raw: BinaryIO, staging: Path, suffixes: tuple[str, ...], report: 
 
 
 def _safe_path(name: str) -> PurePosixPath:
-    """Return the place of a member below the folder, on Windows too."""
+    """Return the place of a member below the folder, on Windows too, where NUL.png is a device."""
     path = PurePosixPath(name)
     is_plain = not path.is_absolute() and ".." not in path.parts and name.isprintable()
-    if not is_plain or re.search(r"[\\:]", name):
+    if not is_plain or re.search(r"[\\:]|(?i:(^|/)(con|prn|aux|nul|(com|lpt)\d)(\.|/|$))", name):
         raise DataError(f"{name[:200]!r} is no plain path below the folder")
     if len(path.parts) > MAX_DEPTH:
         raise DataError(f"{name[:200]!r} is more than {MAX_DEPTH} folders deep")
@@ -143,4 +144,4 @@ def _move(names: list[str], staging: Path, folder: Path) -> None:
     for there in below:
         there.mkdir(exist_ok=True)
     for name in names:
-        os.replace(os.path.join(staging, name), os.path.join(folder, name))
+        patiently(os.replace, os.path.join(staging, name), os.path.join(folder, name))

@@ -13,6 +13,7 @@ from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.download.transfer import PartialFile, TransferError, bring
 from fedtutor.datasets.progress import Report, reporting
 from fedtutor.errors import DataError
+from fedtutor.support.system import patiently
 
 
 def download_file(file: RemoteFile, folder: Path, *, mirror: str | Path | None = None) -> Path:
@@ -85,7 +86,7 @@ def _bring(file: RemoteFile, path: Path, source: str | Path, report: Report) -> 
     if fault := _fault(file, part.path):
         part.path.unlink()
         raise TransferError(f"{fault}; try again, and if it is so again, the source has changed")
-    part.path.replace(path)
+    patiently(part.path.replace, path)
 
 
 def _fault(file: RemoteFile, path: Path) -> str:

@@ -1,0 +1,46 @@
+"""What differs between Windows, macOS and Linux; nothing else in the package knows of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if sys.platform == "win32" else ()
+"""Seconds between attempts at a file that somebody has open: only Windows then keeps it."""
+
+
+def start_apart(command: Sequence[str], **options: Any) -> subprocess.Popen:
+    """Start a program that neither Ctrl-C nor the closing of the terminal reaches."""
+    if sys.platform == "win32":
+        options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    return subprocess.Popen(command, start_new_session=True, **options)
+
+
+def when_told_to_end(handler: Any) -> None:
+    """Set what is done when this process is told to end: SIGTERM, and on Windows Ctrl-Break."""
+    signal.signal(signal.SIGTERM, handler)
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, handler)
+
+
+def short_temporary_folder() -> Path:
+    """Make a temporary folder for Ray's sockets, whose path may have 107 bytes, on macOS 103."""
+    long = len(os.fsencode(tempfile.gettempdir())) > 12 and sys.platform != "win32"
+    return Path(tempfile.mkdtemp(prefix="fedtutor-", dir="/tmp" if long else None))
+
+
+def patiently(work: Callable, *arguments: object) -> Any:
+    """Replace, move or remove something; on Windows try again while somebody has it open."""
+    for pause in PAUSES:
+        try:
+            return work(*arguments)
+        except PermissionError:
+            time.sleep(pause)
+    return work(*arguments)
