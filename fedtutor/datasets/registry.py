@@ -63,7 +63,7 @@ class Dataset:
 
     def is_present(self) -> bool:
         """Whether there are images of it in its folder, and not only a card, tables or archives."""
-        other = (".md", ".txt", ".csv", ".gz")
+        other = (".md", ".txt", ".csv", ".gz", ".db", ".ini")  # the last two are Windows' own
         return self.synthetic or any(p.suffix not in other for p in self.folder.glob("[!.]*"))
 
 
