@@ -8,12 +8,13 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = (
     *("tensorflow", "flwr", "numpy", "pandas", "scikit-learn", "matplotlib", "seaborn"),
-    *("jupyterlab", "ipywidgets", "ipykernel", "nbval"),
+    *("jupyterlab", "ipywidgets", "ipykernel"),
 )
 WIDGET_EXTENSION = "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager"
 MIN_MEMORY_GB, MIN_DISK_GB = 4, 2
@@ -53,9 +54,7 @@ def check_machine() -> list[Finding]:
             "pip install --force-reinstall jupyterlab_widgets, then reload JupyterLab",
         ),
         _memory(),
-        Finding(
-            "cores", str(cores), cores >= 2, "with one core allow twice the time", needed=False
-        ),
+        Finding("cores", str(cores), cores >= 2, "with one allow twice the time", needed=False),
         Finding(
             "free disk here",
             f"{disk:.0f} GB",
@@ -88,10 +87,8 @@ def _wanted_version(name: str) -> str | None:
 
 
 def _memory() -> Finding:
-    try:
-        import psutil
-    except ImportError:
-        return Finding("memory", "unknown without psutil", True)
+    import psutil
+
     gigabytes = psutil.virtual_memory().total / 1e9
     fix = f"with less than {MIN_MEMORY_GB} GB close other programs and use --size 64"
     return Finding("memory", f"{gigabytes:.1f} GB", gigabytes >= MIN_MEMORY_GB, fix, needed=False)
@@ -107,13 +104,11 @@ def _write_access() -> Finding:
         return Finding(what, found, False, "cd to a folder of your own")
 
 
-def _data() -> list[Finding]:
+def _data() -> Iterator[Finding]:
     from fedtutor.datasets import DATASETS
 
-    findings = []
     for name, info in DATASETS.items():
         here = info.is_present()
         fix = f"optional: fedtutor fetch {name}"
         found = "generated on the spot" if info.synthetic else "present" if here else "absent"
-        findings.append(Finding(name, found, here, fix, needed=False))
-    return findings
+        yield Finding(name, found, here, fix, needed=False)
