@@ -71,18 +71,18 @@ $(TFF)/.ready: requirements-tff.txt | $(READY)
 $(TFF_DATA): notebooks/appendix/for_tff.py $(wildcard fedtutor/*.py fedtutor/*/*.py) | $(READY)
 	$(VENV)/bin/python $<
 
-TORCH := $(VENV)/bin/python -m pip install --disable-pip-version-check -c requirements.lock \
-  -e '.[torch]'
-
-# PyTorch's wheel in the package index cannot even be imported without CUDA's libraries.
+# For Linux the package index has PyTorch with CUDA only, and it cannot be imported without. (pip's
+# dry run would tell, but some pips download all of it for that.)
 torch: $(READY) ## the appendix on PyTorch and its tests; installs the extra [torch]
-	@if test -z "$(YES)" && $(TORCH) --dry-run | grep '^Would install.* nvidia-' >/dev/null; then \
-	  echo "Here PyTorch would bring CUDA along: 2.7 GB to download. Without a graphics card install"; \
-	  echo "PyTorch's own build for the CPU into $(VENV) first (190 MB; its home page says how), then"; \
-	  echo "run 'make torch' again, which keeps it. To take CUDA all the same: make torch YES=1"; \
+	@if test -z "$(YES)" && test "$$(uname -s)" = Linux \
+	  && ! $(VENV)/bin/python -m pip show --quiet torch 2>/dev/null; then \
+	  echo "On Linux PyTorch brings CUDA along: 2.7 GB to download. Without a graphics card install"; \
+	  echo "PyTorch's own build for the CPU into $(VENV) first (190 MB; its home page says how), and"; \
+	  echo "'make torch' keeps it. To install what pip finds all the same: make torch YES=1"; \
 	  exit 1; \
 	fi
-	$(TORCH) --quiet
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock \
+	  -e '.[torch]'
 	$(VENV)/bin/python -m pytest tests/topics/test_torch_client.py
 	$(VENV)/bin/python tools/compare.py notebooks/appendix/pytorch_client.ipynb
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -94,6 +96,37 @@ def test_ci_looks_at_the_lock_and_windows_installs_from_it():
     )
     assert any("tools/check_lock.py --strict" in run for run in complete)
     assert any("python -m pip install -r requirements.lock" in run for run in quick)
+
+
+STUB = """#!/bin/sh
+case "$*" in *"pip show"*) exit ${NO_TORCH};; esac
+echo "$*" >> "$0.asked"
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch comes without CUDA")
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+@pytest.mark.parametrize(
+    ("there", "options", "installs"), [(0, [], False), (0, ["YES=1"], True), (1, [], True)]
+)
+def test_make_torch_asks_before_it_brings_cuda(there, options, installs, tmp_path):
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(STUB, encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / ".ready").touch()
+    done = subprocess.run(
+        ["make", f"VENV={tmp_path}", "torch", *options],
+        cwd=ROOT,
+        env=os.environ | {"NO_TORCH": str(1 - there)},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    asked = python.with_name("python.asked")
+    assert asked.exists() is installs
+    assert ("pip install" in asked.read_text("utf-8")) if installs else "2.7 GB" in done.stdout
+    assert (done.returncode == 0) is installs
 
 
 def test_ray_is_an_extra_and_the_tests_have_it():
