@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast test-browser lint format refresh lab tff torch bench \
-  bench-quick bench-pfl lock clean
+  bench-quick bench-pfl lock check-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,7 +72,16 @@ $(TFF)/.ready: requirements-tff.txt | $(READY)
 $(TFF_DATA): notebooks/appendix/for_tff.py $(wildcard fedtutor/*.py fedtutor/*/*.py) | $(READY)
 	$(VENV)/bin/python $<
 
+# For Linux the package index has PyTorch with CUDA only, and it cannot be imported without. (pip's
+# dry run would tell, but some pips download all of it for that.)
 torch: $(READY) ## the appendix on PyTorch and its tests; installs the extra [torch]
+	@if test -z "$(YES)" && test "$$(uname -s)" = Linux \
+	  && ! $(VENV)/bin/python -m pip show --quiet torch 2>/dev/null; then \
+	  echo "On Linux PyTorch brings CUDA along: 2.7 GB to download. Without a graphics card install"; \
+	  echo "PyTorch's own build for the CPU into $(VENV) first (190 MB; its home page says how), and"; \
+	  echo "'make torch' keeps it. To install what pip finds all the same: make torch YES=1"; \
+	  exit 1; \
+	fi
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock \
 	  -e '.[torch]'
 	$(VENV)/bin/python -m pytest tests/topics/test_torch_client.py
@@ -97,12 +106,13 @@ $(PFL)/.ready: requirements-pfl.txt
 	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-pfl.txt
 	@touch $@
 
-lock: ## resolve pyproject.toml anew into requirements.lock
-	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
-	  setuptools wheel '.[test]' 'mpmath<1.4'  # as sympy, and so the extra [torch], asks for
-	.lock-venv/bin/python -m pip freeze --all --exclude pip --exclude fedtutor > requirements.lock
-	rm -rf .lock-venv
+# uv comes with Flower. What is locked stays where it still fits, but for UPGRADE=--upgrade.
+lock: $(READY) ## resolve pyproject.toml into requirements.lock, for every system and Python
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --extra test $(UPGRADE) \
+	  --no-header --no-annotate --output-file requirements.lock pyproject.toml
+
+check-lock: $(READY) ## show that the lock has wheels for every system and Python; asks the index
+	$(VENV)/bin/python tools/check_lock.py
 
 clean: ## remove .venv and what runs have written
-	rm -rf $(VENV) $(TFF) $(PFL) .lock-venv fedtutor-run $(TFF_DATA)
+	rm -rf $(VENV) $(TFF) $(PFL) fedtutor-run $(TFF_DATA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -29,17 +30,25 @@ def read(name: str) -> str:
 
 PYPROJECT = tomllib.loads(read("pyproject.toml"))
 PROJECT = PYPROJECT["project"]
-LOCK = dict(line.split("==") for line in read("requirements.lock").splitlines() if line)
+EXTRAS = PROJECT["optional-dependencies"]
+LOCK = [Requirement(line) for line in read("requirements.lock").splitlines()]
 
 
 def canonical(name):
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-PINNED = {canonical(name): Version(version) for name, version in LOCK.items()}
-WANTED = [Requirement(text) for text in PROJECT["dependencies"]] + [
-    Requirement(text) for text in PROJECT["optional-dependencies"]["test"]
-]
+def pinned_for(**system):
+    """Return the version of each package that the lock names for a system; by default for this."""
+    lines = [line for line in LOCK if line.marker is None or line.marker.evaluate(system)]
+    names = [canonical(line.name) for line in lines]
+    assert len(names) == len(set(names))
+    return {canonical(line.name): Version(str(line.specifier)[2:]) for line in lines}
+
+
+PINNED = pinned_for()
+TEXTS = [*PROJECT["dependencies"], *EXTRAS["ray"], *EXTRAS["test"]]
+WANTED = [Requirement(text) for text in TEXTS if not text.startswith("fedtutor[")]
 
 
 @pytest.mark.parametrize("requirement", WANTED, ids=str)
@@ -47,7 +56,6 @@ def test_the_lock_holds_what_pyproject_asks_for(requirement):
     assert requirement.specifier.contains(PINNED[canonical(requirement.name)])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the lock is resolved on Linux")
 def test_the_lock_holds_all_that_its_packages_need():
     for name in PINNED:
         for text in importlib.metadata.distribution(name).requires or []:
@@ -56,10 +64,95 @@ def test_the_lock_holds_all_that_its_packages_need():
                 assert needed.specifier.contains(PINNED[canonical(needed.name)], prereleases=True)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the lock names what Windows has not")
 def test_what_is_installed_is_what_is_locked():
     for name, version in PINNED.items():
         assert Version(importlib.metadata.version(name)) == version
+
+
+SYSTEMS = {
+    "Windows": {"sys_platform": "win32", "os_name": "nt"},
+    "macOS": {"sys_platform": "darwin", "os_name": "posix"},
+    "Linux": {"sys_platform": "linux", "os_name": "posix"},
+}
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.5", "3.12.0", "3.13.0"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_lock_is_for_every_system_and_python(system, python):
+    version = {"python_full_version": python, "python_version": python[:4]}
+    pinned = pinned_for(**SYSTEMS[system], platform_system=system, **version)
+    windows = system == "Windows"
+    assert ("uvloop" in pinned) is not windows
+    assert ("pywinpty" in pinned) is windows
+    assert ("ray" in pinned) is not (windows and python == "3.13.0")
+    assert ("appnope" in pinned) is (system == "macOS")
+    assert str(pinned["soupsieve"]) == ("2.10" if python == "3.11.0" else "4.1.2")
+
+
+def test_ci_looks_at_the_lock_and_windows_installs_from_it():
+    assert "make check-lock\n" in read(".ci/run")
+    jobs = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]
+    complete, quick = (
+        [step.get("run", "") for step in jobs[job]["steps"]] for job in ("complete", "quick")
+    )
+    assert any("tools/check_lock.py --strict" in run for run in complete)
+    assert any("python -m pip install -r requirements.lock" in run for run in quick)
+
+
+STUB = """#!/bin/sh
+case "$*" in *"pip show"*) exit ${NO_TORCH};; esac
+echo "$*" >> "$0.asked"
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch comes without CUDA")
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+@pytest.mark.parametrize(
+    ("there", "options", "installs"), [(0, [], False), (0, ["YES=1"], True), (1, [], True)]
+)
+def test_make_torch_asks_before_it_brings_cuda(there, options, installs, tmp_path):
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(STUB, encoding="utf-8")
+    python.chmod(0o755)
+    (tmp_path / ".ready").touch()
+    done = subprocess.run(
+        ["make", f"VENV={tmp_path}", "torch", *options],
+        cwd=ROOT,
+        env=os.environ | {"NO_TORCH": str(1 - there)},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    asked = python.with_name("python.asked")
+    assert asked.exists() is installs
+    assert ("pip install" in asked.read_text("utf-8")) if installs else "2.7 GB" in done.stdout
+    assert (done.returncode == 0) is installs
+
+
+def test_ray_is_an_extra_and_the_tests_have_it():
+    assert not [text for text in PROJECT["dependencies"] if "simulation" in text or "ray" in text]
+    assert "fedtutor[ray]" in EXTRAS["test"]
+    assert "fedtutor[ray]" in EXTRAS["bench"]
+
+
+ONLY_IN_EXTRAS = ("ray", "pytest", "nbval", "hypothesis", "mypy", "torch", "kagglehub", "_pytest")
+IMPORT_ALL = f"""
+import importlib, pkgutil, sys
+sys.modules.update(dict.fromkeys({ONLY_IN_EXTRAS}))
+import fedtutor
+for module in pkgutil.walk_packages(fedtutor.__path__, "fedtutor."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_every_module_is_imported_without_any_extra():
+    command = [sys.executable, "-c", IMPORT_ALL]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
 
 
 def test_conda_uses_the_lock_and_a_python_that_fits():
@@ -201,7 +294,7 @@ def test_a_checkout_on_windows_has_the_same_bytes(tracked, tmp_path):
 def test_pre_commit_tidies_with_the_locked_ruff():
     hooks = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
     (ruff,) = [hook for hook in hooks if hook["repo"].endswith("ruff-pre-commit")]
-    assert ruff["rev"] == f"v{LOCK['ruff']}"
+    assert ruff["rev"] == f"v{PINNED['ruff']}"
 
 
 @pytest.mark.process

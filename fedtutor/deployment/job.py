@@ -17,7 +17,7 @@ from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.server_settings import ServerSettings, run_config
-from fedtutor.deployment.superlink import LocalSimulation, SuperLink
+from fedtutor.deployment.superlink import LocalSimulation, SuperLink, need_ray
 from fedtutor.errors import FederationError
 from fedtutor.settings import RunSettings
 from fedtutor.summary import describe, describe_hospitals, plain, versions
@@ -94,7 +94,7 @@ def simulate(
 ) -> dict:
     """Run the app in Flower's Ray simulation, as ``flwr run`` does, and leave nothing running.
 
-    Returns the summary and raises :class:`FederationError` as :func:`deploy` does.
+    Returns the summary and raises :class:`FederationError` as :func:`deploy`, or :func:`need_ray`.
 
     Parameters
     ----------
@@ -102,6 +102,7 @@ def simulate(
     out : gets ``summary.json``, ``global-model.keras`` and the server's ``progress.jsonl``.
     cpus : cores for each hospital that trains; as many train at a time as there are cores for.
     """
+    need_ray()
     began = time.monotonic()
     path = Path(settings.dataset).expanduser()
     if path.exists():  # the app's own folder is another

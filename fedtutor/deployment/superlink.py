@@ -6,6 +6,7 @@ import os
 import shutil
 import sysconfig
 import tempfile
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
@@ -15,6 +16,7 @@ from fedtutor.deployment.certificates import TlsFiles, write_tls_files
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.processes import Program, Watchdog, clear_away, free_port, without_proxy
 from fedtutor.deployment.running import Running
+from fedtutor.errors import FedtutorError
 from fedtutor.support.system import short_temporary_folder
 
 START_SECONDS = 300.0
@@ -181,6 +183,14 @@ class SuperLink:
         return Running(program, journal)
 
 
+def need_ray() -> None:
+    """Raise a :class:`FedtutorError` that says how to get Ray if it is not installed."""
+    if find_spec("ray") is None:
+        raise FedtutorError(
+            "Ray is missing, an extra: pip install 'fedtutor[ray]' (on Windows: Python 3.11, 3.12)."
+        )
+
+
 class LocalSimulation(SuperLink):
     """Flower's Ray simulation with a SuperLink of its own, which ends with the ``with`` block.
 
@@ -193,6 +203,7 @@ class LocalSimulation(SuperLink):
     """
 
     def __init__(self, hospitals: int, *, cpus: int = 1) -> None:
+        need_ray()
         super().__init__(tls=False, folder=short_temporary_folder(), options=("--simulation",))
         self._temporary = True
         self._nodes = f"num-supernodes={hospitals} client-resources-num-cpus={cpus}"

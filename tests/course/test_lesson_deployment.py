@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from extras import needs_ray
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -131,7 +132,7 @@ def _number(context):
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.parametrize("engine", ["one process", "TLS", "Ray"])
+@pytest.mark.parametrize("engine", ["one process", "TLS", pytest.param("Ray", marks=needs_ray)])
 def test_a_metric_of_one_s_own_comes_back_from_every_engine(engine, monkeypatch):
     # As a notebook's functions are: not to be found by their module's name in another process.
     for function in (count_letters, _number):

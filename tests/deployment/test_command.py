@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extras import needs_ray
 from toy import ours, secrets_in
 
 from fedtutor.cli import main
-from fedtutor.deployment import job
+from fedtutor.deployment import job, superlink
 from fedtutor.deployment.job import simulate
+from fedtutor.errors import FedtutorError
 from fedtutor.experiment import run_experiment
 from fedtutor.model import load_keras
 from fedtutor.settings import RunSettings, TrainingSettings
@@ -90,6 +92,7 @@ def test_each_hospital_has_a_resident_that_trains(deployed):
         assert (hospital / "resident.log").exists()
 
 
+@needs_ray
 def test_one_process_ray_and_tls_give_the_same_weights(deployed, tmp_path):
     """The same seed, the same hospitals, three engines."""
     summary = simulate(SETTINGS, tmp_path, cpus=os.cpu_count())
@@ -180,7 +183,7 @@ sys.exit(main())
     [
         ("deploy", "connected over TLS", signal.SIGINT),
         ("deploy", "connected over TLS", signal.SIGTERM),
-        ("simulate", "starting Ray", signal.SIGTERM),
+        pytest.param("simulate", "starting Ray", signal.SIGTERM, marks=needs_ray),
     ],
 )
 def test_a_signal_ends_all_processes_and_removes_secrets(
@@ -223,6 +226,16 @@ def flower_homes(folder):
     """Where the programs keep their files that have anything to do with a folder."""
     environments = (process.info["environ"] for process in ours(folder))
     return {Path(found["FLWR_HOME"]) for found in environments if "FLWR_HOME" in found}
+
+
+def test_without_ray_it_is_said_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(superlink, "find_spec", lambda name: None)
+    assert main(["simulate", *SMALL, "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'fedtutor[ray]'" in line
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FedtutorError, match="Ray is missing"):
+        superlink.LocalSimulation(2)
 
 
 @pytest.mark.parametrize("option", [["--hospitals", "0"], ["--rounds", "1", "--kill-one"]])

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from extras import needs_ray
 from flwr.app import Context, RecordDict
 
 from fedtutor.cli import main
@@ -83,7 +84,7 @@ def test_the_server_says_in_its_journal_why_it_does_not_resume(tmp_path):
     assert "no run to resume" in json.loads(line)["reason"]
 
 
-@pytest.mark.parametrize("command", ["deploy", "simulate"])
+@pytest.mark.parametrize("command", ["deploy", pytest.param("simulate", marks=needs_ray)])
 def test_without_a_checkpoint_an_older_run_s_files_stay(command, tmp_path, capsys):
     for name in ("summary.json", app.PROGRESS):
         (tmp_path / name).write_text("older", encoding="utf-8")

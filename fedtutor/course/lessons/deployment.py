@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import cloudpickle  # pickle itself knows functions by their names only
 import numpy as np
 import pandas as pd
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -190,12 +191,10 @@ def in_engine(engine: str, mod: Callable, metric: str) -> pd.Series:
 
     Parameters
     ----------
-    engine : "one process", "Ray" (Flower's simulation) or "TLS" (a process for each hospital).
+    engine : "one process", "TLS" (a process for each hospital) or "Ray" (Flower's simulation).
     mod : a Flower mod; the function itself goes into the app that is sent.
     metric : its name in the reply's metrics.
     """
-    from ray import cloudpickle  # pickle itself knows functions by their names only
-
     names, _ = small_federation.hospitals()
     with tempfile.TemporaryDirectory(prefix="fedtutor-") as folder:
         journal = Path(folder) / small_federation.PROGRESS
@@ -205,12 +204,10 @@ def in_engine(engine: str, mod: Callable, metric: str) -> pd.Series:
             client_app = small_federation.make_client_app([mod])
             server_app = small_federation.server_app
             federation.run_in_process(server_app, client_app, names, run_config={"out": folder})
-        elif engine == "Ray":
-            with LocalSimulation(len(names)) as simulation:
-                simulation.run(app, journal).wait()
         else:
-            with LocalFederation(dict.fromkeys(names)) as consortium:
-                consortium.run(app, journal).wait()
+            ray, images = engine == "Ray", dict.fromkeys(names)
+            with LocalSimulation(len(names)) if ray else LocalFederation(images) as link:
+                link.run(app, journal).wait()
         events = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     found = {e["hospital"]: e["metrics"].get(metric) for e in events if e["event"] == "reply"}
     return pd.Series(found, index=list(names), name=engine)
