@@ -86,17 +86,19 @@ class GuardedGrid(WrappedGrid):
 
     def _learn_names(self, messages: list[Message], timeout: float | None) -> None:
         """Ask new nodes what they are called (a Flower query); no two are called the same."""
-        new = [m.metadata.dst_node_id for m in messages if m.metadata.dst_node_id not in self.names]
+        # Sorted, as in one process the replies come in this order, and each is found at once.
+        new = sorted({m.metadata.dst_node_id for m in messages} - self.names.keys())
         queries = [Message(RecordDict(), node_id, MessageType.QUERY) for node_id in new]
         claimed = {node_id: f"node {node_id}" for node_id in new}
         for reply in self._grid.send_and_receive(list(queries), timeout=timeout) if new else ():
             if (query := _answered(reply, queries)) and (name := records.name_in(reply)):
                 claimed[query.metadata.dst_node_id] = name
-        claims = Counter(claimed.values())
+        claims, taken = Counter(claimed.values()), set(self.names.values())
         for node_id, name in claimed.items():
-            while claims[name] > 1 or name in self.names.values():
+            while claims[name] > 1 or name in taken:
                 name += f" (node {node_id})"
             self.names[node_id] = name
+            taken.add(name)
 
     def _chosen(
         self, server_round: int, messages: list[Message], sound: Iterator[tuple[str, Message]]
