@@ -68,7 +68,7 @@ class Partition:
 
 def partition(
     data: MedicalImages,
-    scheme: str,
+    scheme: str | None = None,
     num_hospitals: int | None = None,
     *,
     alpha: float = 0.5,
@@ -78,7 +78,8 @@ def partition(
 
     Parameters
     ----------
-    scheme : "iid", "dirichlet", "shards", "quantity" or "by:COLUMN", such as "by:view".
+    scheme : "iid", "dirichlet", "shards", "quantity" or "by:COLUMN", such as "by:view"; by default
+        "by:hospital" where the set knows its hospitals, else "dirichlet".
     num_hospitals : how many; by default five, or, for "by:COLUMN", one for each value.
     alpha : concentration of "dirichlet" and "quantity", > 0; small is uneven.
 
@@ -88,6 +89,8 @@ def partition(
         For an unknown scheme, alpha <= 0, a number or a seed that is not a whole number, or more
         hospitals than patients.
     """
+    if scheme is None:
+        scheme = "by:hospital" if "hospital" in data.table else "dirichlet"
     if str(scheme).startswith("by:"):
         return _by_column(data, scheme[3:], num_hospitals, seed)
     if str(scheme) not in DEALS:

@@ -262,9 +262,16 @@ def test_an_alpha_that_is_not_above_zero_is_refused(make_images, scheme, alpha):
 
 
 def test_an_unknown_scheme_is_refused_with_the_known_ones(make_images):
-    for scheme in ("fair", None, ["iid"]):
+    for scheme in ("fair", "", ["iid"]):
         with pytest.raises(PartitionError, match="; known: iid, dirichlet, shards, quantity, by"):
             partition(make_images(12), scheme)
+
+
+def test_without_a_scheme_the_sets_own_hospitals_are_taken_where_it_knows_them(make_images):
+    known = make_images(12, hospital=["North", "South"] * 6)
+    assert partition(known).names == ("North", "South")
+    ours, dealt = (partition(make_images(12), scheme).indices for scheme in (None, "dirichlet"))
+    assert [own.tolist() for own in ours] == [own.tolist() for own in dealt]
 
 
 def test_a_column_that_does_not_exist_is_refused_with_those_that_do(make_images):

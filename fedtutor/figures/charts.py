@@ -192,30 +192,37 @@ def roc_and_images(probabilities: np.ndarray, data: MedicalImages) -> Picture:
     """Draw ROC curves, one a class, beside images of each class with what the model says.
 
     ``probabilities`` is float (n, classes) for the n images of ``data``. Of many classes the four
-    commonest are shown. The curves are drawn at ten rates: a small test set's have many stairs.
+    commonest are shown. A large mark is what comes of calling each image its likeliest class.
     """
     from sklearn.metrics import roc_curve
 
-    rates = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0])
-    classes = np.arange(len(data.class_names))
-    truth = data.labels if data.multi_label else (data.labels[:, None] == classes).astype(int)
+    rates = np.linspace(0, 1, 101)  # as many for any model: a digest counts them
+    each = np.eye(len(data.class_names), dtype=int)
+    truth, called = each[data.labels], each[probabilities.argmax(axis=1)]
     counts = truth.sum(axis=0)
     shown = np.sort(np.argsort(-counts, kind="stable")[:4])
     shown = shown[(counts[shown] > 0) & (counts[shown] < len(data))]
-    figure = Figure(figsize=(8.4, 3.4))
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    figure = Figure(figsize=(9.6, 4.4), layout="tight")
+    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     left.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
     said = []
     for k, dash, marker in zip(shown, ("-", "--", ":", "-."), "oDs^", strict=False):
         false_alarms, found, _ = roc_curve(truth[:, k], probabilities[:, k])
         height = found[np.searchsorted(false_alarms, rates, side="right") - 1]
         name, colour = f"{data.class_names[k]} ({counts[k]} images)", CLASS_COLOURS[k % 8]
-        left.plot(rates, height, dash, color=colour, marker=marker, markersize=4, label=name)
-        said.append(f"{name} finds {height[4]:.2f} at one false alarm in five")
+        curve = [0, *rates], [0, *height]  # from the corner: nobody is called ill
+        left.step(*curve, dash, where="post", color=colour, linewidth=2, zorder=3)
+        x, y = called[truth[:, k] == 0, k].mean(), called[truth[:, k] == 1, k].mean()
+        left.plot(x, y, marker, color=colour, markersize=11, mec="black", label=name, zorder=4)
+        said.append(
+            f"{name} finds {height[20]:.2f} at one false alarm in five, and as the likeliest class "
+            f"{y:.2f} at {x:.2f} false alarms"
+        )
     left.set_xlabel("false alarms (share of the others)")
     left.set_ylabel("found (share of the class)")
-    left.set_ylim(-0.02, 1.04)
-    left.legend(loc="lower right", frameon=False, fontsize=8)
+    left.set_xlim(-0.03, 1.03)
+    left.set_ylim(-0.03, 1.03)
+    left.legend(loc="lower right", fontsize=9, title="mark: called the likeliest class")
     tidy(left, grid="both")
     _two_of_each_class(right, probabilities, data, truth, shown)
     kind = "synthetic images" if data.synthetic else "images"

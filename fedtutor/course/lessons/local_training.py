@@ -1,49 +1,49 @@
-"""What notebook 02 checks: parameters of a layer, one training step, and who travels worst."""
+"""What notebook 02 checks: one training step, a confusion matrix, and an AUC that travels."""
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case, same_arrays
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, same_arrays
+from fedtutor.evaluation import confusion
 from fedtutor.model import Weights, load_keras
 
-NAMES = ("North", "South", "East", "West")
-# Rows train, columns test. West's model is the worst away from home and the best at home; North
-# has the worst mean if home counts, South travels best, and East is the hardest place to be tested.
-AUCS = np.array(
-    [
-        [0.70, 0.82, 0.60, 0.84],
-        [0.95, 0.50, 0.70, 0.90],
-        [0.84, 0.80, 0.90, 0.78],
-        [0.78, 0.76, 0.62, 0.99],
-    ]
-)
 RATE = 0.5
 
 
-@exercise("""02.1, the parameters of a dense layer
-    More: inputs * units + units""")
-def parameters_of_dense_layer(count: Answer) -> None:
-    got = one_number(count(4, 3))
-    if got == 12:
-        raise Wrong("""Those are the weights; something else in the layer is learned too.
-            Hint: each unit adds a number of its own to its weighted sum.""")
-    if got == 16:
-        raise Wrong("""You have given every input a bias.
-            Hint: the bias is added to the weighted sum, and each unit has one such sum.""")
-    if got == 7:
-        raise Wrong("""You have added inputs and units, as if each unit saw one input.
-            Hint: in a dense layer every unit is connected with every input.""")
-    if got != 15:
-        raise Wrong(f"""A layer from 4 inputs to 3 units has 15 parameters; you count {got}.
-            Hint: draw the 4 inputs, the 3 units and all lines between them.""")
-    other_case(count(10, 2) == 22)
+def one_step(model: Any, optimizer: Any, criterion: Any, images: Any, labels: Any) -> Any:
+    """Go one step down the mean loss of a batch; return that loss, from before the step."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(criterion(labels, model(images, training=True)))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+    return loss
 
 
-@exercise("""02.2, one training step
-    More: tf.reduce_mean(criterion(labels, outputs))""")
+def pairwise_auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean over all pairs of classes of the AUC between the two (Hand & Till 2001)."""
+    found = []
+    for one, other in permutations(np.unique(labels), 2):
+        of_one, of_other = labels == one, labels == other
+        found.append(_in_order(probabilities[of_one, one], probabilities[of_other, one]))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _in_order(these: np.ndarray, others: np.ndarray) -> float:
+    ahead = these[:, None] - others
+    return float(np.mean(ahead > 0) + np.mean(ahead == 0) / 2)
+
+
+@exercise(
+    """02.1, one training step
+    More: tf.reduce_mean(criterion(labels, outputs))""",
+    reference=one_step,
+)
 def training_step(step: Answer) -> None:
     model, optimizer, criterion = _tiny()
     rng = np.random.default_rng(5)
@@ -68,6 +68,20 @@ def training_step(step: Answer) -> None:
         raise Wrong("""The weights move as they should, but you do not give back this step's loss.
             Hint: give back the loss that the tape has recorded, the one before the step.
             More: return loss""")
+    _check_compiled(step, images, labels)
+
+
+def _check_compiled(step: Answer, images: np.ndarray, labels: np.ndarray) -> None:
+    import tensorflow as tf
+
+    model, optimizer, criterion = _tiny()
+    optimizer.build(model.trainable_variables)
+    try:
+        tf.function(step)(model, optimizer, criterion, tf.constant(images), tf.constant(labels))
+    except Exception as error:  # TensorFlow has many kinds for it
+        raise Wrong("""Your step is right, but TensorFlow cannot compile it into a graph.
+            Hint: in a graph no tensor has a value yet; leave out .numpy() and NumPy.
+            More: return the loss as it is, a tensor.""") from error
 
 
 def _check_move(moved: Weights, expected: Weights, num_images: int) -> None:
@@ -114,26 +128,64 @@ def _by_hand(
     return float(loss), [images.T @ error, error.sum(axis=0)]
 
 
-@exercise("""02.3, whose model travels worst
-    More: per row (aucs.sum(axis=1) - aucs.diagonal()) / (n - 1), then np.argmin.""")
-def travels_worst(worst: Answer) -> None:
-    got = worst(AUCS.copy(), NAMES)
-    if not isinstance(got, str) or got not in NAMES:
-        raise Wrong(f"""The name of a hospital is asked for; yours is {got}.
-            Hint: `np.argmin` gives the number of a row, and `names` the names in their order.""")
-    abroad = (AUCS.sum(axis=1) - AUCS.diagonal()) / (len(NAMES) - 1)
-    if got == NAMES[abroad.argmax()]:
-        raise Wrong(f"""{got} has the model that travels best.
-            Hint: a high AUC is a good one.""")
-    if got == NAMES[AUCS.mean(axis=0).argmin()]:
-        raise Wrong(f"""At {got} the models of the others do worst; its own model does well
-            elsewhere.
-            Hint: a row is a model, a column a place where it is tested.
-            More: take the mean along a row: axis=1.""")
-    if got == NAMES[AUCS.mean(axis=1).argmin()]:
-        raise Wrong(f"""{got} has the lowest mean of its whole row, its own hospital included.
-            Hint: travelling means leaving home: the diagonal does not count.""")
-    if got != NAMES[abroad.argmin()]:
-        raise Wrong(f"""Away from home {got}'s model has not the lowest mean AUC.
-            Hint: for each row the mean over all other hospitals; then the smallest of those.""")
-    other_case(worst(AUCS[::-1, ::-1].copy(), NAMES) == NAMES[0])
+@exercise(
+    """02.2, the confusion matrix
+    More: matrix = np.zeros((k, k), int); for each image matrix[its class, its likeliest] += 1""",
+    reference=confusion,
+)
+def confusion_matrix(count: Answer) -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2])
+    said = np.array([0, 0, 1, 0, 0, 1, 1, 0, 1])  # the last class is never the likeliest
+    probabilities = 0.25 + 0.25 * np.eye(3)[said]
+    expected = confusion(probabilities, labels)
+    got = of_shape(
+        count(probabilities.copy(), labels.copy()),
+        (3, 3),
+        "a row and a column for each class, also where no image is called so.",
+    )
+    if np.array_equal(got, expected.T):
+        raise Wrong("""You have rows and columns the other way round.
+            Hint: a row is what is true, a column what the model says.""")
+    if np.allclose(got, expected / expected.sum(axis=1, keepdims=True)):
+        raise Wrong("""Those are shares of each row; asked for is how many images.
+            Hint: leave the division to whoever draws it.""")
+    if not np.array_equal(got, got.round()):
+        raise Wrong("""You add up probabilities; a model that must decide says one class.
+            Hint: probabilities.argmax(axis=1) is the likeliest class of each image.""")
+    if np.array_equal(got, np.diag(np.diag(expected))):
+        raise Wrong("""You count the right answers only; the mistakes are missing.
+            Hint: each image counts in one cell, whether it is called right or not.""")
+    if not np.array_equal(got, expected):
+        raise Wrong(f"""Of {len(labels)} images {got.trace():g} are on your diagonal; it should be
+            {expected.trace()}, or another cell is wrong.
+            Hint: for each image add 1 in the row of its label and the column of its likeliest
+            class.""")
+
+
+@exercise(
+    """02.3, the AUC of pairs of classes
+    More: for a, b in permutations(range(k), 2): in_order(p[labels == a, a], p[labels == b, a])""",
+    reference=pairwise_auc,
+)
+def auc_of_pairs(auc: Answer) -> None:
+    labels = np.repeat([0, 1, 2], [30, 8, 4])
+    p = np.random.default_rng(2).dirichlet([1, 1, 1], len(labels)) + 0.4 * np.eye(3)[labels]
+    p = (p + [0.3, 0, 0] * (labels == 2)[:, None]) / p.sum(axis=1, keepdims=True)
+    got, right = float(one_number(auc(p.copy(), labels.copy()))), pairwise_auc(p, labels)
+    rest = [_in_order(p[labels == k, k], p[labels != k, k]) for k in range(3)]
+    once = [_in_order(p[labels == a, a], p[labels == b, a]) for a, b in ((0, 1), (0, 2), (1, 2))]
+    if np.isclose(got, np.mean(rest)):
+        raise Wrong("""That is each class against all the rest.
+            Hint: compare one class with one other at a time.
+            More: in_order(p[labels == a, a], p[labels == b, a]) for each a and each other b""")
+    if np.isclose(got, np.mean(once)):
+        raise Wrong("""You take each pair once, by the probability of one of its two classes.
+            Hint: both ask: a against b by the probability of a, b against a by that of b.
+            More: itertools.permutations(range(k), 2)""")
+    if np.isclose(got, 6 * right):
+        raise Wrong("""That is the sum over the pairs; asked for is their mean.
+            Hint: an AUC lies between 0 and 1.""")
+    if not np.isclose(got, right, atol=1e-6):
+        raise Wrong(f"""For these {len(labels)} images it is {right:.3f}; yours is {got:.3f}.
+            Hint: for each two classes a and b: the images of a, the images of b, and for both the
+            probability of a.""")

@@ -6,15 +6,12 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, other_case
 from fedtutor.datasets import load
 from fedtutor.errors import DataError
-from fedtutor.figures.charts import name_rows
-from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
+from fedtutor.figures.picture import Picture
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.support.places import material
 
@@ -49,12 +46,9 @@ def study_images(data: MedicalImages) -> MedicalImages:
 
 
 def coin_flips(data: MedicalImages, *, seed: int) -> MedicalImages:
-    """Give each patient heads or tails instead of a diagnosis, and keep the images.
-
-    As many patients have heads as tails, so that guessing is right in half of the cases.
-    """
+    """Flip a coin for each patient, heads or tails instead of a diagnosis, and keep the images."""
     who, of_image = np.unique(patients_of(data), return_inverse=True)
-    flips = np.random.default_rng(seed).permutation(np.arange(len(who)) % 2)
+    flips = np.random.default_rng(seed).integers(2, size=len(who))
     return replace(data, labels=flips[of_image], class_names=("heads", "tails"))
 
 
@@ -93,118 +87,23 @@ def _caption(data: MedicalImages, index: int) -> str:
     return "\n".join(filter(None, (first, second)))
 
 
-def two_splits(data: MedicalImages, in_test: dict[str, np.ndarray]) -> Picture:
-    """Show six patients' images, a row each, and on which side of each split they are.
-
-    ``in_test`` is from a split's name to bool (n,), True for its test images. Two of the patients
-    shown are those with test images in the last split.
-    """
-    of_image = patients_of(data)
-    last = list(in_test.values())[-1]
-    tested = list(dict.fromkeys(of_image[last]))[:2]
-    others = [p for p in dict.fromkeys(of_image[~last]) if p not in tested]
-    chosen = sorted([*tested, *others[: 6 - len(tested)]])
-    figure = Figure(figsize=(8.6, 0.72 * len(chosen) + 0.7))
-    said = []
-    for axes, (name, test) in zip(figure.subplots(1, len(in_test)), in_test.items(), strict=True):
-        torn = _rows_of_patients(axes, data, chosen, test)
-        axes.set_title(name)
-        said.append(f"{name}: {torn} of them have images on both sides")
-    figure.tight_layout(w_pad=2)
-    words = "test images have a dashed frame and the word test"
-    alt = f"The images of {len(chosen)} patients, a row each; {words}. {'; '.join(said)}."
-    return Picture(figure, alt)
+def draw_patients(patients: np.ndarray, test_fraction: float, seed: int) -> np.ndarray:
+    """Return which images are of the share of patients that is drawn: bool (n,)."""
+    names = np.unique(patients)
+    drawn = np.random.default_rng(seed).permutation(names)[: round(test_fraction * len(names))]
+    return np.isin(patients, drawn)
 
 
-def _rows_of_patients(
-    axes: Axes, data: MedicalImages, chosen: list[str], in_test: np.ndarray
-) -> int:
-    """Draw them, and count the rows that are torn apart."""
-    of_image, size, torn = patients_of(data), data.image_shape[0], 0
-    step = size + max(3, size // 6)
-    rows = [np.flatnonzero(of_image == patient) for patient in chosen]
-    width = max(map(len, rows))
-    wall = np.full((step * len(rows), step * width), 255, np.uint8)
-    for r, row in enumerate(rows):
-        torn += len(set(in_test[row])) > 1
-        for c, index in enumerate(row):
-            x, y = c * step, r * step
-            wall[y : y + size, x : x + size] = data.images[index, ..., 0]
-            _frame(axes, x, y, size, bool(in_test[index]))
-    axes.imshow(wall, cmap="gray", vmin=0, vmax=255)
-    axes.set_yticks(np.arange(len(rows)) * step + size / 2, chosen, fontsize=8)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.set_xlim(-3, step * width)
-    axes.set_ylim(step * len(rows), -3)
-    axes.spines[:].set_visible(False)
-    return torn
+def two_rates(says_ill: np.ndarray, is_ill: np.ndarray) -> tuple[float, float]:
+    """Return sensitivity and specificity of answers, both bool (n,)."""
+    return float(np.mean(says_ill[is_ill])), float(np.mean(~says_ill[~is_ill]))
 
 
-def _frame(axes: Axes, x: int, y: int, size: int, in_test: bool) -> None:
-    colour, dash, word, ink = (
-        (ORANGE, "--", "test", "black") if in_test else (BLUE, "-", "train", "white")
-    )
-    box = {"facecolor": colour, "edgecolor": "none", "pad": 1.2}
-    corner = (x - 0.5, y - 0.5)
-    frame = Rectangle(corner, size, size, fill=False, edgecolor=colour, linestyle=dash, lw=2.5)
-    axes.add_patch(frame)
-    middle, low = x + size / 2, y + 0.95 * size
-    axes.text(middle, low, word, ha="center", va="bottom", fontsize=7, color=ink, bbox=box)
-
-
-def split_scores(scores: dict[str, dict[str, list[float]]], guessing: dict[str, float]) -> Picture:
-    """Draw the share of right answers by split, a row each.
-
-    A small mark is a repetition, the large one their mean.
-
-    ``scores`` is from a title to {split: one share a repetition}; ``guessing`` from a title to the
-    share that somebody gets right who never looks at an image.
-    """
-    figure = Figure(figsize=(8.6, 1.15 + 1.3 * len(scores)))
-    panels = figure.subplots(len(scores), 1, sharex=True, squeeze=False)[:, 0]
-    said = []
-    for axes, (title, by_split) in zip(panels, scores.items(), strict=True):
-        styled = zip(by_split.items(), (ORANGE, BLUE), ("D", "o"), strict=False)
-        for y, ((name, values), colour, marker) in enumerate(styled):
-            axes.plot(values, np.full(len(values), y), "|", color="black", markersize=12)
-            axes.plot(np.mean(values), y, marker, color=colour, markersize=11)
-            said.append(f"{title}, {name}: mean {np.mean(values):.2f}")
-        axes.axvline(guessing[title], color=GREY, linestyle=":", linewidth=2)
-        name_rows(axes, list(by_split))
-        axes.set_title(title, fontsize=10, loc="left")
-        tidy(axes, "x")
-    panels[-1].set_xlim(0.25, 1.0)
-    panels[-1].set_xlabel("share of right answers on the test set (dotted: never looking)")
-    figure.tight_layout()
-    # Single repetitions have 50 test images, and a few of those fall otherwise elsewhere.
-    return Picture(figure, f"Share of right answers. {'; '.join(said)}.", 0.1)
-
-
-@exercise("""01.1, patients on both sides
-    More: len(set(train_patients) & set(test_patients))""")
-def shared_patients(count: Answer) -> None:
-    train = np.array(["A", "A", "A", "C", "E", "B", "C"])
-    test = np.array(["B", "B", "C", "D", "B", "C", "F"])
-    got = count(train.copy(), test.copy())
-    if isinstance(got, (set, list, np.ndarray)):
-        raise Wrong("""You give back the patients themselves; asked for is how many they are.
-            Hint: `len` counts what is in a set or a list.""")
-    one_number(got)
-    if got == 6:
-        raise Wrong("""Those are all patients; asked for are those who are on both sides.
-            Hint: for sets, `|` means in one or the other. What means in both?""")
-    if got in (3, 5):
-        raise Wrong("""You count images, so somebody with two images counts twice.
-            Hint: each patient once: that is what a `set` is for.""")
-    if got != 2:
-        raise Wrong(f"""Here two patients, B and C, have images on both sides; you count {got}.
-            Hint: make a set of each side's patients, and look at what the two have in common.""")
-    other_case(count(np.array(["A", "B"]), np.array(["C"])) == 0)
-
-
-@exercise("""01.2, a split by patient
-    More: return np.isin(patients, drawn)""")
+@exercise(
+    """01.1, a split by patient
+    More: return np.isin(patients, drawn)""",
+    reference=draw_patients,
+)
 def split_by_patient(split: Answer) -> None:
     names = np.array([f"P{k:03d}" for k in range(40)])
     patients = np.random.default_rng(12).permutation(np.repeat(names, [1, 2, 3, 4] * 10))
@@ -247,3 +146,34 @@ def _mask(answer: object, patients: np.ndarray) -> np.ndarray:
         raise Wrong(f"""{len(patients)} times True or False, please, not {got.dtype} {got.shape}.
             Hint: having drawn test patients, ask of each image whether its patient is drawn.""")
     return got
+
+
+@exercise(
+    """01.2, sensitivity and specificity
+    More: return np.mean(says_ill[is_ill]), np.mean(~says_ill[~is_ill])""",
+    reference=two_rates,
+)
+def sensitivity_and_specificity(rates: Answer) -> None:
+    is_ill = np.array([True, True, True, True, False, False, False, False, False, False])
+    says_ill = np.array([True, True, True, False, True, True, False, False, False, False])
+    got = of_shape(rates(says_ill.copy(), is_ill.copy()), (2,), "two numbers: return one, two")
+    for numbers, wrong in {
+        (4 / 6, 3 / 4): """You have the two the other way round.
+            Hint: the sensitivity is about the ill, and comes first.""",
+        (3 / 5, 4 / 5): """You divide by how many were *called* ill, and healthy.
+            Hint: of those who *are* ill, how many are called so?
+            More: says_ill[is_ill] are the answers about the ill.""",
+        (3 / 4, 2 / 6): """The second number is the share of false alarms.
+            Hint: the specificity is the share of the healthy who are called healthy.""",
+        (3 / 10, 4 / 10): """You divide by all images.
+            Hint: each of the two numbers looks at one kind of people only.""",
+        (3, 4): """Those are numbers of images; shares are asked for.
+            Hint: divide each by how many people of its kind there are.""",
+    }.items():
+        if np.allclose(got, numbers):
+            raise Wrong(wrong)
+    if not np.allclose(got, (3 / 4, 4 / 6)):
+        raise Wrong(f"""Of 4 who are ill 3 are found, of 6 who are healthy 4 are called so; yours
+            are {got[0]:.2f} and {got[1]:.2f}.
+            Hint: np.mean of True and False is the share of True.""")
+    other_case(np.allclose(rates(is_ill, is_ill), (1, 1)))

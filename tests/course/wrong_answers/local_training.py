@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
+from itertools import combinations, permutations
+
+import numpy as np
 from wrong import wrong
 
 
 @wrong("02.1")
-def without_biases(inputs, units):
-    return inputs * units
-
-
-@wrong("02.1")
-def a_bias_for_each_input(inputs, units):
-    return inputs * units + inputs
-
-
-@wrong("02.1")
-def a_sum(inputs, units):
-    return inputs + units
-
-
-@wrong("02.1")
-def one_bias(inputs, units):
-    return inputs * units + 1
-
-
-@wrong("02.1")
-def a_fixed_number(inputs, units):
-    return 15
-
-
-@wrong("02.2")
 def forgets_to_step(model, optimizer, criterion, images, labels):
     return _typical_step(model, None, criterion, images, labels)
 
 
-@wrong("02.2")
+@wrong("02.1")
 def up_the_hill(model, optimizer, criterion, images, labels):
     return _typical_step(model, optimizer, criterion, images, labels, sign=-1)
 
 
-@wrong("02.2")
+@wrong("02.1")
 def adds_the_losses_up(model, optimizer, criterion, images, labels):
     return _typical_step(model, optimizer, criterion, images, labels, reduce="reduce_sum")
 
 
-@wrong("02.2")
+@wrong("02.1")
 def steps_twice(model, optimizer, criterion, images, labels):
     _typical_step(model, optimizer, criterion, images, labels)
     return _typical_step(model, optimizer, criterion, images, labels)
 
 
-@wrong("02.2")
+@wrong("02.1")
 def loss_outside_the_tape(model, optimizer, criterion, images, labels):
     import tensorflow as tf
 
@@ -64,18 +42,23 @@ def loss_outside_the_tape(model, optimizer, criterion, images, labels):
     return loss
 
 
-@wrong("02.2")
+@wrong("02.1")
 def a_loss_for_each_image(model, optimizer, criterion, images, labels):
     _typical_step(model, optimizer, criterion, images, labels)
     return criterion(labels, model(images))
 
 
-@wrong("02.2")
+@wrong("02.1")
 def the_loss_after_the_step(model, optimizer, criterion, images, labels):
     import tensorflow as tf
 
     _typical_step(model, optimizer, criterion, images, labels)
     return tf.reduce_mean(criterion(labels, model(images)))
+
+
+@wrong("02.1")
+def cannot_be_compiled(model, optimizer, criterion, images, labels):
+    return _typical_step(model, optimizer, criterion, images, labels).numpy()
 
 
 def _typical_step(model, optimizer, criterion, images, labels, *, sign=1, reduce="reduce_mean"):
@@ -90,31 +73,73 @@ def _typical_step(model, optimizer, criterion, images, labels, *, sign=1, reduce
     return loss
 
 
-@wrong("02.3")
-def columns_instead_of_rows(aucs, names):
-    return names[aucs.mean(axis=0).argmin()]
+def counted(probabilities, labels):
+    matrix = np.zeros((3, 3), int)
+    np.add.at(matrix, (labels, probabilities.argmax(axis=1)), 1)
+    return matrix
+
+
+@wrong("02.2")
+def the_other_way_round(probabilities, labels):
+    return counted(probabilities, labels).T
+
+
+@wrong("02.2")
+def shares(probabilities, labels):
+    matrix = counted(probabilities, labels)
+    return matrix / matrix.sum(axis=1, keepdims=True)
+
+
+@wrong("02.2")
+def sums_of_probabilities(probabilities, labels):
+    return np.stack([probabilities[labels == k].sum(axis=0) for k in range(3)])
+
+
+@wrong("02.2")
+def the_diagonal(probabilities, labels):
+    return np.diag(np.diag(counted(probabilities, labels)))
+
+
+@wrong("02.2")
+def only_classes_that_it_says(probabilities, labels):
+    return counted(probabilities, labels)[:, :2]
+
+
+@wrong("02.2")
+def one_for_a_cell(probabilities, labels):
+    matrix = np.zeros((3, 3), int)
+    matrix[labels, probabilities.argmax(axis=1)] += 1
+    return matrix
+
+
+def in_order(these, others):
+    return np.mean(these[:, None] > others) + np.mean(these[:, None] == others) / 2
 
 
 @wrong("02.3")
-def with_the_diagonal(aucs, names):
-    return names[aucs.mean(axis=1).argmin()]
+def against_the_rest(probabilities, labels):
+    p = probabilities
+    return np.mean([in_order(p[labels == k, k], p[labels != k, k]) for k in range(3)])
 
 
 @wrong("02.3")
-def the_best(aucs, names):
-    return names[(aucs.sum(axis=1) - aucs.diagonal()).argmax()]
+def each_pair_once(probabilities, labels):
+    p, pairs = probabilities, combinations(range(3), 2)
+    return np.mean([in_order(p[labels == a, a], p[labels == b, a]) for a, b in pairs])
 
 
 @wrong("02.3")
-def a_row_number(aucs, names):
-    return int((aucs.sum(axis=1) - aucs.diagonal()).argmin())
+def the_sum(probabilities, labels):
+    p, pairs = probabilities, permutations(range(3), 2)
+    return sum(in_order(p[labels == a, a], p[labels == b, a]) for a, b in pairs)
 
 
 @wrong("02.3")
-def an_auc(aucs, names):
-    return aucs.min()
+def a_list(probabilities, labels):
+    p, pairs = probabilities, permutations(range(3), 2)
+    return [in_order(p[labels == a, a], p[labels == b, a]) for a, b in pairs]
 
 
 @wrong("02.3")
-def always_the_same(aucs, names):
-    return "West"
+def share_of_right_answers(probabilities, labels):
+    return np.mean(probabilities.argmax(axis=1) == labels)
