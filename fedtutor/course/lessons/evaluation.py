@@ -114,11 +114,12 @@ def three_views(
     calibration : (2, bins), the predicted probability and how often it is so.
     benefit : from a name to a curve (2, n), thresholds and the net benefit there.
     """
-    figure = Figure(figsize=(9.6, 3.1), layout="tight")
-    left, middle, right = figure.subplots(1, 3)
+    figure = Figure(figsize=(9.6, 3.1))
+    left, middle, right = figure.subplots(1, 3, gridspec_kw={"wspace": 0.35})
     left.plot(*roc[:, :-1], color=BLUE)
     left.plot(*roc[:, -1:], "D", color=ORANGE, markersize=9)
     left.set(xlabel="false alarms (1 - specificity)", ylabel="sensitivity", title="ROC curve")
+    left.set(xlim=(-0.02, 1), ylim=(0, 1.03))
     middle.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
     middle.plot(*calibration, "o-", color=BLUE)
     middle.set(xlabel="what the model says", ylabel="how often it is so", title="calibration")
@@ -126,7 +127,8 @@ def three_views(
         right.plot(*curve, dash, color=colour, label=name)
     right.axvline(threshold, color=ORANGE, linewidth=1)
     right.set(xlabel="threshold", ylabel="net benefit", title="decision curve")
-    right.set(xlim=(0, 1), ylim=(-0.1, 0.65))
+    best = max(curve[1].max() for curve in benefit.values())
+    right.set(xlim=(0, 1), ylim=(-0.4 * best, 1.15 * best))
     right.legend(frameon=False, fontsize=8)
     for axes in (left, middle, right):
         tidy(axes, "both")
