@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -113,13 +114,19 @@ def auc(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def estimate_auc(
-    probabilities: np.ndarray, labels: np.ndarray, *, patients: np.ndarray | None = None
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    *,
+    patients: np.ndarray | None = None,
+    pairwise: bool = False,
 ) -> AucEstimate:
     """:func:`auc` with what :func:`interval` and :func:`gain_interval` need.
 
     Images of one patient resemble each other; taken one by one they would promise too much.
+    ``pairwise``: one class against one other, the mean over all pairs (Hand & Till 2001); unlike
+    one against the rest it can be compared where the classes are mixed otherwise.
     """
-    return _estimates(probabilities, labels, patients)[1]
+    return _estimates(probabilities, labels, patients, pairwise)[1]
 
 
 def mean_estimate(estimates: Sequence[AucEstimate]) -> AucEstimate:
@@ -183,25 +190,32 @@ def _standard_error(estimate: AucEstimate) -> float:
 
 
 def _estimates(
-    probabilities: np.ndarray, labels: np.ndarray, patients: np.ndarray | None = None
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray | None = None,
+    pairwise: bool = False,
 ) -> tuple[list[AucEstimate], AucEstimate]:
-    """Of each class, and of all; of two exclusive classes the second says all."""
+    """Of each class (or pair), and of all; of two exclusive classes the second says all."""
     codes = np.arange(len(labels)) if patients is None else pd.factorize(patients)[0]
     exclusive, classes = labels.ndim == 1, probabilities.shape[1]
     truth = labels[:, None] == np.arange(classes) if exclusive else labels.astype(bool)
-    each = [_of_class(*both, codes) for both in zip(probabilities.T, truth.T, strict=True)]
+    kinds = permutations(truth.T, 2) if pairwise else zip(truth.T, ~truth.T, strict=True)
+    scores = np.repeat(probabilities.T, classes - 1 if pairwise else 1, axis=0)
+    each = [_of_class(one, *both, codes) for one, both in zip(scores, kinds, strict=True)]
     return each, mean_estimate(each[1:] if exclusive and classes == 2 else each)
 
 
-def _of_class(scores: np.ndarray, ill: np.ndarray, codes: np.ndarray) -> AucEstimate:
-    """One AUC: which images are of the class is bool (n,), who each is of int (n,)."""
-    if ill.all() or not ill.any():
+def _of_class(
+    scores: np.ndarray, ill: np.ndarray, well: np.ndarray, codes: np.ndarray
+) -> AucEstimate:
+    """One AUC: which images are of either kind is bool (n,), who each is of int (n,)."""
+    if not well.any() or not ill.any():
         return AucEstimate(math.nan, np.empty(0), math.nan, 0)
     # The share of the other kind that each image is in the right order with; a tie is one half.
-    right = np.where(ill, _share_below(scores, scores[~ill]), 1 - _share_below(scores, scores[ill]))
+    right = np.where(ill, _share_below(scores, scores[well]), 1 - _share_below(scores, scores[ill]))
     value = float(right[ill].mean())
     shifts, counts = np.zeros(codes.max() + 1), []
-    for kind in (ill, ~ill):
+    for kind in (ill, well):
         count = len(np.unique(codes[kind]))
         moved = np.bincount(codes[kind], right[kind] - value, len(shifts)) / kind.sum()
         shifts += moved * math.sqrt(count / max(count - 1, 1))

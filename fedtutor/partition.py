@@ -81,7 +81,8 @@ def partition(
     scheme : "iid", "dirichlet", "shards", "quantity" or "by:COLUMN", such as "by:view"; by default
         "by:hospital" where the set knows its hospitals, else "dirichlet".
     num_hospitals : how many; by default five, or, for "by:COLUMN", one for each value.
-    alpha : concentration of "dirichlet" and "quantity", > 0; small is uneven.
+    alpha : concentration of "dirichlet" and "quantity", > 0; small is uneven. A hospital that
+        stays empty is given one patient of the largest; otherwise none is too small.
 
     Raises
     ------
@@ -116,7 +117,8 @@ def _dirichlet(strata: np.ndarray, num_strata: int, alphas: np.ndarray, rng: Gen
     """Deal with label skew: each class in proportions drawn from Dirichlet(alpha).
 
     At alpha = 0.1 most hospitals see one or two classes, at 100 nearly the same mixture
-    (Hsu, Qi & Brown 2019). Of several findings an image is dealt out by its rarest one.
+    (Yurochkin et al. 2019; Li et al. 2022, NIID-Bench). Hsu, Qi & Brown 2019 draw a mixture for
+    each hospital instead. Of several findings an image is dealt out by its rarest one.
     """
     order, owners = [], []
     for stratum in range(num_strata):
@@ -140,7 +142,10 @@ def _shards(strata: np.ndarray, num_strata: int, alphas: np.ndarray, rng: Genera
 
 
 def _quantity(strata: np.ndarray, num_strata: int, alphas: np.ndarray, rng: Generator) -> Dealt:
-    """Deal with quantity skew: the same mixture everywhere, sizes from Dirichlet(alpha)."""
+    """Deal with quantity skew: the same mixture everywhere, sizes from Dirichlet(alpha).
+
+    At alpha = 0.1 some hospitals have next to nobody; see :func:`partition` on the empty ones.
+    """
     return rng.permutation(len(strata)), _in_proportion(len(strata), rng.dirichlet(alphas))
 
 

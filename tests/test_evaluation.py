@@ -420,3 +420,40 @@ def test_the_calibration_of_findings_is_of_their_probabilities():
     assert curve.counts.tolist() == [3, 2, 1]
     assert curve.confidence == pytest.approx([0.05, 0.65, 0.95])
     assert curve.accuracy == pytest.approx([1 / 3, 0.5, 1.0])
+
+
+@given(seed=st.integers(0, 10**6), classes=st.integers(3, 5), ties=st.booleans())
+def test_the_pairwise_auc_is_that_of_hand_and_till(seed, classes, ties):
+    probabilities, labels = predictions(40, classes, seed=seed, ties=ties)
+    each = [
+        np.mean(scores[labels == k][:, None] > scores[labels == j])
+        + 0.5 * np.mean(scores[labels == k][:, None] == scores[labels == j])
+        for k, scores in enumerate(probabilities.T)
+        for j in range(classes)
+        if j != k
+    ]
+    assert estimate_auc(probabilities, labels, pairwise=True).auc == pytest.approx(np.mean(each))
+
+
+def test_the_pairwise_auc_does_not_depend_on_the_mixture_and_one_against_the_rest_does():
+    probabilities, labels = predictions(120, 3)
+    more = np.concatenate([np.arange(120), *4 * [np.flatnonzero(labels == 2)]])
+    one, other = (
+        [estimate_auc(probabilities[who], labels[who], pairwise=pairs).auc for who in (more, ...)]
+        for pairs in (True, False)
+    )
+    assert one[0] == pytest.approx(one[1])
+    assert other[0] != pytest.approx(other[1], abs=1e-4)
+
+
+def test_the_pairwise_auc_leaves_out_a_class_that_is_not_there_and_has_an_interval():
+    probabilities, labels = predictions(90, 3, skill=2.0)
+    keep = labels != 1
+    found = estimate_auc(
+        probabilities[keep], labels[keep], patients=np.arange(60) // 2, pairwise=True
+    )
+    p = probabilities[keep]
+    first, third = (metrics.roc_auc_score(labels[keep] == k, p[:, k]) for k in (0, 2))
+    assert found.auc == pytest.approx((first + third) / 2)
+    low, high = interval(found)
+    assert low < found.auc < high

@@ -74,13 +74,10 @@ def test_intervals_say_value_and_bounds():
     assert "≈0.25" in repr(picture)
 
 
-def test_a_cut_counts_what_is_called():
-    scores = np.array([0.9, 0.6, 0.5, 0.4, 0.1])
-    ill = np.array([True, True, False, True, False])
-    _, sentence = evaluation.cut(scores, ill, 0.5, "COVID-19")
-    assert sentence == "COVID-19, called from 50 % on: sensitivity ≈67 %, specificity ≈50 %."
-
-
-def test_the_confusion_matrix_is_in_per_cent_of_its_rows():
-    picture = evaluation.confusion_matrix(np.array([[3, 1], [2, 8]]), ["well", "ill"])
-    assert "of well (4) 75 % were called well, 25 % were called ill" in picture.alt
+def test_three_views_draw_the_curves_and_mark_the_threshold():
+    curve = np.array([[0.0, 0.5, 1.0], [0.0, 0.8, 1.0]])
+    figure = evaluation.three_views(curve, curve, {"model": curve, "nobody": 0 * curve}, 0.3)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["ROC curve", "calibration", "decision curve"]
+    assert [line.get_label() for line in figure.axes[2].lines[:2]] == ["model", "nobody"]
+    assert figure.axes[2].lines[2].get_xdata() == [0.3, 0.3]

@@ -1,14 +1,12 @@
-"""What notebook 06 needs: a cohort of hospitals, four figures, and the checks of its exercises."""
+"""What notebook 06 needs: a cohort of hospitals, two figures, and its exercises."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, other_case
@@ -105,86 +103,97 @@ def intervals(
     return Picture(figure, f"{x}. {'; '.join(said)}.", 0.01)
 
 
-def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> Picture:
-    """Draw a confusion matrix, rows the truth, as per cent of each row."""
-    figure = Figure(figsize=(1.6 + 1.35 * len(class_names), 0.9 + 0.75 * len(class_names)))
-    axes = figure.add_subplot()
-    counts = matrix.sum(axis=1).tolist()
-    rows = [f"{name} ({n:,})" for name, n in zip(class_names, counts, strict=True)]
-    shares = _shares(axes, matrix, rows, class_names)
-    axes.set_xlabel("the model says")
-    axes.set_ylabel("truth (images)")
-    said = []
-    for row, line in zip(rows, shares, strict=True):
-        called = [
-            f"{100 * s:.0f} % were called {c}" for s, c in zip(line, class_names, strict=True)
-        ]
-        said.append(f"of {row} {', '.join(called)}")
-    return Picture(figure, f"Confusion matrix. {'; '.join(said)}.", 0.01)
-
-
-def cut(scores: np.ndarray, ill: np.ndarray, threshold: float, name: str) -> tuple[Picture, str]:
-    """Draw what a threshold does to one class against the rest: (picture, sentence).
+def three_views(
+    roc: np.ndarray, calibration: np.ndarray, benefit: Mapping[str, np.ndarray], threshold: float
+) -> Figure:
+    """Draw what stands still and what moves with the prevalence, in one row of three.
 
     Parameters
     ----------
-    scores : float (n,), the probability of the class.
-    ill : bool (n,), the truth.
+    roc : (2, n), false alarms and sensitivity; the last point is that of the threshold.
+    calibration : (2, bins), the predicted probability and how often it is so.
+    benefit : from a name to a curve (2, n), thresholds and the net benefit there.
     """
-    called = scores >= threshold
-    matrix = np.array([[(row & called).sum(), (row & ~called).sum()] for row in (ill, ~ill)])
-    figure = Figure(figsize=(8.6, 3.1))
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
-    rows = [f"{name} ({ill.sum():,})", f"all others ({(~ill).sum():,})"]
-    shares = _shares(right, matrix, rows, [f"called {name}", "not called so"])
-    sensitivity, specificity = shares.diagonal()
-    right.set_title(f"threshold {threshold:.2f}", fontsize=10)
-    left.plot(*_roc(scores, ill), color=BLUE)
-    left.plot([1 - specificity], [sensitivity], "D", color=ORANGE, markersize=9)
-    left.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
-    left.set_xlabel("false alarms (1 - specificity)")
-    left.set_ylabel("sensitivity")
-    tidy(left, "both")
-    figure.subplots_adjust(wspace=0.55)
-    sentence = (
-        f"{name}, called from {100 * threshold:.0f} % on: sensitivity "
-        f"≈{100 * sensitivity:.0f} %, specificity ≈{100 * specificity:.0f} %."
-    )
-    words = f"ROC curve with one point marked, and a confusion matrix. {sentence}"
-    return Picture(figure, words, 0.01), sentence
+    figure = Figure(figsize=(9.6, 3.1))
+    left, middle, right = figure.subplots(1, 3, gridspec_kw={"wspace": 0.35})
+    left.plot(*roc[:, :-1], color=BLUE)
+    left.plot(*roc[:, -1:], "D", color=ORANGE, markersize=9)
+    left.set(xlabel="false alarms (1 - specificity)", ylabel="sensitivity", title="ROC curve")
+    left.set(xlim=(-0.02, 1), ylim=(0, 1.03), yticks=(0, 0.5, 1))
+    middle.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+    middle.plot(*calibration, "o-", color=BLUE)
+    middle.set(xlabel="what the model says", ylabel="how often it is so", title="calibration")
+    middle.set(yticks=(0, 0.5, 1))
+    for (name, curve), (colour, _, dash) in zip(benefit.items(), STYLES, strict=False):
+        right.plot(*curve, dash, color=colour, label=name)
+    right.axvline(threshold, color=ORANGE, linewidth=1)
+    right.set(xlabel="threshold", ylabel="net benefit", title="decision curve")
+    best = max(curve[1].max() for curve in benefit.values())
+    right.set(xlim=(0, 1), ylim=(-0.4 * best, 1.15 * best))
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, middle, right):
+        axes.set_xticks((0, 0.5, 1))  # a figure of few ticks is drawn faster
+        tidy(axes, "both")
+    return figure
 
 
-def _roc(scores: np.ndarray, ill: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (false alarm rates, sensitivities) at 51 rates, where nobody is ill as well."""
-    order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(ill[order]) / max(ill.sum(), 1)
-    alarms = np.cumsum(~ill[order]) / max((~ill).sum(), 1)
-    grid = np.linspace(0, 1, 51)
-    return grid, np.interp(grid, np.r_[0, alarms], np.r_[0, found])
+def auc_of_pairs(scores: np.ndarray, ill: np.ndarray) -> float:
+    """Return the share of pairs, one ill and one not, in which the ill one has the higher score."""
+    difference = scores[ill][:, None] - scores[~ill]
+    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
 
-def _shares(
-    axes: Axes, matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]
-) -> np.ndarray:
-    """Draw a matrix as shares of its rows, the darker the more, and return them."""
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (i, j), share in np.ndenumerate(shares):
-        colour = "white" if share > 0.65 else "black"
-        axes.text(j, i, f"≈{100 * share:.0f} %", ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0)
-    return shares
+SCORES = np.array([0.9, 0.8, 0.8, 0.55, 0.3, 0.8, 0.55, 0.4, 0.35, 0.3, 0.2, 0.1])
+ILL = np.arange(len(SCORES)) < 5
+
+
+@exercise(
+    """06.1, the AUC from pairs
+    More: difference = scores[ill][:, None] - scores[~ill] holds every pair; (difference > 0).mean()
+    plus half of (difference == 0).mean().""",
+    reference=auc_of_pairs,
+)
+def auc_by_pairs(auc: Answer) -> None:
+    got = one_number(auc(SCORES.copy(), ILL.copy()), "a share of pairs is one number.")
+    right, difference = auc_of_pairs(SCORES, ILL), SCORES[ILL][:, None] - SCORES[~ILL]
+    if np.isclose(got, 1 - right):
+        raise Wrong("""You count the pairs in which the one who is *not* ill is ahead.
+            Hint: the ill one should have the higher score.""")
+    if np.isclose(got, (difference > 0).mean()):
+        raise Wrong("""A tie counts nothing in your AUC.
+            Hint: a model that gives everybody the same score should have 0.5.""")
+    if np.isclose(got, (difference >= 0).mean()):
+        raise Wrong("""A tie counts as a win in your AUC.
+            Hint: it counts one half.""")
+    if np.isclose(got, right * difference.size):
+        raise Wrong(f"""You counted {got:g} pairs, and did not divide by their number.
+            Hint: a share lies between 0 and 1.""")
+    if np.isclose(got, ((SCORES >= 0.5) == ILL).mean()):
+        raise Wrong("""That is an accuracy, with a threshold of one half.
+            Hint: the AUC needs no threshold; it compares two scores.""")
+    if not np.isclose(got, right):
+        raise Wrong(f"""For 5 ill and 7 others it is {right:.3f}; yours is {got:.3f}.
+            Hint: 35 pairs, each one ill and one other image. In how many is the ill one ahead?""")
+    other_case(np.isclose(auc(-SCORES, ILL), 1 - right) and auc(0 * SCORES, ~ILL) == 0.5)
+
+
+def draw_patients(patients: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw as many patients as there are, with replacement; return where their images are."""
+    who = np.unique(patients)
+    drawn = rng.choice(who, size=len(who))
+    return np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])
 
 
 # Five patients with one to five images each, in no order.
 PATIENTS = np.array(list("bcabdbfcbdbdf"))
 
 
-@exercise("""06.1, a bootstrap that draws patients
+@exercise(
+    """06.2, a bootstrap that draws patients
     More: who = np.unique(patients); drawn = rng.choice(who, size=len(who)), with the `rng` that is
-    given; np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])""")
+    given; np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])""",
+    reference=draw_patients,
+)
 def bootstrap_of_patients(draw: Answer) -> None:
     rng = np.random.default_rng(6)
     who, count = np.unique(PATIENTS, return_inverse=True)
@@ -229,77 +238,58 @@ def _positions(answer: object) -> np.ndarray:
 MATRIX = np.array([[50, 8, 2], [6, 30, 4], [1, 3, 16]])
 
 
+def predictive_values(matrix: np.ndarray, k: int, prevalence: float) -> tuple[float, float]:
+    """Return PPV and NPV of class k against the rest where that share of the patients has it."""
+    sensitivity, specificity = _rates(matrix, k)
+    ill, well = prevalence, 1 - prevalence
+    ppv = ill * sensitivity / (ill * sensitivity + well * (1 - specificity))
+    npv = well * specificity / (well * specificity + ill * (1 - sensitivity))
+    return float(ppv), float(npv)
+
+
 def _rates(matrix: np.ndarray, k: int) -> tuple[float, float]:
     found, ill = matrix[k, k], matrix[k].sum()
     alarms, others = matrix[:, k].sum() - found, matrix.sum() - ill
     return found / ill, 1 - alarms / others
 
 
-@exercise("""06.2, sensitivity and specificity
-    More: found is matrix[k, k], the ill are matrix[k].sum(), those called matrix[:, k].sum(), and
-    false alarms those called without those found.""")
-def sensitivity_and_specificity(rates: Answer) -> None:
-    hint = "end with `return sensitivity, specificity`."
-    got = of_shape(rates(MATRIX.copy(), 1), (2,), hint)
+@exercise(
+    """06.3, predictive values at another prevalence
+    More: found = matrix[k, k], the ill are matrix[k].sum(), false alarms matrix[:, k].sum() - found
+    of matrix.sum() - matrix[k].sum() others; of all patients, prevalence * sensitivity are called
+    rightly, (1 - prevalence) * (1 - specificity) wrongly.""",
+    reference=predictive_values,
+)
+def values_at_a_prevalence(values: Answer) -> None:
+    share, hint = 0.1, "end with `return ppv, npv`."
+    got = of_shape(values(MATRIX.copy(), 1, share), (2,), hint)
+    ppv, npv = predictive_values(MATRIX, 1, share)
     sensitivity, specificity = _rates(MATRIX, 1)
-    column = MATRIX[1, 1] / MATRIX[:, 1].sum()
-    if np.allclose(got, [100 * sensitivity, 100 * specificity]):
+    if np.allclose(got, [100 * ppv, 100 * npv]):
         raise Wrong("""Right, but in per cent.
             Hint: shares lie between 0 and 1.""")
-    if np.allclose(got, [specificity, sensitivity]):
+    if np.allclose(got, [npv, ppv]):
         raise Wrong("""You have both, in the other order.
-            Hint: sensitivity first: the share of the ill who are found.""")
-    if np.isclose(got[0], column):
-        raise Wrong("""Your first number is the share of the *calls* that are right (the precision).
-            Hint: sensitivity is about the ill, and the truth is in the rows.""")
-    if not np.isclose(got[0], sensitivity):
-        raise Wrong(f"""Of 40 ill 30 are found, which is {sensitivity:.2f}; you have {got[0]:.2f}.
-            Hint: row k holds the images that truly are of class k.""")
+            Hint: PPV first: of those who are called ill, the share who are.""")
+    if np.allclose(got, [sensitivity, specificity]):
+        raise Wrong("""These are sensitivity and specificity.
+            Hint: they begin with the ill and the others; a predictive value, with those called so.
+            More: ppv = prevalence * sensitivity / (all who are called ill)""")
+    if np.isclose(got[0], MATRIX[1, 1] / MATRIX[:, 1].sum()):
+        raise Wrong("""Your PPV is that of the matrix, in which 40 of 120 have it, not one in ten.
+            Hint: take sensitivity and specificity from the matrix, then mix them anew.""")
+    if np.isclose(got[0], share * sensitivity / (share * sensitivity + 1 - specificity)):
+        raise Wrong("""Your false alarms come from everybody, the ill among them.
+            Hint: only 1 - prevalence of the patients can be a false alarm.""")
     diagonal = (np.trace(MATRIX) - MATRIX[1, 1]) / (MATRIX.sum() - MATRIX[1].sum())
-    if np.isclose(got[1], diagonal):
-        raise Wrong("""You count it as a mistake if one *other* class is taken for another.
+    if np.isclose(got[0], share * sensitivity / (share * sensitivity + 0.9 * (1 - diagonal))):
+        raise Wrong("""You count it as a false alarm if one *other* class is taken for another.
             Hint: for class k against the rest it only matters whether class k was called.""")
-    if np.isclose(got[1], 1 - specificity):
-        raise Wrong("""Your second number is the share of false alarms.
-            Hint: specificity is the share *without* a false alarm.""")
-    if not np.isclose(got[1], specificity):
-        raise Wrong(f"""Of 80 others 69 are not called so: {specificity:.2f}, not {got[1]:.2f}.
-            Hint: take the whole matrix without row k; of that, leave out column k.""")
-    other_case(np.allclose(rates(MATRIX.copy(), 2), _rates(MATRIX, 2)))
-
-
-@exercise("""06.3, the threshold for a specificity
-    More: np.quantile(scores[~ill], specificity)""")
-def threshold_for_specificity(choose: Answer) -> None:
-    rng = np.random.default_rng(63)
-    ill = np.arange(600) % 3 == 0
-    scores = np.where(ill, rng.beta(4, 2, 600), rng.beta(2, 4, 600))
-    for wanted in (0.9, 0.75):
-        answer = choose(scores.copy(), ill.copy(), wanted)
-        got = one_number(answer, "np.quantile of one list and one share is one number.")
-        if not _cleared(scores[~ill], got, wanted):
-            _say_why(scores, ill, got, wanted)
-
-
-def _cleared(scores: np.ndarray, threshold: float, share: float) -> bool:
-    """Tell whether that share of the scores lies below the threshold, give or take two."""
-    return bool(abs((scores < threshold).mean() - share) <= 2 / len(scores))
-
-
-def _say_why(scores: np.ndarray, ill: np.ndarray, threshold: float, wanted: float) -> NoReturn:
-    """Say what a threshold that gives another specificity than the wanted one is."""
-    if np.isclose(threshold, wanted):
-        raise Wrong("""A specificity is a share of patients, a threshold is a probability.
-            Hint: look at the scores of the patients who do not have it.""")
-    specificity = (scores[~ill] < threshold).mean()
-    if _cleared(scores[~ill], threshold, 1 - wanted):
-        raise Wrong(f"""You clear {specificity:.2f} of the others, and not {wanted:.2f}.
-            Hint: do 90 % of the others lie below the threshold, or above it?""")
-    if _cleared(scores, threshold, wanted):
-        raise Wrong("""You took all patients together, the ill ones too.
-            Hint: specificity is about those who do not have the disease, only.""")
-    if any(_cleared(scores[ill], threshold, share) for share in (wanted, 1 - wanted)):
-        raise Wrong("""You looked at the ill patients, which fixes the sensitivity.
-            Hint: specificity is about those who do not have the disease.""")
-    raise Wrong(f"""Wanted is a specificity of {wanted:.2f}; your threshold gives {specificity:.2f}.
-        Hint: sort the scores of those who do not have it: where do 90 % of them lie below?""")
+    if not np.isclose(got[0], ppv):
+        raise Wrong(f"""Of 1000 patients 100 have it, and 75 of these are found; of 900 others 124
+            are called so: PPV {ppv:.2f}, not {got[0]:.2f}.
+            Hint: row k holds the images that truly are of class k, column k those called so.""")
+    if not np.isclose(got[1], npv):
+        raise Wrong(f"""Your PPV is right. The NPV is {npv:.3f}, not {got[1]:.3f}.
+            Hint: of those who are *not* called ill, the share who do not have it.""")
+    other_case(np.allclose(values(MATRIX.copy(), 2, 0.4), predictive_values(MATRIX, 2, 0.4)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case
 from fedtutor.partition import label_divergence
@@ -27,8 +28,27 @@ def _counts(hospital_of: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.bincount(pairs, minlength=HOSPITALS * CLASSES).reshape(HOSPITALS, CLASSES)
 
 
-@exercise("""03.1, a Dirichlet partition by patient
-    More: shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.""")
+def deal_by_class(
+    patients: np.ndarray, labels: np.ndarray, num_hospitals: int, alpha: float, rng: Generator
+) -> np.ndarray:
+    """Return the hospital of each image, int (n,): each class in shares from Dirichlet(alpha)."""
+    _, first, of_image = np.unique(patients, return_index=True, return_inverse=True)
+    classes = labels[first]
+    hospital_of = np.empty(len(classes), dtype=int)
+    for k in np.unique(classes):
+        members = rng.permutation(np.flatnonzero(classes == k))
+        shares = rng.dirichlet(np.full(num_hospitals, alpha))
+        ends = np.round(np.cumsum(shares) * len(members)).astype(int)
+        for hospital, piece in enumerate(np.split(members, ends[:-1])):
+            hospital_of[piece] = hospital
+    return hospital_of[of_image]
+
+
+@exercise(
+    """03.1, a Dirichlet partition by patient
+    More: shares = rng.dirichlet(np.full(num_hospitals, alpha)), for each class anew.""",
+    reference=deal_by_class,
+)
 def dirichlet_partition(deal: Answer) -> None:
     patients, labels = _people()
 
@@ -88,8 +108,11 @@ COUNTS = np.array([[60, 20, 0], [4, 4, 2], [6, 1, 3]])
 RIGHT = label_divergence(COUNTS)
 
 
-@exercise("""03.2, the divergence of the hospitals' mixtures
-    More: np.average(0.5 * np.abs(mixtures - common).sum(axis=1), weights=sizes)""")
+@exercise(
+    """03.2, the divergence of the hospitals' mixtures
+    More: np.average(0.5 * np.abs(mixtures - common).sum(axis=1), weights=sizes)""",
+    reference=label_divergence,
+)
 def divergence_of_mixtures(divergence: Answer) -> None:
     hint = "first a number for each hospital, then their average."
     got = one_number(divergence(COUNTS.copy()), hint)
@@ -124,7 +147,7 @@ def divergence_of_mixtures(divergence: Answer) -> None:
 
 
 DRAWS = 20
-LEAST_DIVERGENCE = 0.05
+SMALLEST_ALPHA = 1.1
 
 
 def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
@@ -137,22 +160,21 @@ def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
     return np.diff(ends, prepend=0, axis=2).transpose(0, 2, 1)
 
 
-@exercise("""03.3, an alpha for your study
-    More: my_alpha = 0.3 is a good place to begin.""")
+@exercise(
+    """03.3, an alpha for your study
+    More: try 0.1, 0.2, 0.3 and so on in a loop, and stop at the first with 0 such deals.""",
+    reference=SMALLEST_ALPHA,
+)
 def choice_of_alpha(answer: object) -> None:
     alpha = one_number(answer, "write a number such as 0.3 in place of the dots.")
     if not (alpha > 0 and np.isfinite(alpha)):
         raise Wrong(f"""A Dirichlet distribution needs an alpha above 0; yours is {alpha}.
             Hint: small numbers are uneven, large ones even; 0 itself is not allowed.""")
-    counts = deals(alpha)
-    lacking = int((counts == 0).any(axis=(1, 2)).sum())
+    lacking = int((deals(alpha) == 0).any(axis=(1, 2)).sum())
     if lacking:
         raise Wrong(f"""At alpha = {alpha:g} a hospital lacks a class in {lacking} of {DRAWS} deals.
-            Hint: larger is more even.
-            More: double it until no deal is left.""")
-    spread = np.mean([label_divergence(deal) for deal in counts])
-    if spread < LEAST_DIVERGENCE:
-        raise Wrong(f"""No hospital lacks a class, but the mean divergence is only {spread:.3f}: at
-            alpha = {alpha:g} there is hardly any skew left to study.
-            Hint: look for the smallest alpha that will do, not for a safe one.
-            More: halve it until a hospital lacks a class, then go one step back.""")
+            Hint: larger is more even.""")
+    if not np.isclose(alpha, SMALLEST_ALPHA):
+        raise Wrong(f"""No hospital lacks a class at alpha = {alpha:g}, but it is not the smallest
+            alpha with one decimal for which that is so.
+            Hint: a larger alpha than needed leaves less skew to study.""")

@@ -111,7 +111,8 @@ def one_number_a_hospital(class_counts):
 
 
 wrong_value("03.3", "too_uneven", 0.1)
-wrong_value("03.3", "still_too_uneven", 0.5)
+wrong_value("03.3", "still_too_uneven", 1.0)
+wrong_value("03.3", "larger_than_needed", 2)
 wrong_value("03.3", "nothing_left_to_study", 1000)
 wrong_value("03.3", "zero", 0)
 wrong_value("03.3", "a_text", "0.3")
