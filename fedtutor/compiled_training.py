@@ -77,7 +77,8 @@ class Trainer:
         """Begin anew from ``weights``, the optimiser's memory wiped."""
         import tensorflow as tf
 
-        self._start(*map(tf.convert_to_tensor, weights))
+        pairs = zip(weights, self._variables, strict=True)
+        self._start(*(tf.convert_to_tensor(w, v.dtype) for w, v in pairs))
 
     def more(
         self,

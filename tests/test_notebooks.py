@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -12,11 +13,22 @@ import compare
 import nbformat
 import pytest
 from compare import agree
-from lint import TIMINGS, appendix, chosen, code_hash, course, minutes, problems, timing_key
+from lint import (
+    NOTEBOOKS,
+    TIMINGS,
+    appendix,
+    chosen,
+    code_hash,
+    course,
+    minutes,
+    problems,
+    timing_key,
+)
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from refresh import MAPS, map_of_notebooks, read_timings, settle, timing
 
 PATHS = [*course(), *appendix()]
+GLOSSARY = NOTEBOOKS / "glossary.md"
 FIRST = "# 1. Title\n\n**You will learn** much.\n\n**Time** NN minutes.\n\n**You need** nothing."
 LAST = "## Key points\n\n- one\n\n## What next\n\nMore."
 PNG = "iVBORw0KGgo="
@@ -30,6 +42,19 @@ def test_the_notebook_is_as_it_should_be(path):
 @pytest.mark.parametrize("path", PATHS, ids=timing_key)
 def test_a_second_refresh_would_change_nothing(path):
     assert settle(nbformat.read(path, as_version=4)) == path.read_text(encoding="utf-8")
+
+
+def test_the_glossary_is_in_order_and_leads_to_notebooks_that_are_there():
+    entries = GLOSSARY.read_text(encoding="utf-8").split("\n\n")[2:]
+    terms = [re.match(r"\*\*(.+?)\*\*.*\]\((\w+\.ipynb)\)", entry) for entry in entries]
+    names = [term[1] if term else entry for term, entry in zip(terms, entries, strict=True)]
+    assert names == sorted(names, key=str.casefold)
+    assert all(term and (NOTEBOOKS / term[2]).exists() for term in terms)
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("0[0-7]_*.ipynb")), ids=timing_key)
+def test_the_first_lessons_lead_to_the_glossary(path):
+    assert "](glossary.md)" in path.read_text(encoding="utf-8")
 
 
 def test_the_note_of_times_is_of_the_notebooks_that_are_there():

@@ -97,7 +97,7 @@ def headline(summary: dict) -> Picture:
 Way = tuple[str, str, str, str]
 
 
-def draw_aucs(axes: Axes, summary: dict, ways: Sequence[Way], *, decimals: int = 3) -> None:
+def draw_aucs(axes: Axes, summary: dict, ways: Sequence[Way]) -> None:
     """Draw the AUC of each way to train over its 95 % interval, a row each.
 
     ``ways`` are (label, key in the summary, colour, marker), from top to bottom.
@@ -107,7 +107,7 @@ def draw_aucs(axes: Axes, summary: dict, ways: Sequence[Way], *, decimals: int =
         ends = [auc if bound is None else bound for bound in bounds]
         axes.plot(ends, [y, y], color=colour, linewidth=3)
         axes.plot(auc, y, marker, color=colour, markersize=10)
-        words, above = f"{auc:.{decimals}f}{f' ({TOO_FEW})' * (None in bounds)}", (0, 10)
+        words, above = f"{auc:.3f}{f' ({TOO_FEW})' * (None in bounds)}", (0, 10)
         axes.annotate(words, (auc, y), above, textcoords="offset points", ha="center")
     name_rows(axes, [label for label, *_ in ways], fontsize=9)
     tidy(axes, "x")

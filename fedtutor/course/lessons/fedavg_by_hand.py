@@ -1,11 +1,14 @@
-"""What notebook 04 checks: the average, the round, and what travels."""
+"""What notebook 04 checks: the average, the round, and the models between two models."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
-from fedtutor.aggregation import weighted_average
-from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, other_case, same_arrays
+from fedtutor.aggregation import fedavg_formula, weighted_average
+from fedtutor.course.exercises import Answer, Wrong, exercise, other_case, same_arrays
 from fedtutor.model import Weights
 
 # Two hospitals, a model of two arrays; every wrong way to average gives another number.
@@ -13,11 +16,14 @@ SMALL = [np.array([[2.0, 4.0]]), np.array([10.0])]
 LARGE = [np.array([[6.0, 8.0]]), np.array([30.0])]
 
 
-@exercise("""04.1, the average weighted by examples
+@exercise(
+    """04.1, the average weighted by examples
     More: for each `arrays in zip(*weights)`, the hospitals' first arrays, then their second ones:
-    sum(n * array) over the hospitals, divided by sum(num_examples).""")
+    sum(n * array) over the hospitals, divided by sum(num_examples).""",
+    reference=fedavg_formula,
+)
 def average_weighted_by_examples(average: Answer) -> None:
-    got = average([SMALL, LARGE], [10, 30])
+    got = average(given := _copies(SMALL, LARGE), [10, 30])
     if not isinstance(got, (list, tuple)) or len(got) != 2:
         raise Wrong(f"""A model is a list of arrays, as is an average; yours: {type(got).__name__}.
             Hint: go through the arrays one by one, and average each over the hospitals.""")
@@ -25,6 +31,7 @@ def average_weighted_by_examples(average: Answer) -> None:
     if any(a.shape != b.shape for a, b in zip(got, SMALL, strict=True)):
         raise Wrong("""The average of arrays of one shape has that shape; yours has another.
             Hint: do not take the mean over the numbers in an array, only over the hospitals.""")
+    _unharmed(given, [SMALL, LARGE])
     right = weighted_average([SMALL, LARGE], [10, 30])
     if same_arrays(got, weighted_average([SMALL, LARGE], [1, 1])):
         raise Wrong("""Every hospital counts the same in your average, however many examples it has.
@@ -38,29 +45,49 @@ def average_weighted_by_examples(average: Answer) -> None:
     if not same_arrays(got, right):
         raise Wrong(f"""Of 2 from 10 examples and 6 from 30 it is 5; yours is {got[0].flat[0]:g}.
             Hint: which number belongs to which hospital?""")
-    other_case(same_arrays(average([LARGE], [7]), LARGE))
+    other_case(same_arrays(average(_copies(LARGE), [7]), LARGE))
 
 
-@exercise("""04.2, one round
+def _copies(*models: Weights) -> list[Weights]:
+    return [[array.copy() for array in model] for model in models]
+
+
+def _unharmed(models: Sequence[Weights], before: Sequence[Weights]) -> None:
+    """Raise :class:`Wrong` if an answer has written into the models that it was given."""
+    if not all(map(same_arrays, models, before)):
+        raise Wrong("""A model that your function was given has changed under its hands.
+            Hint: `a += b` on an array changes the array itself; `a = a + b` makes a new one.""")
+
+
+def one_round(
+    global_weights: Weights, hospitals: Sequence[Any], train: Callable[[Weights, Any], Weights]
+) -> Weights:
+    """Return the global model after one round; ``train(weights, images)`` is a hospital's work."""
+    updates = [train(global_weights, images) for images in hospitals]
+    return weighted_average(updates, [len(images) for images in hospitals])
+
+
+@exercise(
+    """04.2, one round
     More: updates = [train(global_weights, images) for images in hospitals]; return
-    my_average(updates, [len(images) for images in hospitals])""")
-def one_round(run: Answer) -> None:
+    average(updates, [len(images) for images in hospitals])""",
+    reference=one_round,
+)
+def a_round(run: Answer) -> None:
     start = [np.array([1.0]), np.array([[2.0, 3.0]])]
-    before = [array.copy() for array in start]
-    hospitals = [np.full(2, 10.0), np.full(6, 20.0)]
+    (before,) = _copies(start)
+    hospitals = [[10.0] * 2, [20.0] * 6]
     starts = []
 
-    def train(weights: Weights, images: np.ndarray) -> Weights:
-        starts.append([np.array(array) for array in weights])
-        return [array + images.mean() for array in weights]
+    def train(weights: Weights, images: list[float]) -> Weights:
+        starts.extend(_copies(weights))
+        return [array + np.mean(images) for array in weights]
 
     got = run(start, hospitals, train)
     if len(starts) != len(hospitals):
         raise Wrong(f"""`train` was called {len(starts)} times, for {len(hospitals)} hospitals.
             Hint: each hospital trains once a round.""")
-    if not same_arrays(start, before):
-        raise Wrong("""The global model you were given has changed under your hands.
-            Hint: `a += b` on an array changes the array itself; `a = a + b` makes a new one.""")
+    _unharmed([start], [before])
     if not same_arrays(starts[1], before):
         raise Wrong("""The second hospital began with the model that the first one had trained.
             Hint: in a round all hospitals start from the same global model.""")
@@ -75,23 +102,29 @@ def one_round(run: Answer) -> None:
             Hint: only what the hospitals sent goes into the average, nothing else.""")
 
 
-@exercise("""04.3, what travels in a round
-    More: 2 * num_hospitals * num_parameters * 4""")
-def bytes_in_a_round(count: Answer) -> None:
-    got, right = one_number(count(1000, 5)), 2 * 5 * 1000 * 4
-    if got in (right / 4, right / 8):
-        raise Wrong("""That counts the numbers, not their bytes.
-            Hint: a float32 takes 32 bits.""")
-    if got == right / 2:
-        raise Wrong("""That is one direction only.
-            Hint: before a hospital can train it must be sent the global model.""")
-    if got == right * 8:
-        raise Wrong("""Those are bits.
-            Hint: a byte has eight.""")
-    if got == right / 5:
-        raise Wrong("""That is one hospital's traffic.
-            Hint: every hospital receives and sends a whole model.""")
-    if got != right:
-        raise Wrong(f"""5 hospitals and 1,000 parameters make {right:,} bytes; you have {got:,}.
-            Hint: down and up, for each hospital, four bytes a parameter.""")
-    other_case(count(10, 3) == 240)
+def between(one: Weights, other: Weights, share: float) -> Weights:
+    """Return the model on the straight line from ``one`` (share 0) to ``other`` (share 1)."""
+    return [(1 - share) * a + share * b for a, b in zip(one, other, strict=True)]
+
+
+@exercise(
+    """04.3, a model between two models
+    More: [(1 - share) * a + share * b for a, b in zip(one, other)]""",
+    reference=between,
+)
+def on_the_line(mix: Answer) -> None:
+    got = mix(*(given := _copies(SMALL, LARGE)), 0.25)
+    _unharmed(given, [SMALL, LARGE])
+    if same_arrays(got, between(SMALL, LARGE, 0.75)):
+        raise Wrong("""Your line runs the other way: at share 0 it is at `other`.
+            Hint: share says how much of `other` there is in the mixture.""")
+    if same_arrays(got, between(SMALL, LARGE, 0.5)):
+        raise Wrong("""Yours is the middle of the two, whatever the share.
+            Hint: the middle is right for share 0.5 only.""")
+    if same_arrays(got, [0.25 * (b - a) for a, b in zip(SMALL, LARGE, strict=True)]):
+        raise Wrong("""That is the step from one model towards the other, and not where it leads.
+            Hint: a step begins somewhere.""")
+    if not same_arrays(got, between(SMALL, LARGE, 0.25)):
+        raise Wrong("""A quarter of the way from 2 to 6 is 3; your model has another number there.
+            Hint: mix array by array, as in the average; a model is a list of arrays.""")
+    other_case(same_arrays(mix(*_copies(LARGE, SMALL), 0.8), between(LARGE, SMALL, 0.8)))

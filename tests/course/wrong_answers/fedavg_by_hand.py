@@ -37,6 +37,14 @@ def examples_the_wrong_way_round(weights, num_examples):
     return weighted_average(weights, num_examples[::-1])
 
 
+@wrong("04.1")
+def writes_over_a_hospital(weights, num_examples):
+    total = weights[0]
+    for array, new in zip(total, weighted_average(weights, num_examples), strict=True):
+        array[:] = new
+    return total
+
+
 @wrong("04.2")
 def one_after_the_other(global_weights, hospitals, train):
     updates = []
@@ -78,25 +86,32 @@ def writes_over_the_model(global_weights, hospitals, train):
 
 
 @wrong("04.3")
-def numbers_not_bytes(num_parameters, num_hospitals):
-    return 2 * num_parameters * num_hospitals
+def the_other_way(one, other, share):
+    return [share * a + (1 - share) * b for a, b in zip(one, other, strict=True)]
 
 
 @wrong("04.3")
-def up_only(num_parameters, num_hospitals):
-    return 4 * num_parameters * num_hospitals
+def always_the_middle(one, other, share):
+    return [(a + b) / 2 for a, b in zip(one, other, strict=True)]
 
 
 @wrong("04.3")
-def bits(num_parameters, num_hospitals):
-    return 64 * num_parameters * num_hospitals
+def the_step_only(one, other, share):
+    return [share * (b - a) for a, b in zip(one, other, strict=True)]
 
 
 @wrong("04.3")
-def one_hospital(num_parameters, num_hospitals):
-    return 8 * num_parameters
+def one_array_only(one, other, share):
+    return (1 - share) * one[0] + share * other[0]
 
 
 @wrong("04.3")
-def a_fixed_number(num_parameters, num_hospitals):
-    return 40_000
+def writes_over_the_first(one, other, share):
+    for a, b in zip(one, other, strict=True):
+        a += share * (b - a)
+    return one
+
+
+@wrong("04.3")
+def a_fixed_share(one, other, share):
+    return [0.75 * a + 0.25 * b for a, b in zip(one, other, strict=True)]
