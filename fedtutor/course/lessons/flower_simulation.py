@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -166,17 +165,13 @@ def _check_count(metrics: dict[str, Any], images: np.ndarray) -> None:
 
 def find_foreign(content: RecordDict, weights: Weights) -> list[tuple[str, str]]:
     """List what a reply holds beside the model's arrays and plain numbers: (record, entry)."""
-
-    def fits(record: str, entry: str, value: Any) -> bool:
-        if record == "arrays" and entry in map(str, range(len(weights))):
-            return tuple(value.shape) == weights[int(entry)].shape
-        return record == "metrics" and isinstance(value, (int, float))
-
+    shapes = {("arrays", str(k)): array.shape for k, array in enumerate(weights)}
     return [
         (name, entry)
         for name, record in content.items()
         for entry, value in record.items()
-        if not fits(name, entry, value)
+        if not (name == "metrics" and isinstance(value, (int, float)))
+        and shapes.get((name, entry)) != tuple(getattr(value, "shape", ()))
     ]
 
 
@@ -291,9 +286,7 @@ class InTurn(FedAvg):
 
 def _asked(strategy: Strategy, num_hospitals: int, rounds: int) -> list[list[int]]:
     """Return which hospitals, counted from 0, a strategy asks in each round."""
-    grid = federation.InProcessGrid(
-        ClientApp(), [f"Hospital {k + 1}" for k in range(num_hospitals)]
-    )
+    grid = federation.InProcessGrid(ClientApp(), list(map(str, range(num_hospitals))))
     asked = []
     for server_round in range(1, rounds + 1):
         sent = strategy.configure_train(server_round, to_record(START), ConfigRecord(), grid)
@@ -324,15 +317,8 @@ def who_is_asked(make: Answer) -> None:
     if not isinstance(strategy, Strategy):
         raise Wrong(f"""A Flower strategy is asked for; yours is a {type(strategy).__name__}.
             Hint: a class that begins with class MyStrategy(FedAvg).""")
-    before = random.getstate()
-    try:
-        asked = _asked(strategy, 8, rounds=4)
-    finally:
-        random.setstate(before)  # Flower's own strategies draw from it, as do the notebook's runs
+    asked = _asked(strategy, 8, rounds=4)
     first, second = [0, 1, 2, 3], [4, 5, 6, 7]
-    if asked[0] == sorted(first + second):
-        raise Wrong("""All 8 hospitals train in the first round.
-            Hint: len(nodes) // 2 is half of them.""")
     if len(asked[0]) != 4:
         raise Wrong(f"""Of 8 hospitals 4 should train; you ask {len(asked[0])}.
             Hint: len(nodes) // 2""")

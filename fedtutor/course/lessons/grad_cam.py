@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,18 +19,17 @@ from fedtutor.images import MedicalImages
 def smooth(heat: np.ndarray) -> np.ndarray:
     """Return a map (h, w), its pixels averaged over 5 x 5 for the eye, scaled to a maximum of 1."""
     padded = np.pad(heat.astype(float), 2)
-    rows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5))
-    evened = rows.mean(axis=(2, 3))
+    evened = np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).mean(axis=(2, 3))
     return evened / max(evened.max(), 1e-12)
 
 
 def lay_over(
-    axes: Axes, image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None, raw: bool
+    axes: Axes, image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None, raw: bool = False
 ) -> AxesImage:
     """Draw a heat map over its image, the true lesion outlined; smoothed unless ``raw``."""
     show(axes, image)
     shown = heat if raw else smooth(heat)
-    style = {"cmap": "inferno", "vmin": 0, "vmax": 1}
+    style: dict[str, Any] = {"cmap": "inferno", "vmin": 0, "vmax": 1}
     way = "nearest" if raw else "bicubic"
     drawn = axes.imshow(shown, alpha=0.75 * np.sqrt(shown), interpolation=way, **style)
     if mask is not None and mask.any():
@@ -38,11 +38,7 @@ def lay_over(
 
 
 def heat_maps(
-    data: MedicalImages,
-    maps: Mapping[str, np.ndarray],
-    *,
-    asked: int | np.ndarray,
-    raw: bool = False,
+    data: MedicalImages, maps: Mapping[str, np.ndarray], *, asked: int | np.ndarray
 ) -> Picture:
     """Draw the images in a row above a row for each of ``maps``, float (n, h, w), and a colour bar.
 
@@ -52,23 +48,21 @@ def heat_maps(
     figure = Figure(figsize=(2.15 * len(data) + 2.2, 2.15 * len(names)))
     grid = figure.subplots(len(names), len(data), squeeze=False)
     figure.subplots_adjust(wspace=0.04, hspace=0.04)
-    for k, (one, image) in enumerate(zip(classes, data.images, strict=True)):
+    for k, (one, image) in enumerate(zip(classes, np.asarray(data.images), strict=True)):
         mask = None if data.masks is None else data.masks[k]
-        show(grid[0, k], image, data.class_names[one])
+        show(grid[0, k], image, data.strata_names[one])
         for axes, heat in zip(grid[1:, k], maps.values(), strict=True):
-            drawn = lay_over(axes, image, heat[k], mask, raw)
+            drawn = lay_over(axes, image, heat[k], mask)
     for axes, name in zip(grid[:, 0], names, strict=True):
         axes.text(-0.06, 0.5, name, transform=axes.transAxes, ha="right", va="center")
-    figure.colorbar(drawn, ax=grid[1:].ravel().tolist(), fraction=0.04, pad=0.02, label=BAR)
+    bar: dict[str, Any] = {"shrink": 0.6, "fraction": 0.05, "pad": 0.02}
+    figure.colorbar(drawn, ax=grid.ravel().tolist(), label="heat (1: hottest point)", **bar)
     alt = f"Heat maps by {' and '.join(maps)} over {len(data)} images, the true lesion outlined."
     if data.masks is not None:
         masks = np.asarray(data.masks)
         shares = [f"{name} {mass_in_lesion(heat, masks):.1f}" for name, heat in maps.items()]
         alt += f" Mean share of the heat inside the lesions: {', '.join(shares)}."
     return Picture(figure, alt, 0.1)
-
-
-BAR = "heat (1: hottest point)"
 
 
 # Two positions, two channels. The first channel speaks for the class on the left and against it
