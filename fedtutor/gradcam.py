@@ -6,9 +6,9 @@ add up the channels, weighted by the gradient of the score:
     Grad-CAM   (Selvaraju et al. 2017, eq. 1-2)   relu(sum_c mean_ij(dy/dA_c) A_c)
     HiResCAM   (Draelos & Carin 2020, eq. 4)      relu(sum_c dy/dA_c A_c)
 
-The mean over positions is right for a network that ends in global average pooling. This course's
-CNN ends in flatten and dense, where the same channel can speak for a class in one corner and
-against it in another; there HiResCAM is the faithful one. Both are offered, by one function.
+The mean over positions is right for a network that ends in global average pooling. In this course's
+CNN the same channel can speak for a class in one corner and against it in another. HiResCAM keeps
+the place; that it is exact is proved for one dense layer after the convolutions, not for more.
 """
 
 from __future__ import annotations

@@ -167,7 +167,10 @@ class Dashboard(Panel):
             right.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         left.set_ylabel("AUC of the global model")
         right.set_ylabel("training loss in each hospital")
-        left.set_ylim(min([0.4, *self._auc.values()]) - 0.03, 1.0)
+        trained = [
+            auc for r, auc in self._auc.items() if r or not round
+        ]  # round 0 flattens the rest
+        left.set_ylim(min(trained, default=0.4) - 0.03, 1.0)
         right.set_ylim(0, 1.05 * max([1.2, *self._loss.values()]))
         for axes in (left, right):
             axes.set_xlabel("round")

@@ -1,28 +1,36 @@
-"""What notebook 05 checks, its figure of who was there, and its hospitals that are late."""
+"""What notebook 05 checks, and its figure of who was there."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Strategy
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedtutor import federation
-from fedtutor.course.exercises import Answer, Wrong, exercise, other_case, same_arrays
-from fedtutor.federation.client import hospital_name
-from fedtutor.federation.in_process import FIRST_NODE_ID, WrappedGrid
+from fedtutor.course.exercises import Answer, NotDone, Wrong, exercise, other_case, same_arrays
+from fedtutor.federation.in_process import FIRST_NODE_ID
 from fedtutor.federation.records import to_record
 from fedtutor.figures.charts import legend_above, name_rows
 from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
 from fedtutor.model import Weights
-from fedtutor.topics.algorithms import LocalSteps, make_app
+from fedtutor.support.keras_import import load_keras
 
 
 def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence[float]) -> Picture:
@@ -45,6 +53,8 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=heights, gridspec_kw=gap)
     above.plot(range(len(auc)), auc, "o-", color=BLUE)
     above.set_ylabel("AUC")
+    if len(auc) > 2:  # round 0 would flatten all the others
+        above.set_ylim(min(auc[1:]) - 0.02, max(auc) + 0.02)
     for places, label, marker, colour, size in (
         (trained, "trained", "o", BLUE, 90),
         (missing, "left out", "X", RED, 110),
@@ -67,42 +77,6 @@ def attendance(names: Sequence[str], grid: federation.GuardedGrid, auc: Sequence
     ]
     alt = f"AUC of the global model from {auc[0]:.2f} to {auc[-1]:.2f}; {'; '.join(said)}."
     return Picture(figure, alt, 0.01)
-
-
-class ClockedGrid(WrappedGrid):
-    """A grid on a clock of its own: hospital k replies after ``seconds[k]``, if that is in time.
-
-    In one process nobody would want to wait for a slow one; here all work at the same time, as
-    real ones do, and no real second passes. The late one is not
-    trained at all, as its model would be thrown away.
-    """
-
-    def __init__(self, grid: Grid, seconds: Sequence[float]) -> None:
-        super().__init__(grid)
-        self._seconds = seconds
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send what is answered in time; a time-out counts for training only."""
-
-        def in_time(message: Message) -> bool:
-            seconds = self._seconds[message.metadata.dst_node_id - FIRST_NODE_ID]
-            training = message.metadata.message_type == "train"
-            return not training or timeout is None or seconds <= timeout
-
-        return self._grid.send_and_receive(filter(in_time, messages), timeout=None)
-
-
-def on_a_clock(server_app: ServerApp, seconds: Sequence[float]) -> ServerApp:
-    """Put a ServerApp into a world where hospital k needs ``seconds[k]`` for a round."""
-    clocked = ServerApp()
-
-    @clocked.main()
-    def main(grid: Grid, context: Context) -> None:
-        server_app(ClockedGrid(grid, seconds), context)
-
-    return clocked
 
 
 START = [np.zeros((2, 3), np.float32), np.ones(3, np.float32)]
@@ -134,11 +108,22 @@ def _ask_to_train(answer: Answer, images: np.ndarray) -> tuple[Message, Any]:
     return ask(lambda *asked: answer(*asked, images, _train_a_little), "train", content)
 
 
-@exercise("""05.1, a hospital's reply
+def trained_reply(message: Message, context: Context, images: Any, train: Callable) -> Message:
+    """Answer a message of training: unpack, train, pack again."""
+    weights = train(message.content.array_records["arrays"].to_numpy_ndarrays(), images)
+    metrics = MetricRecord({"num-examples": len(images)})
+    content = RecordDict({"arrays": ArrayRecord(weights), "metrics": metrics})
+    return Message(content, reply_to=message)
+
+
+@exercise(
+    """05.1, a hospital's reply
     More: arrays = ArrayRecord(train(weights, images)), where the weights are
     message.content['arrays'].to_numpy_ndarrays(); metrics = MetricRecord({"num-examples":
     len(images)}); return Message(RecordDict({"arrays": arrays, "metrics": metrics}),
-    reply_to=message)""")
+    reply_to=message)""",
+    reference=trained_reply,
+)
 def reply_of_a_hospital(my_train: Answer) -> None:
     images = np.full((30, 4, 4, 1), 2, np.uint8)
     message, got = _ask_to_train(my_train, images)
@@ -178,140 +163,172 @@ def _check_count(metrics: dict[str, Any], images: np.ndarray) -> None:
             Hint: the server weights by images: not by pixels or batches, and not all alike.""")
 
 
-class _CallingGrid(federation.InProcessGrid):
-    """Notes how often it is asked who is there; somebody who waits for more asks for ever."""
+def find_foreign(content: RecordDict, weights: Weights) -> list[tuple[str, str]]:
+    """List what a reply holds beside the model's arrays and plain numbers: (record, entry)."""
+    shapes = {("arrays", str(k)): array.shape for k, array in enumerate(weights)}
+    return [
+        (name, entry)
+        for name, record in content.items()
+        for entry, value in record.items()
+        if not (name == "metrics" and isinstance(value, (int, float)))
+        and shapes.get((name, entry)) != tuple(getattr(value, "shape", ()))
+    ]
 
-    asked = 0
 
-    def get_node_ids(self) -> list[int]:
-        self.asked += 1
-        if self.asked > 3:
-            raise Wrong("""Your strategy would wait for ever for more hospitals than there are.
-                Hint: a fraction lies in 0..1, and a minimum is at most the number of hospitals.""")
-        return super().get_node_ids()
+PHOTO = np.arange(16, dtype=np.uint8).reshape(4, 4)
+CARGO: dict[tuple[str, str], str] = {
+    ("notes", "0"): """A whole record called "notes" goes through.
+        Hint: a reply has two records, "arrays" and "metrics"; all others are foreign.""",
+    ("arrays", "2"): """An array too many goes through: entry "2" beside the model's "0" and "1".
+        Hint: which names do the arrays of a model with len(weights) arrays have?""",
+    ("arrays", "1"): """An image of 4 x 4 goes through in the place of array "1", of 3 numbers.
+        Hint: value.shape and weights[int(entry)].shape""",
+    ("metrics", "pixels"): """A list of sixteen numbers goes through as a metric.
+        Hint: a metric is one plain number: isinstance(value, (int, float)).""",
+}
+"""Where an image is hidden, one place at a time, and what to say to an audit that misses it."""
 
 
-def _drawn(strategy: Strategy, num_hospitals: int, rounds: int) -> list[frozenset[int]]:
-    """Which nodes the strategy would have trained in each round."""
-    grid = _CallingGrid(ClientApp(), [f"Hospital {k + 1}" for k in range(num_hospitals)])
-    drawn = []
+def _reply_with(place: tuple[str, str] | None) -> RecordDict:
+    """Return an honest reply's content, with an image put in some place of it."""
+    metrics = MetricRecord({"num-examples": 30, "loss": 0.5})
+    content = RecordDict({"arrays": ArrayRecord(START), "metrics": metrics})
+    if place == ("metrics", "pixels"):
+        metrics["pixels"] = PHOTO.ravel().tolist()
+    elif place and place[0] == "arrays":
+        content.array_records["arrays"][place[1]] = Array(PHOTO)
+    elif place:
+        content["notes"] = ArrayRecord([PHOTO])
+    return content
+
+
+@exercise(
+    """05.2, an audit of what leaves
+    More: for name, record in content.items(): for entry, value in record.items(): and in it, three
+    cases: an array of the model with its shape; a number in "metrics"; everything else.""",
+    reference=find_foreign,
+)
+def audit(my_audit: Answer) -> None:
+    for place, said in CARGO.items():
+        got = my_audit(_reply_with(place), START)
+        if not isinstance(got, (list, tuple, set)):
+            raise Wrong(f"""A list is asked for; yours is a {type(got).__name__}.
+                Hint: collect the pairs (record, entry), and give back an empty list for none.""")
+        if not {tuple(pair) for pair in got}:
+            raise Wrong(said)
+        if {tuple(pair) for pair in got} != {place}:
+            raise Wrong(f"""Only {place} is foreign there; your list: {list(got)}.
+                Hint: a pair holds the name of the record and that of the entry in it.""")
+    if my_audit(_reply_with(None), START):
+        raise Wrong("""Your audit holds an honest reply back.
+            Hint: "num-examples" may be an int and a loss a float; arrays are compared by shape.""")
+
+
+def pull_back(gradients: Sequence, weights: Sequence, sent: Sequence, mu: float) -> list:
+    """Add FedProx's pull to each gradient: g + μ (w - w_sent), Li et al. 2020, eq. 2."""
+    return [g + mu * (w - s) for g, w, s in zip(gradients, weights, sent, strict=True)]
+
+
+@exercise(
+    """05.3, FedProx's pull
+    More: [g + mu * (w - s) for g, w, s in zip(gradients, weights, sent)]""",
+    reference=pull_back,
+)
+def pull(my_pull: Answer) -> None:
+    load_keras()
+    import tensorflow as tf
+
+    @tf.function(autograph=False)  # where it will be used
+    def pulled(*numbers: Any) -> Any:
+        three = [[n, tf.stack([n, n])] for n in numbers[:3]]
+        return my_pull(*three, numbers[3])
+
+    got = pulled(*map(tf.constant, (10.0, 7.0, 4.0, 0.5)))
+    if not isinstance(got, (list, tuple)) or len(got) != 2 or got[1].shape != (2,):
+        raise Wrong("""A list of gradients is asked for, one for each array of the model.
+            Hint: go through the three lists together, with zip.""")
+    number = float(got[0])
+    said = {
+        10.0: "It is the gradient alone: nobody is pulled.\nHint: where does mu come in?",
+        8.5: """The band pushes: it drives the hospital away from what it was sent.
+            Hint: gradients are subtracted in a step; so the pull has the sign of w - sent.""",
+        13.0: "The strength of the band counts for nothing.\nHint: multiply the pull by mu.",
+        13.5: """You pull towards zero, which is called weight decay.
+            Hint: what pulls is the distance from the weights that were sent.""",
+        1.5: """That is the pull alone; the images no longer count.
+            Hint: add it to the gradient.""",
+    }
+    if number in said:
+        raise Wrong(said[number])
+    if number != 11.5:
+        raise Wrong(f"""g = 10, w = 7, sent = 4 and μ = 0.5 make 11.5; yours is {number:g}.
+            Hint: g + mu * (w - sent), array by array.""")
+
+
+class InTurn(FedAvg):
+    """FedAvg that trains half of the hospitals in a round: those asked least often so far."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.asked: Counter[int] = Counter()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        """Choose the hospitals, and write a message to each."""
+        nodes = sorted(grid.get_node_ids(), key=lambda node: (self.asked[node], node))
+        chosen = nodes[: len(nodes) // 2]
+        self.asked.update(chosen)
+        config["server-round"] = server_round
+        content = RecordDict({"arrays": arrays, "config": config})
+        return [Message(content, node, MessageType.TRAIN) for node in chosen]
+
+
+def _asked(strategy: Strategy, num_hospitals: int, rounds: int) -> list[list[int]]:
+    """Return which hospitals, counted from 0, a strategy asks in each round."""
+    grid = federation.InProcessGrid(ClientApp(), list(map(str, range(num_hospitals))))
+    asked = []
     for server_round in range(1, rounds + 1):
-        grid.asked = 0
-        messages = strategy.configure_train(server_round, to_record(START), ConfigRecord(), grid)
-        drawn.append(frozenset(message.metadata.dst_node_id for message in messages))
-    return drawn
+        sent = strategy.configure_train(server_round, to_record(START), ConfigRecord(), grid)
+        if sent is None or sent is ...:
+            raise NotDone
+        messages: list[Any] = list(sent)
+        if not all(isinstance(message, Message) for message in messages):
+            raise Wrong(f"""Messages are asked for; yours holds a {type(messages[0]).__name__}.
+                Hint: Message(content, node, MessageType.TRAIN), one for each chosen node.""")
+        asked.append(sorted(message.metadata.dst_node_id - FIRST_NODE_ID for message in messages))
+        for message in messages:
+            config = dict(message.content.config_records.get("config", {}))
+            if config.get("server-round") != server_round or "arrays" not in message.content:
+                raise Wrong("""A hospital needs the weights and the round, and yours is not told.
+                    Hint: a message's content is a RecordDict with "arrays" and "config".""")
+    return asked
 
 
-@exercise("""05.2, half of the hospitals in a round
-    More: return FedAvg(fraction_train=0.5), with the other numbers left as they are.""")
-def half_of_the_hospitals(my_strategy: Answer) -> None:
-    before = random.getstate()
-    try:
-        _check_half(my_strategy)
-    finally:
-        random.setstate(before)  # Flower has drawn from it, and the notebook's runs do as well
-
-
-def _check_half(my_strategy: Answer) -> None:
-    strategy = my_strategy(8)
+@exercise(
+    """05.4, who is asked
+    More: chosen = sorted(nodes, key=lambda node: (self.asked[node], node))[: len(nodes) // 2];
+    self.asked.update(chosen); return [Message(content, node, MessageType.TRAIN) for node in
+    chosen]""",
+    reference=InTurn,
+)
+def who_is_asked(make: Answer) -> None:
+    strategy = make(fraction_evaluate=0.0)
     if not isinstance(strategy, Strategy):
         raise Wrong(f"""A Flower strategy is asked for; yours is a {type(strategy).__name__}.
-            Hint: return FedAvg(...), with some number changed.""")
-    rounds = _drawn(strategy, 8, rounds=10)
-    sizes = sorted({len(nodes) for nodes in rounds})
-    if sizes == [8]:
-        raise Wrong(f"""All 8 hospitals train in every round.
-            Hint: {_why_all(strategy)}""")
-    if sizes != [4]:
-        raise Wrong(f"""Of 8 hospitals 4 should train, not {" or ".join(map(str, sizes))}.
-            Hint: a fraction of 1.0 means all, and 0 turns training off.""")
-    if len(set(rounds)) == 1:
+            Hint: a class that begins with class MyStrategy(FedAvg).""")
+    asked = _asked(strategy, 8, rounds=4)
+    first, second = [0, 1, 2, 3], [4, 5, 6, 7]
+    if len(asked[0]) != 4:
+        raise Wrong(f"""Of 8 hospitals 4 should train; you ask {len(asked[0])}.
+            Hint: len(nodes) // 2""")
+    if asked == [first] * 4:
         raise Wrong("""It is always the same half; the other hospitals' patients never count.
-            Hint: Flower's own strategies draw anew in each round: let them.""")
-    sizes = sorted({len(nodes) for nodes in _drawn(my_strategy(12), 12, rounds=3)})
-    if sizes != [6]:
-        raise Wrong(f"""With 8 hospitals it is half; of 12 {" or ".join(map(str, sizes))} train.
-            Hint: use a fraction, or the argument num_hospitals, and no fixed number.""")
-
-
-def _why_all(strategy: Strategy) -> str:
-    """Say which of a strategy's numbers is to blame where everybody trains."""
-    if getattr(strategy, "fraction_train", 1) < 1:
-        return "the fraction is right, but a minimum overrules it; leave min_train_nodes out."
-    if getattr(strategy, "fraction_evaluate", 1) < 1:
-        return "your fraction counts for the evaluation; training has one of its own."
-    return "which of FedAvg's arguments says how many of them train?"
-
-
-TIMEOUT = 60.0
-STORY = {
-    # name: (seconds, what training adds to the weights, examples that it claims, loss)
-    "Alder": (12, 1, 100, 0.5),
-    "Birch": (75, 1, 100, 0.5),
-    "Cedar": (20, 1, 100, 9.7),
-    "Dogwood": (15, np.nan, 100, 0.5),
-    "Elm": (59, 1, 1, 0.5),
-    "Fir": (30, 1, 0, 0.5),
-    "Ginkgo": (25, 1, 1_000_000, 0.5),
-}
-
-
-def play() -> list[federation.LeftOut]:
-    """Run the story of exercise 05.3 on the guarded grid: who is left out, and why."""
-    names: list[str] = list(STORY)
-
-    def local(weights: Weights, *others: Any) -> LocalSteps:
-        _, change, num_examples, loss = STORY[hospital_name(others[-1])]
-        return LocalSteps([a + np.float32(change) for a in weights], 1.0, num_examples, loss)
-
-    grids = []
-    server_app = federation.make_server_app(
-        START,
-        federation.make_strategy("fedavg", len(names)),
-        num_rounds=1,
-        config=ConfigRecord({"seed": 0}),
-        timeout=TIMEOUT,
-        on_round=lambda server_round, weights, grid: grids.append(grid),
-    )
-    clocked = on_a_clock(server_app, [seconds for seconds, *_ in STORY.values()])
-    federation.run_in_process(clocked, make_app(local), names)
-    return grids[-1].left_out
-
-
-@exercise("""05.3, who is left out?
-    More: three are: one is late, one sends what is no number, one has trained on nothing.""")
-def prediction_of_who_is_left_out(prediction: Any) -> None:
-    is_list = isinstance(prediction, (set, frozenset, list, tuple))
-    said = {str(name).strip().capitalize() for name in prediction} if is_list else {"?"}
-    if not said <= set(STORY):
-        raise Wrong(f"""A set of names is asked for, out of: {", ".join(STORY)}.
-            Hint: such as {{"Alder", "Birch"}}.
-            More: quotation marks around each name, commas between them, braces around all.""")
-    truth = {out.hospital for out in play()}
-    if said == set(STORY) - truth:
-        raise Wrong("""Those are the hospitals that stay in.
-            Hint: the others, please.""")
-    for name, text in MISJUDGED.items():
-        if name in said ^ truth:
-            raise Wrong(text)
-
-
-MISJUDGED = {
-    "Alder": """Alder has done nothing wrong.
-        Hint: in time, finite weights, a count above zero: that is all the guard asks for.""",
-    "Cedar": """Cedar learns badly, but its reply is sound, and the guard does not judge a loss.
-        Hint: a high loss may simply mean difficult patients.""",
-    "Elm": """Elm is slow and small, but it is in time, and one image is more than none.
-        Hint: compare 59 with the time-out; FedAvg gives one image the weight of one image.""",
-    "Ginkgo": """Ginkgo lies, and yet it stays: nobody but Ginkgo can count its images.
-        Hint: the guard finds what is broken, not what is untrue.
-        More: Ginkgo stays, and with a million examples its model is nearly the whole average;
-        notebook 09 is about such neighbours.""",
-    "Birch": """Somebody comes too late.
-        Hint: compare the seconds with the time-out.""",
-    "Dogwood": """One of those you keep would turn the global model into NaN.
-        Hint: what is any number plus NaN?""",
-    "Fir": """One of those you keep claims to have trained on nothing.
-        Hint: what weight would it have?""",
-}
-"""What to say about each hospital that is wrongly left out, or wrongly kept."""
+            Hint: count who has been asked: self.asked.update(chosen)""")
+    if len({number for numbers in asked[:2] for number in numbers}) < 8:
+        raise Wrong("""After two rounds somebody has not been asked yet, and others twice.
+            Hint: sort by self.asked[node]: whoever has been asked least often comes first.""")
+    if asked != [first, second] * 2:
+        raise Wrong("""Everybody has a turn, but not in the order that was asked for.
+            Hint: among those asked equally often the smallest node comes first.""")
+    other_case(_asked(make(fraction_evaluate=0.0), 12, rounds=2)[1] == list(range(6, 12)))

@@ -1,83 +1,68 @@
-"""What notebook 07 checks and shows: heat maps from gradients, the pointing game, the suspect."""
+"""What notebook 07 checks and shows: heat maps from gradients, the pointing game, the deletion."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
-from fedtutor import figures
 from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number
-from fedtutor.datasets.phantoms import Shortcut, chest_phantoms
-from fedtutor.figures.picture import row_of_images
-from fedtutor.gradcam import mass_in_lesion
+from fedtutor.figures.picture import Picture, show
+from fedtutor.gradcam import mass_in_lesion, pointing_game
 from fedtutor.images import MedicalImages
 
-CASE_HOSPITAL, CASE_CLASS = 3, 1
-"""Where the marker of exercise 07.3 gives a class away; not for the learner's eyes."""
+
+def smooth(heat: np.ndarray) -> np.ndarray:
+    """Return a map (h, w), its pixels averaged over 5 x 5 for the eye, scaled to a maximum of 1."""
+    padded = np.pad(heat.astype(float), 2)
+    evened = np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).mean(axis=(2, 3))
+    return evened / max(evened.max(), 1e-12)
+
+
+def lay_over(
+    axes: Axes, image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None, raw: bool = False
+) -> AxesImage:
+    """Draw a heat map over its image, the true lesion outlined; smoothed unless ``raw``."""
+    show(axes, image)
+    shown = heat if raw else smooth(heat)
+    style: dict[str, Any] = {"cmap": "inferno", "vmin": 0, "vmax": 1}
+    way = "nearest" if raw else "bicubic"
+    drawn = axes.imshow(shown, alpha=0.75 * np.sqrt(shown), interpolation=way, **style)
+    if mask is not None and mask.any():
+        axes.contour(mask, levels=[0.5], colors="cyan", linewidths=1.2)
+    return drawn
 
 
 def heat_maps(
-    data: MedicalImages, maps: dict[str, np.ndarray], *, asked: int | np.ndarray | None = None
-) -> figures.Picture:
-    """Draw all of ``data`` in a row under its maps, and tell the share of heat in the lesions."""
-    classes = None if asked is None else np.broadcast_to(asked, len(data))
-    picture = figures.heat_maps(data, np.arange(len(data)), maps, classes=classes)
-    alt = picture.alt
+    data: MedicalImages, maps: Mapping[str, np.ndarray], *, asked: int | np.ndarray
+) -> Picture:
+    """Draw the images in a row above a row for each of ``maps``, float (n, h, w), and a colour bar.
+
+    ``asked`` is the class that the maps are about, or one for each image.
+    """
+    classes, names = np.broadcast_to(asked, len(data)), ["image", *maps]
+    figure = Figure(figsize=(2.15 * len(data) + 2.2, 2.15 * len(names)))
+    grid = figure.subplots(len(names), len(data), squeeze=False)
+    figure.subplots_adjust(wspace=0.04, hspace=0.04)
+    for k, (one, image) in enumerate(zip(classes, np.asarray(data.images), strict=True)):
+        mask = None if data.masks is None else data.masks[k]
+        show(grid[0, k], image, data.strata_names[one])
+        for axes, heat in zip(grid[1:, k], maps.values(), strict=True):
+            drawn = lay_over(axes, image, heat[k], mask)
+    for axes, name in zip(grid[:, 0], names, strict=True):
+        axes.text(-0.06, 0.5, name, transform=axes.transAxes, ha="right", va="center")
+    bar: dict[str, Any] = {"shrink": 0.6, "fraction": 0.05, "pad": 0.02}
+    figure.colorbar(drawn, ax=grid.ravel().tolist(), label="heat (1: hottest point)", **bar)
+    alt = f"Heat maps by {' and '.join(maps)} over {len(data)} images, the true lesion outlined."
     if data.masks is not None:
         masks = np.asarray(data.masks)
         shares = [f"{name} {mass_in_lesion(heat, masks):.1f}" for name, heat in maps.items()]
         alt += f" Mean share of the heat inside the lesions: {', '.join(shares)}."
-    return replace(picture, alt=alt, step=0.1)
-
-
-def side_by_side(
-    image: np.ndarray, mask: np.ndarray, heat: np.ndarray, alt: str
-) -> figures.Picture:
-    """Draw one image, plain and under a heat map, the true lesion outlined in both.
-
-    ``image`` uint8 (h, w), ``mask`` bool (h, w), ``heat`` float (h, w) in 0..1.
-    """
-    titles = ["image", "what speaks for the class"]
-    picture = row_of_images([image, image], titles, alt, limits=(0, 255), step=0.1, width=3.2)
-    pair = picture.figure.axes
-    pair[1].imshow(heat, cmap="inferno", alpha=0.8 * heat, vmin=0, vmax=1)
-    if mask.any():
-        for axes in pair:
-            axes.contour(mask, levels=[0.5], colors="cyan", linewidths=1)
-    return picture
-
-
-def the_case(size: int) -> tuple[dict[str, MedicalImages], dict[str, MedicalImages]]:
-    """Draw exercise 07.3: images to train on and images to explain, of each of five hospitals."""
-    alike = np.tile([0.4, 0.3, 0.3], (5, 1))
-    shortcut = Shortcut(CASE_HOSPITAL, CASE_CLASS)
-    train, test = (
-        chest_phantoms(600, size=size, seed=seed, prevalence=alike, shortcut=shortcut)
-        for seed in (7, 8)
-    )
-    ill = test.take(np.flatnonzero(test.has_lesion()))
-    return _by_hospital(train), _by_hospital(ill)
-
-
-def _by_hospital(data: MedicalImages) -> dict[str, MedicalImages]:
-    hospitals = data.column("hospital")
-    return {
-        str(name): data.take(np.flatnonzero(hospitals == name)) for name in dict.fromkeys(hospitals)
-    }
-
-
-def reveal(suspect: object) -> None:
-    """Say whether it is the hospital of :func:`the_case`."""
-    names = list(_by_hospital(chest_phantoms(5, size=16)))
-    if suspect is None or suspect is ...:
-        print("You suspect nobody yet.")
-    elif suspect not in names:
-        print(f"{suspect!r} is none of the hospitals: {', '.join(names)}.")
-    elif suspect == names[CASE_HOSPITAL]:
-        print(f"{suspect}: yes. Its marker hangs on one class only.")
-    else:
-        print(f"{suspect}: no, its marker hangs on all of its images, or on none.")
+    return Picture(figure, alt, 0.1)
 
 
 # Two positions, two channels. The first channel speaks for the class on the left and against it
@@ -91,8 +76,11 @@ def hirescam(maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     return np.maximum((maps * gradients).sum(axis=-1), 0)
 
 
-@exercise("""07.1, HiResCAM from maps and gradients
-    More: np.maximum((maps * gradients).sum(axis=-1), 0)""")
+@exercise(
+    """07.1, HiResCAM from maps and gradients
+    More: np.maximum((maps * gradients).sum(axis=-1), 0)""",
+    reference=hirescam,
+)
 def hirescam_by_hand(heat_map: Answer) -> None:
     right = hirescam(MAPS, GRADIENTS)
     hint = "add up over the channels only, and leave height and width as they are."
@@ -129,8 +117,11 @@ def _game() -> tuple[np.ndarray, np.ndarray]:
     return maps, masks
 
 
-@exercise("""07.2, the pointing game
-    More: for heat, mask in zip(maps, masks): mask.flat[heat.argmax()] and heat.max() > 0""")
+@exercise(
+    """07.2, the pointing game
+    More: for heat, mask in zip(maps, masks): mask.flat[heat.argmax()] and heat.max() > 0""",
+    reference=pointing_game,
+)
 def pointing(play: Answer) -> None:
     maps, masks = _game()
     got = one_number(play(maps.copy(), masks.copy()), "what is the share of hits?")
@@ -151,31 +142,48 @@ def pointing(play: Answer) -> None:
             Hint: go through the maps one by one: where is each map's own hottest point?""")
 
 
-def _suspects(upper_right: bool) -> dict[str, np.ndarray]:
-    """Return maps of three hospitals, (images, 20, 20): only one has its heat in a corner."""
-    rng = np.random.default_rng(0)
-    honest = 0.02 * rng.random((6, 20, 20))
-    honest[:, 8:14, 5:15] = 1.0
-    loud = 5 * np.concatenate([honest, honest])  # more heat and more images, in no corner
-    loud[:, :3, :3] = loud[:, :3, -3:] = 0.5
-    marked = 0.001 * rng.random((6, 20, 20))
-    marked[:, 1:3, slice(17, 19) if upper_right else slice(1, 3)] = 0.5
-    return {"Honest": honest, "Loud": loud, "Marked": marked}
+def delete_hottest(image: np.ndarray, heat: np.ndarray, share: float, fill: float) -> np.ndarray:
+    """Return a copy of an image (h, w, 1) with the share of hottest pixels painted over."""
+    hottest = np.argsort(-heat, axis=None, kind="stable")[: round(share * heat.size)]
+    painted_over = image.copy()
+    painted_over.reshape(-1)[hottest] = fill
+    return painted_over
 
 
-@exercise("""07.3, the hospital with the shortcut
-    More: in_corners(maps) counts both corners as a share; max(shares, key=shares.get)""")
-def suspect(find: Answer) -> None:
-    got = [find(_suspects(upper_right)) for upper_right in (True, False)]
-    if got == ["Loud", "Marked"]:
-        raise Wrong("""You look into the upper left corner only; this marker is on the right.
-            Hint: some hospitals put their marker left, others right.""")
-    if "Loud" in got:
-        raise Wrong("""You suspect a hospital with more heat and images, but not in a corner.
-            Hint: a sum grows with the number of images; a share does not.""")
-    if "Honest" in got:
-        raise Wrong("""You suspect a hospital whose heat lies in the middle of the image.
-            Hint: a marker sits in an upper corner: small row numbers.""")
-    if got != ["Marked", "Marked"]:
-        raise Wrong(f"""The name of a hospital is asked for, a key of maps_of; yours is {got[0]!r}.
-            Hint: which name has the largest share?""")
+@exercise(
+    """07.3, the deletion test
+    More: hottest = np.argsort(-heat, axis=None, kind="stable")[: round(share * heat.size)]; then
+    copy = image.copy() and copy.reshape(-1)[hottest] = fill""",
+    reference=delete_hottest,
+)
+def deletion(delete: Answer) -> None:
+    image = np.arange(100, 120, dtype=np.uint8).reshape(4, 5, 1)
+    heat = np.zeros((4, 5))
+    heat[1, 2], heat[3, 4], heat[0, 1], heat[2, 0] = 1.0, 0.9, 0.8, 0.1
+    before = image.copy()
+    got = np.asarray(delete(image, heat, 0.15, 7))
+    if not np.array_equal(image, before):
+        raise Wrong("""You have painted on the image itself, which the next map needs clean.
+            Hint: image.copy()""")
+    if got.shape != image.shape:
+        raise Wrong(f"""An image of shape {image.shape} is asked for; yours has {got.shape}.
+            Hint: copy.reshape(-1) counts the pixels row by row, and copy keeps its shape.""")
+    changed = (got != image)[..., 0]
+    if changed.sum() == 20 - 3 and not changed[heat > 0.5].any():
+        raise Wrong("""You keep the hottest pixels and paint over all the others.
+            Hint: that is the insertion test; here the hottest go.""")
+    if changed.any() and heat[changed].max() == 0:
+        raise Wrong("""You paint over the coldest pixels.
+            Hint: np.argsort sorts from small to large; sort -heat.""")
+    if changed.sum() != 3:
+        raise Wrong(f"""15 % of 20 pixels are 3; you change {changed.sum()}.
+            Hint: round(share * heat.size)""")
+    if not changed[heat > 0.5].all():
+        raise Wrong("""The number is right, and the pixels are not the hottest.
+            Hint: np.argsort(-heat, axis=None) counts row by row, as copy.reshape(-1) does.""")
+    if not np.array_equal(got[changed], np.full((3, 1), 7)):
+        raise Wrong("""The right pixels are painted, but not with the grey level `fill`.
+            Hint: copy.reshape(-1)[hottest] = fill""")
+    if not np.array_equal(delete(image, heat, 0.3, 7), delete_hottest(image, heat, 0.3, 7)):
+        raise Wrong("""Of pixels that are equally hot, others are painted than those asked for.
+            Hint: np.argsort(-heat, axis=None, kind="stable") keeps the order of reading.""")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from flwr.app import ArrayRecord, Message, MessageType, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAvg
 from wrong import wrong, wrong_value
 
-from fedtutor.course.lessons.flower_simulation import STORY
+from fedtutor.course.lessons.flower_simulation import InTurn, find_foreign
 from fedtutor.federation.in_process import FIRST_NODE_ID
 from fedtutor.federation.records import to_weights
 
@@ -55,65 +54,133 @@ def record_in_place_of_arrays(message, context, images, train):
     return train(message.content["arrays"], images)
 
 
-class _FirstHalf(FedAvg):
+def _blind_to(record, entry):
+    """A right audit but for one thing that it does not see."""
+    return lambda content, weights: [
+        pair for pair in find_foreign(content, weights) if pair != (record, entry)
+    ]
+
+
+wrong_value("05.2", "two_records_are_enough", _blind_to("notes", "0"))
+wrong_value("05.2", "does_not_count_arrays", _blind_to("arrays", "2"))
+wrong_value("05.2", "does_not_look_at_shapes", _blind_to("arrays", "1"))
+wrong_value("05.2", "trusts_metrics", _blind_to("metrics", "pixels"))
+
+
+@wrong("05.2")
+def yes_or_no(content, weights):
+    return bool(find_foreign(content, weights))
+
+
+@wrong("05.2")
+def names_of_records_only(content, weights):
+    return [(record, record) for record, _ in find_foreign(content, weights)]
+
+
+@wrong("05.2")
+def distrusts_losses(content, weights):
+    return find_foreign(content, weights) or [("metrics", "loss")]
+
+
+@wrong("05.3")
+def no_band(gradients, weights, sent, mu):
+    return gradients
+
+
+@wrong("05.3")
+def pushes(gradients, weights, sent, mu):
+    return [g + mu * (s - w) for g, w, s in zip(gradients, weights, sent, strict=True)]
+
+
+@wrong("05.3")
+def without_mu(gradients, weights, sent, mu):
+    return [g + (w - s) for g, w, s in zip(gradients, weights, sent, strict=True)]
+
+
+@wrong("05.3")
+def weight_decay(gradients, weights, sent, mu):
+    return [g + mu * w for g, w in zip(gradients, weights, strict=True)]
+
+
+@wrong("05.3")
+def pull_alone(gradients, weights, sent, mu):
+    return [mu * (w - s) for w, s in zip(weights, sent, strict=True)]
+
+
+@wrong("05.3")
+def half_the_pull(gradients, weights, sent, mu):
+    return [g + mu / 2 * (w - s) for g, w, s in zip(gradients, weights, sent, strict=True)]
+
+
+@wrong("05.3")
+def one_array_only(gradients, weights, sent, mu):
+    return gradients[0] + mu * (weights[0] - sent[0])
+
+
+class _Choosing(InTurn):
+    """A right strategy but for whom it chooses."""
+
+    def choose(self, nodes):
+        raise NotImplementedError
+
     def configure_train(self, server_round, arrays, config, grid):
-        node_ids = sorted(grid.get_node_ids())
-        record = RecordDict({"arrays": arrays, "config": config})
-        half_of_them = node_ids[: len(node_ids) // 2]
-        return self._construct_messages(record, half_of_them, MessageType.TRAIN)
+        config["server-round"] = server_round
+        content = RecordDict({"arrays": arrays, "config": config})
+        chosen = self.choose(sorted(grid.get_node_ids()))
+        self.asked.update(chosen)
+        return [Message(content, node, MessageType.TRAIN) for node in chosen]
 
 
-@wrong("05.2")
-def everybody(num_hospitals):
-    return FedAvg()
+@wrong("05.4")
+class Everybody(_Choosing):
+    def choose(self, nodes):
+        return nodes
 
 
-@wrong("05.2")
-def fraction_of_the_evaluation(num_hospitals):
-    return FedAvg(fraction_evaluate=0.5)
+@wrong("05.4")
+class AQuarter(_Choosing):
+    def choose(self, nodes):
+        return sorted(nodes, key=lambda node: self.asked[node])[: len(nodes) // 4]
 
 
-@wrong("05.2")
-def a_minimum_overrules(num_hospitals):
-    return FedAvg(fraction_train=0.5, min_train_nodes=num_hospitals)
+@wrong("05.4")
+class FirstHalf(_Choosing):
+    def choose(self, nodes):
+        return nodes[: len(nodes) // 2]
 
 
-@wrong("05.2")
-def four_whatever_happens(num_hospitals):
-    return FedAvg(fraction_train=0.1, min_train_nodes=4)
+@wrong("05.4")
+class EveryOther(_Choosing):
+    def choose(self, nodes):
+        return sorted(nodes, key=lambda node: (self.asked[node], node % 2))[: len(nodes) // 2]
 
 
-@wrong("05.2")
-def per_cent(num_hospitals):
-    return FedAvg(fraction_train=50)
+@wrong("05.4")
+class Overlapping(_Choosing):
+    def choose(self, nodes):
+        first = 2 * (sum(self.asked.values()) // 4)
+        return nodes[first % 8 :][:4] if first % 8 < 5 else nodes[:4]
 
 
-@wrong("05.2")
-def nobody(num_hospitals):
-    return FedAvg(fraction_train=0.0)
+@wrong("05.4")
+class FourWhateverHappens(_Choosing):
+    def choose(self, nodes):
+        return sorted(nodes, key=lambda node: (self.asked[node], node))[:4]
 
 
-@wrong("05.2")
-def a_tenth(num_hospitals):
-    return FedAvg(fraction_train=0.1)
+@wrong("05.4")
+class NodesInPlaceOfMessages(_Choosing):
+    def configure_train(self, server_round, arrays, config, grid):
+        return grid.get_node_ids()[:4]
 
 
-@wrong("05.2")
-def always_the_first_half(num_hospitals):
-    return _FirstHalf()
+@wrong("05.4")
+class WithoutTheRound(_Choosing):
+    def configure_train(self, server_round, arrays, config, grid):
+        content = RecordDict({"arrays": arrays})
+        return [Message(content, node, MessageType.TRAIN) for node in grid.get_node_ids()[:4]]
 
 
-@wrong("05.2")
-def a_number(num_hospitals):
-    return num_hospitals // 2
-
-
-wrong_value("05.3", "the_survivors", {"Alder", "Cedar", "Elm", "Ginkgo"})
-wrong_value("05.3", "also_the_bad_learner", {"Birch", "Cedar", "Dogwood", "Fir"})
-wrong_value("05.3", "also_the_small_one", {"Birch", "Dogwood", "Elm", "Fir"})
-wrong_value("05.3", "also_the_liar", {"Birch", "Dogwood", "Fir", "Ginkgo"})
-wrong_value("05.3", "not_the_late_one", {"Dogwood", "Fir"})
-wrong_value("05.3", "not_the_nan", {"Birch", "Fir"})
-wrong_value("05.3", "not_the_empty_one", {"Birch", "Dogwood"})
-wrong_value("05.3", "everybody", set(STORY))
-wrong_value("05.3", "one_string", "Birch, Dogwood, Fir")
+@wrong("05.4")
+def a_word(**options):
+    return "InTurn"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from wrong import wrong
+from wrong import wrong, wrong_value
 
 from fedtutor.course.lessons.grad_cam import hirescam
 from fedtutor.gradcam import mass_in_lesion
@@ -77,29 +77,26 @@ def a_list_of_hits(maps, masks):
     return [mask.flat[heat.argmax()] for heat, mask in zip(maps, masks, strict=True)]
 
 
-@wrong("07.3")
-def most_heat_in_corners(maps_of):
-    sums = {n: m[:, :4, :4].sum() + m[:, :4, -4:].sum() for n, m in maps_of.items()}
-    return max(sums, key=sums.get)
+def _deleting(choose, copy=np.copy, fill=None):
+    """A right deletion but for one of its parts; ``choose`` is from heat and number to pixels."""
+
+    def answer(image, heat, share, grey):
+        out = copy(image)
+        out.reshape(-1)[choose(heat, round(share * heat.size))] = grey if fill is None else fill
+        return out
+
+    return answer
 
 
-@wrong("07.3")
-def lower_corners(maps_of):
-    shares = {n: m[:, -4:, :].sum() / m.sum() for n, m in maps_of.items()}
-    return "Honest" if max(shares.values()) < 0.5 else max(shares, key=shares.get)
+def _first(heat, number):
+    return np.argsort(-heat, axis=None, kind="stable")[:number]
 
 
-@wrong("07.3")
-def left_corner_only(maps_of):
-    shares = {n: m[:, :4, :4].sum() / m.sum() for n, m in maps_of.items()}
-    return max(shares, key=shares.get)
-
-
-@wrong("07.3")
-def largest_share_itself(maps_of):
-    return max((m[:, :4, :4].sum() + m[:, :4, -4:].sum()) / m.sum() for m in maps_of.values())
-
-
-@wrong("07.3")
-def a_name_of_its_own(maps_of):
-    return "Northmoor"
+wrong_value("07.3", "on_the_image_itself", _deleting(_first, copy=lambda image: image))
+wrong_value("07.3", "flat", lambda *given: _deleting(_first)(*given).ravel())
+wrong_value("07.3", "insertion", _deleting(lambda heat, n: np.argsort(-heat, axis=None)[n:]))
+wrong_value("07.3", "coldest", _deleting(lambda heat, n: np.argsort(heat, axis=None)[:n]))
+wrong_value("07.3", "all_that_is_warm", _deleting(lambda heat, n: np.flatnonzero(heat > 0)))
+wrong_value("07.3", "first_pixels", _deleting(lambda heat, n: np.arange(1, n + 1)))
+wrong_value("07.3", "black", _deleting(_first, fill=0))
+wrong_value("07.3", "last_among_equals", _deleting(lambda h, n: np.argsort(h, axis=None)[::-1][:n]))
