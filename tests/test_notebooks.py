@@ -126,6 +126,7 @@ def test_a_sound_notebook_has_no_problems(broken):
         (code(outputs=said("saved to /tmp/run")), "an absolute path: /tmp/run"),
         (code(outputs=said("C:\\Users\\me")), "an absolute path"),
         (code(outputs=said("line\n" * 101)), "prints 101 lines; at most 100"),
+        (code(outputs=said("as good: True\n" * 4)), "4 printed lines end in True or False"),
         (code(outputs=[new_output("stream", name="stderr", text="W")]), "writes to stderr"),
         (code(outputs=shown(image_png=PNG)), "a bare image/png, without alt"),
         (code(outputs=shown(text_html='<img src="x.png">')), "an image without alt text"),

@@ -25,6 +25,8 @@ LONG = ("08_", "09_", "10_", "12_")  # whole experiments, and processes that mus
 LONG += ("tensorflow_federated",)  # half of it is the import
 APPENDIX = {"tensorflow_federated": "A1", "pytorch_client": "A2"}  # have no number in their names
 MOST_LINES, MOST_SKIPS, MOST_BYTES = 100, 3, 2_000_000
+VERDICT, MOST_VERDICTS = re.compile(r"\b(True|False)$", re.M), 3
+SECOND_EDITION = "08"  # the notebooks before it show numbers in place of verdicts
 SKIP_MARKS = (
     "nbval-ignore-output",
     "pytest-validate-ignore-output",
@@ -123,7 +125,10 @@ def problems(path: Path, timings: dict | None = None) -> list[str]:
         *_bloat(notebook, path),
         *_time(notebook, timing, path.name.startswith(LONG)),
     ]
-    return [*found, *_frame(notebook, timing, path)] if is_lesson(path) else found
+    if is_lesson(path):
+        found += _frame(notebook, timing, path)
+        found += _verdicts(notebook) if path.name < SECOND_EDITION else []
+    return found
 
 
 def timing_key(path: Path) -> str:
@@ -249,6 +254,13 @@ def _time(notebook, timing: dict | None, long: bool) -> Iterator[str]:
         yield f"a cell takes {timing['slowest']} s; at most {cell}"
     if timing["seconds"] > whole:
         yield f"the notebook takes {timing['seconds']} s; at most {whole}"
+
+
+def _verdicts(notebook) -> Iterator[str]:
+    """What is found should be read as a number with its spread."""
+    said = [out.text for cell in code_cells(notebook) for out in cell.outputs if "text" in out]
+    if (verdicts := len(VERDICT.findall("\n".join(said)))) > MOST_VERDICTS:
+        yield f"{verdicts} printed lines end in True or False; at most {MOST_VERDICTS} may"
 
 
 def _frame(notebook, timing: dict | None, path: Path) -> Iterator[str]:
