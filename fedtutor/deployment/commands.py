@@ -25,9 +25,9 @@ def add_commands(commands: Any) -> None:
         help="rehearse a deployment: a server and hospitals as processes, over TLS",
         description="Start a Flower SuperLink and a SuperNode for each hospital on this machine,\n"
         "with TLS and a key for each hospital, run the course's app on them, end them\n"
-        "all, and write summary.json and global-model.keras. Nothing but 127.0.0.1 is\n"
-        "listened on. Whoever reaches the SuperLink there can run code on it and in every\n"
-        "hospital, as Flower wants a key only of SuperNodes: trust this machine's users.",
+        "all, and write summary.json and global-model.keras. Hospitals reach the\n"
+        "SuperLink through a gate that lets nobody start an app. All listen on 127.0.0.1\n"
+        "only, where other users of this machine can still pass the gate by: trust them.",
         epilog="examples:\n"
         "  fedtutor deploy                                three hospitals, three rounds\n"
         "  fedtutor deploy --kill-one                     one loses its power half-way\n"

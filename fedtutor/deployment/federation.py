@@ -63,7 +63,7 @@ class LocalFederation(SuperLink):
         and the app must do without. What is not UTF-8 in a name reaches the app as an escape.
     test : the central test set, which only the server has.
     listen : whether to put a :class:`~fedtutor.deployment.proxy.RecordingProxy` between the
-        hospitals and the SuperLink; it is then ``federation.wire``.
+        hospitals and the gate; it is then ``federation.wire``.
     options : as for :class:`~fedtutor.deployment.superlink.SuperLink`: tls, folder, options.
     """
 
@@ -113,7 +113,7 @@ class LocalFederation(SuperLink):
         (site.folder / "node.toml").write_text(to_toml(config), encoding="utf-8")
 
     def _start_others(self) -> None:
-        self.wire = RecordingProxy(self.port) if self._listen else None
+        self.wire = RecordingProxy(self.hospitals_port) if self._listen else None
         self.register()
         for site in self.sites.values():
             self._start_supernode(site)
@@ -163,7 +163,7 @@ class LocalFederation(SuperLink):
         return self._start(
             site.name,
             "flower-supernode",
-            f"--superlink=localhost:{self.wire.port if self.wire else self.port}",
+            f"--superlink=localhost:{self.wire.port if self.wire else self.hospitals_port}",
             "--host=127.0.0.1",
             f"--port={free_port()}",
             f"--node-config={site.folder / 'node.toml'}",

@@ -79,7 +79,7 @@ def deploy(
             tell(f"{names[-1]} was killed while it trained in round {middle}")
 
     with federation:
-        tell(f"all are connected over TLS to the SuperLink on port {federation.port}")
+        tell(f"all are connected over TLS to the gate on port {federation.hospitals_port}")
         test_data = str(federation.test_data)
         server = ServerSettings(test_data, str(out), round_timeout, patience, resume=resume)
         known = replace(settings, hospitals=len(names))  # the server has no data set to count in

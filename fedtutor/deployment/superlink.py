@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import sysconfig
 import tempfile
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from typing import Self
 
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import TlsFiles, write_tls_files
+from fedtutor.deployment.gate import READY as GATE_READY
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.processes import Program, Watchdog, clear_away, free_port, without_proxy
 from fedtutor.deployment.running import Running
@@ -36,8 +38,9 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 class SuperLink:
     """A SuperLink of our own on 127.0.0.1; use it in a ``with`` block, which ends it.
 
-    A SuperNode needs a registered key. Who starts an app needs none: Flower 1.41 has one port for
-    both, so whoever reaches it, with ``ca.crt``, can run code here and in every hospital.
+    A SuperNode needs a registered key. Who starts an app needs none, and Flower 1.41 has one port
+    for both. So hospitals get a port of their own, that of the :mod:`~fedtutor.deployment.gate`;
+    without ``tls`` there is none.
 
     Parameters
     ----------
@@ -46,6 +49,11 @@ class SuperLink:
         and certificates stay. By default a temporary folder, which is removed as a whole.
     options : further ones of ``flower-superlink``, such as ``("--database", "state.db")`` to keep
         its state in a file, so that it survives a restart of the server.
+
+    Attributes
+    ----------
+    port : the SuperLink's own, for ``flwr``.
+    hospitals_port : the gate's.
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class SuperLink:
         self.folder = (folder or Path(tempfile.mkdtemp(prefix="fedtutor-"))).absolute()
         self.server_folder = self.folder / "server"
         self.port = free_port()
+        self.hospitals_port = free_port() if tls else self.port
         self.tls_files: TlsFiles | None = None
         self._tls, self._options = tls, options
         self._programs: dict[str, Program] = {}
@@ -159,10 +168,20 @@ class SuperLink:
             log="superlink.log",
         )
         program.wait_until(lambda: READY in program.said(), START_SECONDS, "it answered")
+        if self.tls_files:
+            self._open_gate(self.tls_files)
+
+    def _open_gate(self, files: TlsFiles) -> None:
+        ports = (self.hospitals_port, self.port)
+        command = ("-m", "fedtutor.deployment.gate", *map(str, (*ports, *vars(files).values())))
+        folder = self.server_folder
+        gate = self._start("gate", sys.executable, *command, folder=folder, log="gate.log")
+        gate.wait_until(lambda: GATE_READY in gate.said(), START_SECONDS, "it was open")
 
     def kill_server(self) -> None:
-        """Cut the server's power; the hospitals stay as they are."""
-        self._programs.pop("SuperLink").kill()
+        """Cut the server's power, and with it the gate's; the hospitals stay as they are."""
+        for name in self._programs.keys() & {"SuperLink", "gate"}:
+            self._programs.pop(name).kill()
 
     def flwr(self, *arguments: str, name: str = "flwr") -> Program:
         """Start the ``flwr`` command, as at the desk of whoever runs the consortium."""

@@ -120,8 +120,9 @@ def test_a_superlink_that_comes_back_without_its_state_lets_in_whose_key_is_regi
 def test_afterwards_nothing_runs_and_no_port_is_open(story):
     assert story.running
     assert ours(story.folder) == []
-    for port in (story.federation.port, story.federation.wire.port):
+    federation = story.federation
+    for port in (federation.port, federation.hospitals_port, federation.wire.port):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
-    log = story.federation.server_folder / "superlink.log"
+    log = federation.server_folder / "superlink.log"
     assert "Starting Flower SuperLink" in log.read_text(encoding="utf-8")
