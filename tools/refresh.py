@@ -61,7 +61,10 @@ def execute(path: Path):
         resources={"metadata": {"path": str(path.parent)}},
     )
     # nbval's kernels have it too; ipykernel then does not catch what C code writes.
-    client.execute(env=os.environ | {"PYTEST_CURRENT_TEST": "refresh"})
+    try:
+        client.execute(env=os.environ | {"PYTEST_CURRENT_TEST": "refresh"})
+    finally:
+        manager.shutdown_kernel(now=True)  # nbclient leaves a manager that it was given alone
     return notebook, [_seconds(cell) for cell in code_cells(notebook)]
 
 
