@@ -125,7 +125,7 @@ class Gate:
             timeout=60.0,
             headers={"accept-encoding": "identity"},
             # The SuperLink hangs up after 5 s, which must not be while a request is on its way.
-            limits=httpx.Limits(max_connections=64, keepalive_expiry=2.0),
+            limits=httpx.Limits(max_connections=16, keepalive_expiry=2.0),
         )
         self._callers: dict[str, Caller] = {}
 

@@ -111,7 +111,7 @@ def test_one_process_ray_and_tls_give_the_same_weights(deployed, tmp_path):
 class Rehearsal:
     """In place of a federation: it plays two rounds, and remembers what is done to it."""
 
-    port, folder = 1, None
+    hospitals_port, folder = 1, None
 
     def __init__(self, hospitals, *, test, folder):
         self.folder, self.test_data, self.names = folder, folder / "test.npz", list(hospitals)
