@@ -6,6 +6,7 @@ import _thread
 import importlib
 import inspect
 import re
+import signal
 import sys
 import textwrap
 import threading
@@ -256,7 +257,15 @@ def test_an_answer_that_catches_everything_is_left_behind_with_the_same_hint(toy
     assert "still running after 0.2 seconds. It cannot be stopped: restart the kernel." in said
 
 
-def test_ctrl_c_is_not_taken_for_a_mistake_and_ends_the_answer(toy, monkeypatch):
+@pytest.fixture
+def hears_ctrl_c():
+    """SIGINT is heard, also where the shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_not_taken_for_a_mistake_and_ends_the_answer(toy, monkeypatch, hears_ctrl_c):
     monkeypatch.setattr(exercises, "TIME_LIMIT", 1e6)
     ended = threading.Event()
 
