@@ -120,6 +120,17 @@ def test_a_trainer_forgets_the_hospital_before(make_images):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_trainer_takes_an_average_in_float64(make_images):
+    """As ``np.average`` gives it, which is a right answer to exercise 04.1."""
+    images = make_images(num_patients=8)
+    trainer = Trainer(create_model(**images.form), TrainingSettings())
+    weights = trainer.weights()
+    trainer.start([array.astype(np.float64) for array in weights])
+    for one, other in zip(trainer.weights(), weights, strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_trainer_predicts_with_its_present_weights(make_images):
     data = make_images(12, size=14)
     trainer = Trainer(create_model((14, 14, 1), 3), TrainingSettings(batch_size=4))

@@ -167,9 +167,8 @@ class Dashboard(Panel):
             right.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         left.set_ylabel("AUC of the global model")
         right.set_ylabel("training loss in each hospital")
-        trained = [
-            auc for r, auc in self._auc.items() if r or not round
-        ]  # round 0 flattens the rest
+        # The untrained model would flatten the rest.
+        trained = [auc for r, auc in self._auc.items() if r or not round]
         left.set_ylim(min(trained, default=0.4) - 0.03, 1.0)
         right.set_ylim(0, 1.05 * max([1.2, *self._loss.values()]))
         for axes in (left, right):

@@ -108,6 +108,6 @@ def _data() -> Iterator[Finding]:
 
     for name, info in DATASETS.items():
         here = info.is_present()
-        fix = f"optional: fedtutor fetch {name}"
+        fix = f"optional: {info.fetching}"
         found = "generated on the spot" if info.synthetic else "present" if here else "absent"
         yield Finding(name, found, here, fix, needed=False)
