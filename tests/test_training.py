@@ -120,13 +120,11 @@ def test_a_trainer_forgets_the_hospital_before(make_images):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_trainer_takes_an_average_in_float64(make_images):
+def test_a_trainer_takes_an_average_in_float64():
     """As ``np.average`` gives it, which is a right answer to exercise 04.1."""
-    images = make_images(num_patients=8)
-    trainer = Trainer(create_model(**images.form), TrainingSettings())
-    weights = trainer.weights()
-    trainer.start([array.astype(np.float64) for array in weights])
-    for one, other in zip(trainer.weights(), weights, strict=True):
+    trainer, start = Trainer(new_model(), TrainingSettings()), new_model().get_weights()
+    trainer.start([array.astype(np.float64) for array in start])
+    for one, other in zip(trainer.weights(), start, strict=True):
         assert one.dtype == np.float32
         np.testing.assert_array_equal(one, other)
 
