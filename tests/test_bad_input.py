@@ -161,7 +161,7 @@ def test_an_output_folder_below_a_file(refusal, xrays, tmp_path):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     line = refusal("--dataset", xrays, out=tmp_path / "file" / "x")
     assert f"cannot write to {tmp_path / 'file' / 'x'}" in line
-    assert "--out" in line
+    assert "choose another folder" in line
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 

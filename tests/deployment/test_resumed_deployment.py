@@ -104,7 +104,7 @@ def test_nobody_is_killed_in_the_middle_of_a_run_that_is_resumed(tmp_path, capsy
 class Rehearsal:
     """In place of a federation: its server leaves what a run of three rounds leaves."""
 
-    port, folder = 1, None
+    hospitals_port, folder = 1, None
 
     def __init__(self, hospitals, *, test, folder):
         self.folder, self.test_data = folder, folder / "test.npz"
