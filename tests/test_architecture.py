@@ -43,16 +43,18 @@ LAYERS = (
     "console",
     "topics",
     "deployment",
+    "classroom",
     "laptop",
     "cli",
     "__main__",
     "course",
 )
-AROUND_THE_CORE = {"support", "datasets", "figures", "topics", "deployment", "laptop", "course"}
+AROUND_THE_CORE = {"support", "datasets", "figures", "topics", "deployment", "classroom", "laptop", "course"}
 # What only these layers (and the room itself) may import, however high they stand.
 ONLY_FOR = {
-    "topics": {"course"},
-    "deployment": {"cli", "course"},
+    "topics": {"classroom", "course"},
+    "deployment": {"classroom", "cli", "course"},
+    "classroom": {"cli", "laptop", "course"},
     "laptop": {"cli"},
     "course": set(),
 }
