@@ -68,9 +68,9 @@ class Desk:
         self.classroom: Classroom | None = None
         self._key = secrets.token_urlsafe(24)
         self._nonces: dict[str, float] = {}
-        self._server = uvicorn.Server(
-            uvicorn.Config(self._app(), log_level="critical", access_log=False, lifespan="off")
-        )
+        self.app = self._make_app()
+        config = uvicorn.Config(self.app, log_level="critical", access_log=False, lifespan="off")
+        self._server = uvicorn.Server(config)
 
     @property
     def board(self) -> str:
@@ -90,7 +90,7 @@ class Desk:
         self._server.should_exit = True
         self._thread.join(10)
 
-    def _app(self) -> Starlette:
+    def _make_app(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/class/hello", _answering(self.hello), methods=["POST"]),

@@ -23,6 +23,7 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
+from fedtutor import federation
 from fedtutor.classroom import PORT
 from fedtutor.classroom.app import CODE, SCENARIOS
 from fedtutor.classroom.code import new_code
@@ -39,7 +40,7 @@ from fedtutor.settings import Config, RunSettings
 from fedtutor.support.output import PROGRESS, write_text
 
 CLASS_FILE = "class.json"
-LONGEST_NAME = 24
+LONGEST_NAME = 40
 HALF_A_DAY = datetime.timedelta(hours=12)
 RUN_ID = re.compile(r"started run (\d+)")
 
@@ -250,6 +251,7 @@ class Classroom(SuperLink):
             if scenario not in SCENARIOS:
                 raise FederationError(f"no scenario {scenario!r}; known: {', '.join(SCENARIOS)}.")
             settings = replace(self.settings, **options)
+            federation.strategy_for(settings, len(here))  # or its reason why not
             cohort = build_cohort(settings)
             seat = here[-1] if seat is None else seat
             folder = make_private_folder(self.folder / "runs" / f"{self._next_run:03d}")
