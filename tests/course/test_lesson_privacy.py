@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fedtutor.course.lessons import differential_privacy, secure_aggregation, what_updates_leak
+from fedtutor.course.lessons import differential_privacy, what_updates_leak
 from fedtutor.course.privacy_dial import Dial
-from fedtutor.topics.privacy import secure_sum
 from fedtutor.topics.privacy.models import dense_model
 
 
@@ -71,18 +70,3 @@ def test_pictures_side_by_side_carry_their_scores():
     assert "same: SSIM 1.00, 1.00; turned: SSIM 0." in picture.alt
     row = what_updates_leak.in_a_row({"original": (pictures[0], math.nan), "guess": (pictures[1], 0.25)})
     assert "original, guess SSIM 0.25" in row.alt
-
-
-def test_the_masked_update_looks_like_the_noise_beside_it():
-    update = [np.repeat(np.linspace(-1, 1, 64), 64)]
-    vector = secure_sum.encode(update)
-    masked = vector + secure_sum.mask(bytes(32), vector.size)
-    squares = [
-        np.asarray(axes.images[0].get_array())
-        for axes in secure_aggregation.update_and_noise(vector, masked).figure.axes
-    ]
-    neighbours = [
-        np.corrcoef(square[:, 1:].ravel(), square[:, :-1].ravel())[0, 1] for square in squares
-    ]
-    assert neighbours[0] > 0.9
-    assert max(map(abs, neighbours[1:])) < 0.1
