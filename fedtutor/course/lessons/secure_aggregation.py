@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from fedtutor.course.exercises import Answer, Wrong, exercise, other_case
-from fedtutor.topics.privacy.secure_sum import PRIME, SECRET_BYTES, add_masks, mask, recover, split
+from fedtutor.topics.privacy.secure_sum import PRIME, add_masks, mask, recover, split
 
 
 @exercise(
@@ -45,11 +45,13 @@ def masks(masked: Answer) -> None:
     if not np.array_equal(total, sum(vectors.values())):
         raise Wrong("""The masks do not cancel in the sum of the masked vectors.
             Hint: of each pair one adds the mask, one subtracts it. How do both know who?""")
-    for other in seeds[2]:
-        changed = {**seeds[2], other: bytes(SECRET_BYTES)}
-        if np.array_equal(masked(vectors[2].copy(), 2, changed), got[2]):
-            raise Wrong(f"""Party 2 shares no mask with party {other}: a few others can unmask it.
-                Hint: a mask with every other party, not only with some.""")
+    right = add_masks(vectors[2], 2, seeds[2])
+    if np.array_equal(vectors[2] - got[2], right - vectors[2]):
+        raise Wrong("""The masks cancel, but the lower number is to add them; yours subtracts.
+            Hint: what if one hospital keeps to the agreement and another does not?""")
+    if not np.array_equal(got[2], right):
+        raise Wrong("""Party 2 does not share each of its masks: a few others can unmask it.
+            Hint: a mask with every other party, not only with some.""")
 
 
 @exercise(

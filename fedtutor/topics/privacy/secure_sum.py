@@ -121,8 +121,7 @@ def split(secret: int, holders: Sequence[int], threshold: int) -> dict[int, int]
 def recover(shares: Mapping[int, int]) -> int:
     """Return the value at 0 of the polynomial through the shares, by Lagrange's interpolation.
 
-    That is the secret if there are at least ``threshold`` shares, and a number that says nothing
-    about it if there are fewer.
+    With at least ``threshold`` shares that is the secret; with fewer it says nothing about it.
     """
     weights = {x: prod(k * pow(k - x, -1, PRIME) for k in shares if k != x) for x in shares}
     return sum(value * weights[x] for x, value in shares.items()) % PRIME

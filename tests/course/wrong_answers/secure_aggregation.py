@@ -36,6 +36,11 @@ def in_floats(vector, number, seeds):
 
 
 @wrong("10.1")
+def the_higher_number_adds(vector, number, seeds):
+    return _signed(vector, -number, {-other: seed for other, seed in seeds.items()})
+
+
+@wrong("10.1")
 def into_the_vector(vector, number, seeds):
     for other, seed in seeds.items():
         noise = secure_sum.mask(seed, len(vector))
