@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 BUDGET = 900.0
 NOTES = {
-    "09_trouble_and_cost": "its first picture is a table of 35 federations, and they are trained "
+    "11_trouble_and_cost": "its first picture is a table of 35 federations, and they are trained "
     "before it"
 }
 

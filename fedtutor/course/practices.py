@@ -1,4 +1,4 @@
-"""Two thousand practices with a linear model, for the privacy of whole hospitals in notebook 08."""
+"""Two thousand practices with a linear model, for the privacy of whole hospitals in notebook 09."""
 
 from __future__ import annotations
 

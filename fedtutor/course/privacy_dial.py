@@ -1,4 +1,4 @@
-"""The privacy dial of notebook 08: noise, clipping and batch size, and what they cost and hide."""
+"""The privacy dial of notebook 09: noise, clipping and batch size, and what they cost and hide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What notebook 09 is built on; its exercises are tested in tests/test_exercises.py."""
+"""What notebook 11 is built on; its exercises are tested in tests/test_exercises.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What notebook 10 checks, its picture of who talks to whom, and the older way as programs."""
+"""What notebook 13 checks, its picture of who talks to whom, and the older way as programs."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
     return ask(lambda *asked: mod(*asked, make_app(local)), kind, content)[1]
 
 
-@exercise("""10.1, a metric of your own, in every engine
+@exercise("""13.1, a metric of your own, in every engine
     More: reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in
     zip(new, sent)))), and then: return reply""")
 def moved(mod: Answer) -> None:
@@ -291,7 +291,7 @@ STATEMENTS = {
 """Whether each is true, and what to look at if somebody thinks otherwise."""
 
 
-@exercise("""10.2, who can do what
+@exercise("""13.2, who can do what
     More: {"A": True, "B": False, ...}""")
 def who_can(answers: object) -> None:
     if not isinstance(answers, dict) or set(answers) != set(STATEMENTS):

@@ -1,4 +1,4 @@
-"""What notebook 09 needs: a rare disease, three figures, and the checks of its exercises."""
+"""What notebook 11 needs: a rare disease, three figures, and the checks of its exercises."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def side_by_side(left: np.ndarray, right: np.ndarray, one: str, other: str) -> P
 EIGHT = np.array([1.0, 2.0, 900.0, 3.0, -700.0, 4.0, 5.0, 6.0])
 
 
-@exercise("""09.1, a trimmed mean
+@exercise("""11.1, a trimmed mean
     More: np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)""")
 def trimmed(mean: Answer) -> None:
     hint = "sort and average over the hospitals only, the first axis of np.stack(updates)."
@@ -201,7 +201,7 @@ LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 CALLED = np.array([2, 2, 0, 1, 2, 1, 0, 2, 2, 1])
 
 
-@exercise("""09.2, how often the patch is obeyed
+@exercise("""11.2, how often the patch is obeyed
     More: (probabilities[labels != target].argmax(axis=1) == target).mean()""")
 def obeyed(success: Answer) -> None:
     probabilities = np.full((10, 3), 0.2)
@@ -232,7 +232,7 @@ UPDATE = np.array([0.9, -3.0, 0.1, 2.0, -0.4, 0.3])
 MEMORY = np.array([1.5, 0.2, 0.0, -1.8, -0.3, 0.4])
 
 
-@exercise("""09.3, the largest numbers, with a memory
+@exercise("""11.3, the largest numbers, with a memory
     More: wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]; sent[places] =
     wanted[places]; memory = wanted - sent""")
 def largest(send: Answer) -> None:

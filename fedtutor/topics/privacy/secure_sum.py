@@ -4,6 +4,8 @@ Bonawitz et al. 2017, "Practical secure aggregation for privacy-preserving machi
 figure 4, against a server that keeps to the protocol and is curious. Each :class:`Party` does four
 things, in order: ``public_keys``, ``shares`` (of two secrets, the seed of its self-mask and its
 masking key), ``masked``, and ``reveal``, which of every party opens only *one* of the two secrets.
+The pairwise masks and Shamir's sharing are functions that it is given; by default those above it.
+What the server does with the messages, :func:`open_secret` apart, is spelt out in notebook 10.
 
 Left out are the signatures of the paper's rounds 0 and 3, by which parties make sure that all of
 them were told the same list of names: without these a server that lies can unmask an update.
@@ -11,10 +13,12 @@ them were told the same list of names: without these a server that lies can unma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from os import urandom
+from secrets import randbelow
+from typing import TypeAlias
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -35,6 +39,9 @@ PRIME = 2**521 - 1
 
 SECRET_BYTES = 32
 FIELD_BYTES = 66
+
+Masks: TypeAlias = Callable[[np.ndarray, int, Mapping[int, bytes]], np.ndarray]
+Split: TypeAlias = Callable[[int, Sequence[int], int], Mapping[int, int]]
 
 
 def encode(weights: Weights, *, parties: int = 1) -> np.ndarray:
@@ -77,24 +84,20 @@ def shared_seed(private: X25519PrivateKey, public: bytes, purpose: bytes) -> byt
     return HKDF(SHA256(), SECRET_BYTES, salt=None, info=b"fedtutor " + purpose).derive(secret)
 
 
-def pairwise_mask(
-    number: int, private: X25519PrivateKey, keys: Mapping[int, PublicKeys], size: int
-) -> np.ndarray:
-    """Sum up a party's masks with all others, uint64 (size,).
+def add_masks(vector: np.ndarray, number: int, seeds: Mapping[int, bytes]) -> np.ndarray:
+    """Return the uint64 vector with a party's masks: one with each party of ``seeds``.
 
     Of each pair the party with the lower number adds the common mask and the other takes it
     off, so that over all parties nothing is left (Bonawitz et al. 2017, section 4).
     """
-    total = np.zeros(size, np.uint64)
-    for other in sorted(keys):
-        if other != number:
-            common = mask(shared_seed(private, keys[other].masking, b"mask"), size)
-            total = total + common if number < other else total - common
-    return total
+    for other, seed in seeds.items():
+        common = mask(seed, vector.size)
+        vector = vector + common if number < other else vector - common
+    return vector
 
 
-def split_secret(secret: bytes, holders: Sequence[int], threshold: int) -> dict[int, bytes]:
-    """Share a 32-byte secret: any ``threshold`` of the shares give it, fewer say nothing.
+def split(secret: int, holders: Sequence[int], threshold: int) -> dict[int, int]:
+    """Share a secret: any ``threshold`` of the shares give it, fewer say nothing.
 
     The secret is the value at 0 of a random polynomial of degree ``threshold - 1`` modulo
     :data:`PRIME`; a holder gets the value at its own number (Shamir 1979).
@@ -109,16 +112,23 @@ def split_secret(secret: bytes, holders: Sequence[int], threshold: int) -> dict[
             f"{len(holders)} holders and a threshold of {threshold}: the holders need different "
             "numbers from 1 on, and at least as many as the threshold."
         )
-    drawn = [urandom(FIELD_BYTES + 16) for _ in range(threshold - 1)]
-    coefficients = [int.from_bytes(number, "big") % PRIME for number in (secret, *drawn)]
-    values = {
+    coefficients = [secret, *(randbelow(PRIME) for _ in range(threshold - 1))]
+    return {
         x: sum(c * pow(x, k, PRIME) for k, c in enumerate(coefficients)) % PRIME for x in holders
     }
-    return {x: value.to_bytes(FIELD_BYTES, "big") for x, value in values.items()}
 
 
-def recover_secret(shares: Mapping[int, bytes]) -> bytes:
-    """Recover the secret of at least ``threshold`` shares, by Lagrange's interpolation at 0.
+def recover(shares: Mapping[int, int]) -> int:
+    """Return the value at 0 of the polynomial through the shares, by Lagrange's interpolation.
+
+    With at least ``threshold`` shares that is the secret; with fewer it says nothing about it.
+    """
+    weights = {x: prod(k * pow(k - x, -1, PRIME) for k in shares if k != x) for x in shares}
+    return sum(value * weights[x] for x, value in shares.items()) % PRIME
+
+
+def open_secret(shares: Mapping[int, bytes], recover: Callable = recover) -> bytes:
+    """Recover a secret of 32 bytes from what parties have revealed.
 
     Raises
     ------
@@ -126,15 +136,12 @@ def recover_secret(shares: Mapping[int, bytes]) -> bytes:
         If the shares are too few or do not belong together, as far as one can tell: the value is
         then nearly always too large for a secret.
     """
-    total = 0
-    for x, share in shares.items():
-        weight = prod(k * pow(k - x, -1, PRIME) for k in shares if k != x)
-        total = (total + int.from_bytes(share, "big") * weight) % PRIME
-    if total >= 2 ** (8 * SECRET_BYTES):
+    value = recover({k: int.from_bytes(share, "big") for k, share in shares.items()})
+    if value >= 2 ** (8 * SECRET_BYTES):
         raise FederationError(
             f"{len(shares)} shares give no secret: too few of them, or of different secrets."
         )
-    return total.to_bytes(SECRET_BYTES, "big")
+    return value.to_bytes(SECRET_BYTES, "big")
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,13 @@ class PublicKeys:
     letters: bytes
 
 
+def mask_seeds(
+    number: int, private: X25519PrivateKey, keys: Mapping[int, PublicKeys]
+) -> dict[int, bytes]:
+    """Return the seed that a party shares with each of the others, by their numbers."""
+    return {k: shared_seed(private, keys[k].masking, b"mask") for k in keys if k != number}
+
+
 class Party:
     """One hospital in one secure sum; its secrets are used once.
 
@@ -152,11 +166,14 @@ class Party:
     ----------
     number : 1 or more, different for every party.
     threshold : how many must be there at the end; more than half of all.
+    add_masks, split : what masks a vector and shares a secret, see the functions of these names.
     """
 
-    def __init__(self, number: int, threshold: int) -> None:
-        self.number = number
-        self._threshold = threshold
+    def __init__(
+        self, number: int, threshold: int, *, add_masks: Masks = add_masks, split: Split = split
+    ) -> None:
+        self.number, self._threshold = number, threshold
+        self._add_masks, self._split = add_masks, split
         self._masking_key = X25519PrivateKey.from_private_bytes(urandom(SECRET_BYTES))
         self._letter_key = X25519PrivateKey.from_private_bytes(urandom(SECRET_BYTES))
         self._self_seed = urandom(SECRET_BYTES)
@@ -186,8 +203,8 @@ class Party:
         self._keys = dict(keys)
         numbers = sorted(keys)
         secrets = (self._self_seed, self._masking_key.private_bytes_raw())
-        seeds, masking_keys = (split_secret(one, numbers, self._threshold) for one in secrets)
-        letters = {k: seeds[k] + masking_keys[k] for k in numbers}
+        shared = [self._split(int.from_bytes(s, "big"), numbers, self._threshold) for s in secrets]
+        letters = {k: b"".join(s[k].to_bytes(FIELD_BYTES, "big") for s in shared) for k in numbers}
         nonce = _nonce(self.number)
         return {k: self._cipher(k).encrypt(nonce, both, None) for k, both in letters.items()}
 
@@ -203,8 +220,8 @@ class Party:
         if self._has_masked:
             raise FederationError(f"party {self.number} has masked a vector already; begin anew.")
         self._has_masked = True
-        pairwise = pairwise_mask(self.number, self._masking_key, self._keys, vector.size)
-        return vector + mask(self._self_seed, vector.size) + pairwise
+        seeds = mask_seeds(self.number, self._masking_key, self._keys)
+        return self._add_masks(vector + mask(self._self_seed, vector.size), self.number, seeds)
 
     def reveal(self, survivors: Collection[int]) -> dict[int, bytes]:
         """Hand out one share of every party: of a survivor's self-mask, else of its masking key.
@@ -237,72 +254,3 @@ class Party:
 def _nonce(sender: int) -> bytes:
     """Return a nonce by the sender: a pair has one key, used once in each direction."""
     return sender.to_bytes(12, "big")
-
-
-def unmask(
-    masked: Mapping[int, np.ndarray],
-    keys: Mapping[int, PublicKeys],
-    revealed: Mapping[int, Mapping[int, bytes]],
-) -> np.ndarray:
-    """Open the sum over the parties in ``masked``, uint64 (size,), modulo 2**64: the last step.
-
-    Takes off each survivor's self-mask, and of each missing party the masks it has in common with
-    the survivors, which had nothing to cancel with. ``revealed`` is what each party handed out.
-
-    Raises
-    ------
-    FederationError
-        If the shares are too few to recover a secret, or if a vector is of another size than the
-        others, or of a party without keys.
-    """
-    sizes = {number: vector.size for number, vector in masked.items()}
-    if not set(sizes) <= set(keys) or len(set(sizes.values())) != 1:
-        raise FederationError(
-            f"vectors of {sizes} numbers by party, for parties {sorted(keys)}; give vectors of one "
-            "size, of parties in this round only."
-        )
-    total = sum(masked.values(), np.zeros(next(iter(sizes.values())), np.uint64))
-    present = {number: keys[number] for number in masked}
-    for number in keys:
-        secret = recover_secret({k: shares[number] for k, shares in revealed.items()})
-        if number in masked:
-            total -= mask(secret, total.size)
-        else:
-            private = X25519PrivateKey.from_private_bytes(secret)
-            total += pairwise_mask(number, private, present, total.size)
-    return total
-
-
-def secure_sum(
-    vectors: Mapping[int, np.ndarray], *, threshold: int, missing: Collection[int] = ()
-) -> np.ndarray:
-    """Take all four steps in one process: the sum over the parties who are not missing.
-
-    Parameters
-    ----------
-    vectors : from a party's number, from 1 on, to its uint64 vector; all of one size.
-    threshold : see :class:`Party`.
-    missing : parties that fail after they have shared their secrets and before they send.
-
-    Returns
-    -------
-    uint64 (size,), exactly the plain sum modulo 2**64; refused with fewer left than the threshold,
-    with vectors of different sizes, or if somebody is missing who has no vector.
-    """
-    if unknown := set(missing) - set(vectors):
-        raise FederationError(f"missing parties {sorted(unknown)} are not among {sorted(vectors)}.")
-    parties = open_round(list(vectors), threshold)
-    masked = {k: p.masked(vectors[k]) for k, p in parties.items() if k not in missing}
-    keys = {k: p.public_keys() for k, p in parties.items()}
-    revealed = {k: parties[k].reveal(set(masked)) for k in masked}
-    return unmask(masked, keys, revealed)
-
-
-def open_round(numbers: Sequence[int], threshold: int) -> dict[int, Party]:
-    """Return parties by number that have exchanged keys and shares and are ready to mask."""
-    parties = {number: Party(number, threshold) for number in numbers}
-    keys = {number: party.public_keys() for number, party in parties.items()}
-    letters = {number: party.shares(keys) for number, party in parties.items()}
-    for number, party in parties.items():
-        party.receive({sender: letters[sender][number] for sender in parties})
-    return parties

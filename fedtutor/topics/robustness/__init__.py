@@ -1,6 +1,6 @@
 """Trouble and cost: sabotage and defences, hospitals that leave, bytes, and who gains."""
 
-# ruff: noqa: F401  this is what notebook 09 takes from here
+# ruff: noqa: F401  this is what notebook 11 takes from here
 from fedtutor.topics import with_mods
 from fedtutor.topics.robustness.attacks import (
     attack_success,
