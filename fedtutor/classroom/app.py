@@ -16,10 +16,13 @@ from fedtutor.topics.robustness.attacks import flip_sign, leave_after, round_of
 SCENARIOS = {
     "none": "all are honest and stay",
     "leaves": "one leaves half-way",
-    "lies": "one sends its update turned round",
+    "lies": "one sends its update turned round, five times as long",
     "noise": "each adds noise as long as its update",
 }
 """What a run can be about, besides its settings."""
+
+LIE = 5.0
+"""How many times longer; the server's guard leaves out what is ten times the median's length."""
 
 CODE = '''"""The class's app, as it is installed on every laptop."""
 
@@ -39,7 +42,7 @@ def play(message: Message, context: Context, call_next: ClientAppCallable) -> Me
     if number != context.run_config["scenario-hospital"]:
         return call_next(message, context)
     half = int(str(config_in(message)["num-rounds"])) // 2
-    mod = leave_after(half) if scenario == "leaves" else flip_sign()
+    mod = leave_after(half) if scenario == "leaves" else flip_sign(LIE)
     return mod(message, context, call_next)
 
 

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -291,7 +290,7 @@ class Classroom(SuperLink):
         if old := self._programs.pop("references", None):
             old.process.kill()
         files = (str(folder / "settings.json"), str(folder / "references.json"))
-        command = ("-m", "fedtutor.classroom.references", *files)
+        command = ("-m", "fedtutor.classroom.references", *files, str(len(self.seats)))
         home, log = self.server_folder, "references.log"
         self._start("references", sys.executable, *command, folder=home, log=log)
 
@@ -313,10 +312,7 @@ class Classroom(SuperLink):
         """Return how many images of each class a seat's hospital has."""
         if (own := self.seats[number].images) is not None:
             return own
-        labels, classes = self.cohort.hospitals[number].labels, len(self.cohort.test.class_names)
-        if labels.ndim > 1:  # several findings an image
-            return labels.sum(axis=0).tolist()
-        return np.bincount(labels, minlength=classes).tolist()
+        return self.cohort.partition.class_counts(self.cohort.train)[number].tolist()
 
     def state(self) -> dict:
         """Return all that the board shows, as JSON."""

@@ -1,7 +1,8 @@
 """What a class's global model is compared with: one model on all images, and each hospital alone.
 
-``python -m fedtutor.classroom.references SETTINGS.json OUT.json``, beside the run and of low
-priority. Only where all data are dealt out by seed: what a laptop brings along is not here.
+``python -m fedtutor.classroom.references SETTINGS.json OUT.json SEATS``, beside the run and of low
+priority. "All" are the first SEATS hospitals, whose seats are taken. Only where all data are dealt
+out by seed: what a laptop brings along is not here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from fedtutor.cohort import build_cohort
@@ -22,7 +24,7 @@ from fedtutor.model import create_model
 from fedtutor.support.output import write_text
 
 
-def main(file: str, out: str) -> None:
+def main(file: str, out: str, seats: str) -> None:
     """Train the pooled model and then each hospital alone; write what is known after each."""
     psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10)
     settings, _ = settings_of(json.loads(Path(file).read_text(encoding="utf-8")))
@@ -34,10 +36,12 @@ def main(file: str, out: str) -> None:
     def judge() -> float:
         return evaluate(trainer.predict(cohort.test.images), cohort.test.labels).auc
 
-    for _ in round_by_round(trainer, initial, cohort.train, settings, 0):
+    hospitals = cohort.hospitals[: int(seats)]
+    pooled = cohort.train.take(np.sort(np.concatenate(cohort.partition.indices[: int(seats)])))
+    for _ in round_by_round(trainer, initial, pooled, settings, 0):
         found["pooled"].append(judge())
         write_text(Path(out), json.dumps(found))
-    for k, images in enumerate(cohort.hospitals):
+    for k, images in enumerate(hospitals):
         for _ in round_by_round(trainer, initial, images, settings, k):
             pass
         found["alone"].append(judge())
