@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from fedtutor import __version__
+from fedtutor.classroom import commands as classroom
 from fedtutor.datasets import commands as datasets
 from fedtutor.deployment import commands as deployment
 from fedtutor.errors import FedtutorError
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     laptop.add_commands(commands)
     datasets.add_commands(commands)
     deployment.add_commands(commands)
+    classroom.add_commands(commands)
     return parser
 
 

@@ -184,18 +184,10 @@ class Experiment:
 
     def _train_alone(self, name: str, text: str, images: MedicalImages, k: int) -> np.ndarray:
         """Make as many passes over ``images`` as the federation makes, in one place, and test."""
-        settings = self.settings
         trainer = self._trainer(0.0)  # nobody to be pulled to
         with self._stage(name, text):
-            trainer.start(self._initial)
-            for r in range(1, settings.rounds + 1):
-                trainer.more(
-                    images,
-                    epochs=settings.local_epochs,
-                    seed=(settings.seed, r, k),
-                    learning_rate=learning_rate_at(settings.training, r, settings.rounds),
-                )
-                self._progress.advance(len(images) * settings.local_epochs)
+            for _ in round_by_round(trainer, self._initial, images, self.settings, k):
+                self._progress.advance(len(images) * self.settings.local_epochs)
             return trainer.predict(self._cohort.test.images)
 
     def _score(self, weights: Weights) -> Evaluation:
@@ -224,3 +216,18 @@ class Experiment:
         start = time.perf_counter()
         yield
         self._seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def round_by_round(
+    trainer: Trainer, initial: Weights, images: MedicalImages, settings: RunSettings, k: int
+) -> Iterator[int]:
+    """Train in one place as the federation does, and yield each round; ``k``: the hospital."""
+    trainer.start(initial)
+    for r in range(1, settings.rounds + 1):
+        trainer.more(
+            images,
+            epochs=settings.local_epochs,
+            seed=(settings.seed, r, k),
+            learning_rate=learning_rate_at(settings.training, r, settings.rounds),
+        )
+        yield r

@@ -43,16 +43,19 @@ LAYERS = (
     "console",
     "topics",
     "deployment",
+    "classroom",
     "laptop",
     "cli",
     "__main__",
     "course",
 )
-AROUND_THE_CORE = {"support", "datasets", "figures", "topics", "deployment", "laptop", "course"}
+AROUND_THE_CORE = {"support", "datasets", "figures", "topics"}
+AROUND_THE_CORE |= {"deployment", "classroom", "laptop", "course"}
 # What only these layers (and the room itself) may import, however high they stand.
 ONLY_FOR = {
-    "topics": {"course"},
-    "deployment": {"cli", "course"},
+    "topics": {"classroom", "course"},
+    "deployment": {"classroom", "cli", "course"},
+    "classroom": {"cli", "laptop", "course"},
     "laptop": {"cli"},
     "course": set(),
 }
@@ -61,7 +64,7 @@ ONLY_FROM = {
     "datasets": {"errors", "support", "cores", "images"},
     "figures": {"errors", "support", "images", "evaluation", "model"},
 }
-MOST_LINES_CORE, MOST_LINES = 4_000, 18_100
+MOST_LINES_CORE, MOST_LINES = 4_000, 19_600
 
 
 def module_name(path: Path) -> str:

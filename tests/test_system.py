@@ -103,11 +103,11 @@ def test_what_cannot_be_removed_is_left_and_the_rest_goes(tmp_path, monkeypatch)
     for name in ("key", "mapped.raw", "z"):
         (tmp_path / "folder" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "folder" / name).touch()
-    clear_away(tmp_path / "folder", temporary=True)
+    clear_away(tmp_path / "folder", leave="nothing")
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["mapped.raw"]
     monkeypatch.undo()
-    clear_away(tmp_path / "folder", temporary=True)
-    clear_away(tmp_path / "folder", temporary=True)  # gone already
+    clear_away(tmp_path / "folder", leave="nothing")
+    clear_away(tmp_path / "folder", leave="nothing")  # gone already
     assert list(tmp_path.iterdir()) == []
 
 

@@ -96,7 +96,7 @@ def main(grid: Grid, context: Context) -> None:
     """Train as the run config says; print a line a round, and keep the last good model."""
     settings, server = settings_of(context.run_config)
     test = _test_images(settings, server)
-    count = settings.hospitals or len(_cohort(settings).hospitals)
+    count = server.expected or settings.hospitals or len(_cohort(settings).hospitals)
     fewest = settings.min_hospitals
     journal = Journal(settings, test, Path(server.out) if server.out else None)
     strategy = federation.strategy_for(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +39,11 @@ class TlsFiles:
     key: Path
 
 
-def write_tls_files(folder: Path) -> TlsFiles:
-    """Make an authority and, signed by it, a certificate for ``localhost`` and 127.0.0.1.
+def write_tls_files(folder: Path, addresses: Iterable[str] = ()) -> TlsFiles:
+    """Make an authority and, signed by it, a certificate for this machine.
 
-    Both are valid for two days. The authority's own key is written nowhere.
+    That is for ``localhost``, 127.0.0.1, and further ``addresses`` or names. Both are valid for two
+    days. The authority's own key is written nowhere.
     """
     authority_key, server_key = (ec.generate_private_key(CURVE) for _ in range(2))
     # Of nine uses, in the standard's order, two: to sign certificates and lists of revoked ones.
@@ -51,7 +53,7 @@ def write_tls_files(folder: Path) -> TlsFiles:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(uses, critical=True)
     ).sign(authority_key, hashes.SHA384())
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = list(map(_name, dict.fromkeys(("localhost", "127.0.0.1", *addresses))))
     by_authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     certificate = (
         _builder("localhost", server_key)
@@ -63,6 +65,13 @@ def write_tls_files(folder: Path) -> TlsFiles:
     files.authority.write_bytes(authority.public_bytes(Encoding.PEM))
     files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
     return files
+
+
+def _name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
 
 
 def write_key_pair(path: Path) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +20,15 @@ from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import write_key_pair
 from fedtutor.deployment.hospital_file import write_hospital_file
 from fedtutor.deployment.private import make_private_folder
-from fedtutor.deployment.processes import Program, free_port
+from fedtutor.deployment.processes import Program
 from fedtutor.deployment.proxy import RecordingProxy
-from fedtutor.deployment.resident import RESIDENT
 from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import CONNECTION, START_SECONDS, SuperLink
 from fedtutor.errors import FederationError
 from fedtutor.images import MedicalImages
 from fedtutor.support.system import patiently
 
+APP = "fedtutor.deployment.app:client_app"
 LET_IN, REFUSED = "SuperNode ID:", "Failed to activate SuperNode"
 EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")
 TRAINING = re.compile(r"Receiving: train message[\s\S]*?Start `flwr-clientapp`")
@@ -116,7 +115,7 @@ class LocalFederation(SuperLink):
         self.wire = RecordingProxy(self.hospitals_port) if self._listen else None
         self.register()
         for site in self.sites.values():
-            self._start_supernode(site)
+            self._start_hospital(site)
         for site in self.sites.values():
             self._wait_for_hospital(site)
 
@@ -148,10 +147,10 @@ class LocalFederation(SuperLink):
         if self.is_running(name):
             raise FederationError(f"{name} is running already.")
         site = self.sites[name]
-        self._start_supernode(site)
+        self._start_hospital(site)
         self._wait_for_hospital(site)
 
-    def _start_supernode(self, site: Site, *options: str, tls: bool = True) -> Program:
+    def _start_hospital(self, site: Site, *options: str, tls: bool = True) -> Program:
         self._said_before.pop(site.name, None)
         trust = ["--insecure"]
         if tls and self.tls_files:
@@ -159,29 +158,9 @@ class LocalFederation(SuperLink):
                 f"--root-certificates={self.tls_files.authority}",
                 f"--auth-supernode-private-key={site.key}",
             ]
-        resident = self._start_resident(site) if site.data.exists() else {}
-        return self._start(
-            site.name,
-            "flower-supernode",
-            f"--superlink=localhost:{self.wire.port if self.wire else self.hospitals_port}",
-            "--host=127.0.0.1",
-            f"--port={free_port()}",
-            f"--node-config={site.folder / 'node.toml'}",
-            *trust,
-            *options,
-            folder=site.folder,
-            log="supernode.log",
-            **resident,
-        )
-
-    def _start_resident(self, site: Site) -> dict[str, str]:
-        """Start what keeps TensorFlow loaded for a hospital; return how its SuperNode finds it."""
-        file = site.folder / "resident.json"
-        app = "fedtutor.deployment.app:client_app"
-        command = ("-m", "fedtutor.deployment.resident", str(file), app)
-        name, log = f"resident of {site.name}", "resident.log"
-        self._start(name, sys.executable, *command, folder=site.folder, log=log)
-        return {RESIDENT: str(file)}
+        superlink = f"localhost:{self.wire.port if self.wire else self.hospitals_port}"
+        app = APP if site.data.exists() else None
+        return self._start_supernode(site.name, site.folder, superlink, trust, *options, app=app)
 
     def _wait_for_hospital(self, site: Site) -> None:
         """Wait until it is let in; start it anew while it is taken for connected still."""
@@ -197,7 +176,7 @@ class LocalFederation(SuperLink):
                     raise
             program.kill()
             time.sleep(1)
-            self._start_supernode(site)
+            self._start_hospital(site)
 
     def is_running(self, name: str) -> bool:
         """Return whether a hospital's SuperNode runs at this moment."""
@@ -231,7 +210,7 @@ class LocalFederation(SuperLink):
         """
         site = Site(name, len(self.sites), self.folder / "stranger")
         self._prepare(site)
-        program = self._start_supernode(site, "--max-retries", "1", tls=tls)
+        program = self._start_hospital(site, "--max-retries", "1", tls=tls)
         try:
             program.wait_until(
                 lambda: not program.running or _is_let_in(program), START_SECONDS, "an answer"

@@ -14,7 +14,10 @@ signs only the time: whoever sees a hospital's headers, which needs the inside o
 for five minutes. A hospital that was let in can fill the SuperLink's memory, and many addresses
 together can take all connections.
 
-``python -m fedtutor.deployment.gate PORT SUPERLINK_PORT CA CERTIFICATE KEY``
+In a classroom the gate also passes on what a laptop asks before it is a hospital, ``CLASS``, to the
+class's desk, which listens on 127.0.0.1 like the SuperLink.
+
+``python -m fedtutor.deployment.gate PORT SUPERLINK_PORT CA CERTIFICATE KEY [HOST DESK_PORT]``
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import ssl
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +50,8 @@ FLEET = {
 
 However large a model is, Flower pushes it in pieces of 5 MiB, after a list of their names.
 """
+CLASS = {b"/class/hello": 2**10, b"/class/enrol": 2**12}
+"""What a laptop asks a class's desk, and the most bytes it may send."""
 HOSPITALS_ONLY = (
     "This port is for hospitals only: apps are started and keys are registered at the server."
 )
@@ -111,9 +117,14 @@ class Gate:
     superlink : its port on 127.0.0.1.
     tls : the certificate for callers, and the authority by which the SuperLink is known.
     limits : what callers may do.
+    desk : the port of a class's desk on 127.0.0.1, if there is a class.
     """
 
-    def __init__(self, superlink: int, tls: TlsFiles, limits: Limits | None = None) -> None:
+    def __init__(
+        self, superlink: int, tls: TlsFiles, limits: Limits | None = None, desk: int | None = None
+    ) -> None:
+        self._calls = FLEET | CLASS if desk else FLEET
+        self._desk = f"http://127.0.0.1:{desk}"
         self._limits = limits or Limits()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -213,7 +224,7 @@ class Gate:
                 return None
             target = ascii(request.target.partition(b"?")[0][:60])
             await asyncio.sleep(caller.turn(self._limits.rate))
-            async with asyncio.timeout(self._limits.seconds_for(_size(request))):
+            async with asyncio.timeout(self._limits.seconds_for(_size(request, self._calls))):
                 while isinstance(part := await _next_event(connection, reader), h11.Data):
                     body += part.data
                     caller.held += len(part.data)
@@ -231,23 +242,23 @@ class Gate:
         """Return the SuperLink's answer; it gets the headers that Flower reads and no other."""
         headers = [(n, v) for n, v in request.headers if n.startswith((b"content-type", b"flwr-"))]
         try:
-            path = request.target.decode()
-            return await self.superlink.post(path, content=body, headers=headers)
+            place = (self._desk if request.target in CLASS else "") + request.target.decode()
+            return await self.superlink.post(place, content=body, headers=headers)
         except httpx.TransportError as error:
             late = isinstance(error, httpx.TimeoutException)
             raise RefusedError(504 if late else 502, COME_AGAIN) from error
 
 
-def _size(request: h11.Request) -> int:
+def _size(request: h11.Request, calls: Mapping[bytes, int]) -> int:
     """Return how long the body of a request will be; raise a :class:`RefusedError` if too long."""
     headers = dict(request.headers)
-    if request.method != b"POST" or request.target not in FLEET:
+    if request.method != b"POST" or request.target not in calls:
         raise RefusedError(403, HOSPITALS_ONLY)
     if request.http_version != b"1.1":
         raise RefusedError(505, NOT_HTTP)
     if b"content-length" not in headers or b"transfer-encoding" in headers:
         raise RefusedError(411, "A request must say in its header how long it is.")
-    size, most = int(headers[b"content-length"]), FLEET[request.target]
+    size, most = int(headers[b"content-length"]), calls[request.target]
     if size > most:
         raise RefusedError(413, f"A request of this kind has at most {most} bytes.")
     return size
@@ -263,9 +274,10 @@ async def _next_event(connection: h11.Connection, reader: asyncio.StreamReader) 
     return event
 
 
-def main(port: str, superlink: str, *files: str, host: str = "127.0.0.1") -> None:
+def main(port: str, superlink: str, *further: str) -> None:
     """Open the gate and keep it open."""
-    gate = Gate(int(superlink), TlsFiles(*map(Path, files)))
+    host, desk = further[3:] or ("127.0.0.1", "0")
+    gate = Gate(int(superlink), TlsFiles(*map(Path, further[:3])), desk=int(desk) or None)
     with socket.create_server((host, int(port))) as listener:
         print(f"{READY} {host}:{port}", flush=True)
         asyncio.run(gate.serve(listener))

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -27,6 +28,7 @@ from fedtutor.support.system import patiently, start_apart, when_told_to_end
 HOME = "FLWR_HOME"
 GONE_SECONDS = 60.0
 """How long the system may take to remove a process that was killed."""
+Leave = Literal["all", "results", "nothing"]
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -54,14 +56,14 @@ def end_all_in(folder: Path, variable: str = HOME) -> None:
             time.sleep(0.01)
 
 
-def clear_away(folder: Path, *, temporary: bool) -> None:
-    """End all that runs in a folder; remove the folder if it is temporary, else its secrets."""
+def clear_away(folder: Path, *, leave: Leave) -> None:
+    """End all that runs in a folder, and leave "all" of it, its "results" only, or "nothing"."""
     end_all_in(folder)
-    if temporary:
+    if leave == "nothing":
         with contextlib.suppress(OSError):
             patiently(shutil.rmtree, folder)
         shutil.rmtree(folder, ignore_errors=True)  # or as much of it as can be
-    else:
+    elif leave == "results":
         remove_secrets(folder)
 
 
@@ -81,8 +83,8 @@ class Watchdog:
     server behind.
     """
 
-    def __init__(self, folder: Path, *, temporary: bool) -> None:
-        command = [sys.executable, "-m", __name__, str(folder), *["temporary"] * temporary]
+    def __init__(self, folder: Path, *, leave: Leave) -> None:
+        command = [sys.executable, "-m", __name__, str(folder), leave]
         self._process = start_apart(command, stdin=subprocess.PIPE)
 
     def close(self) -> None:
@@ -170,4 +172,4 @@ def free_port() -> int:
 if __name__ == "__main__":  # the watchdog's program
     when_told_to_end(signal.SIG_IGN)  # meant for us all when a service is stopped
     if not sys.stdin.read():
-        clear_away(Path(sys.argv[1]), temporary="temporary" in sys.argv[2:])
+        clear_away(Path(sys.argv[1]), leave=sys.argv[2])  # type: ignore[arg-type]

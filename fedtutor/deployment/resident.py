@@ -25,7 +25,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -81,15 +81,28 @@ def answer_next(listener: Listener, client_app: ClientAppCallable) -> None:
 
 
 def _answer(client_app: ClientAppCallable, message: Message, context: Context) -> tuple[Any, Any]:
-    """Return (content of the reply, None), or (None, error)."""
+    """Return (content of the reply, None), or (None, error); say what came and what goes."""
     # What Flower tells the process that it starts, and what Message(...) asks for.
     TaskIdentity.task_id, TaskIdentity.run_id = 0, context.run_id
     TaskIdentity.node_id = context.node_id
     try:
-        return client_app(message, context).content, None
+        content = client_app(message, context).content
+        print(json.dumps(told_of(message.content, content)), flush=True)
+        return content, None
     except Exception as error:  # becomes an error of the process that asked
         _log.exception("the app has failed")
         return None, RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def told_of(came: RecordDict, goes: RecordDict) -> dict[str, Any]:
+    """Return bytes received and sent, and of a training the round and its metrics."""
+    config, metrics = came.config_records, goes.metric_records
+    return {
+        "received": sum(record.count_bytes() for record in came.values()),
+        "sent": sum(record.count_bytes() for record in goes.values()),
+        "round": config["config"].get("server-round") if "config" in config else None,
+        "metrics": dict(metrics["metrics"]) if "metrics" in metrics else {},
+    }
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class ServerSettings(Checked):
     patience: float = setting(
         120.0, "how long it waits for hospitals not connected", "SECONDS", least=0
     )
+    expected: int = setting(0, "how many hospitals to wait for; all, if 0", least=0)
     max_update_ratio: float = setting(
         10.0, "leave out an update so many times as long as the median", "X", above=1
     )

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-import sysconfig
-import tempfile
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
 
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import TlsFiles, write_tls_files
 from fedtutor.deployment.gate import READY as GATE_READY
 from fedtutor.deployment.private import make_private_folder
-from fedtutor.deployment.processes import Program, Watchdog, clear_away, free_port, without_proxy
+from fedtutor.deployment.processes import Leave, Program, free_port
+from fedtutor.deployment.programs import Programs
 from fedtutor.deployment.running import Running
 from fedtutor.errors import FedtutorError
 from fedtutor.support.system import short_temporary_folder
@@ -32,10 +28,9 @@ RAY_TOO_SLOW = "The current node timed out during startup"
 RAY_TRIES = 10
 
 CONNECTION = "hospitals"
-SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
-class SuperLink:
+class SuperLink(Programs):
     """A SuperLink of our own on 127.0.0.1; use it in a ``with`` block, which ends it.
 
     A SuperNode needs a registered key. Who starts an app needs none, and Flower 1.41 has one port
@@ -49,6 +44,8 @@ class SuperLink:
         and certificates stay. By default a temporary folder, which is removed as a whole.
     options : further ones of ``flower-superlink``, such as ``("--database", "state.db")`` to keep
         its state in a file, so that it survives a restart of the server.
+    leave : as for :class:`~fedtutor.deployment.programs.Programs`.
+    gate_options : further ones of the :mod:`~fedtutor.deployment.gate`.
 
     Attributes
     ----------
@@ -57,45 +54,28 @@ class SuperLink:
     """
 
     def __init__(
-        self, *, tls: bool = True, folder: Path | None = None, options: tuple[str, ...] = ()
+        self,
+        *,
+        tls: bool = True,
+        folder: Path | None = None,
+        options: tuple[str, ...] = (),
+        leave: Leave = "results",
+        gate_options: tuple[str, ...] = (),
     ) -> None:
-        self._temporary = folder is None
-        self.folder = (folder or Path(tempfile.mkdtemp(prefix="fedtutor-"))).absolute()
+        super().__init__(folder, leave=leave)
         self.server_folder = self.folder / "server"
         self.port = free_port()
         self.hospitals_port = free_port() if tls else self.port
         self.tls_files: TlsFiles | None = None
-        self._tls, self._options = tls, options
-        self._programs: dict[str, Program] = {}
+        self._tls, self._options, self._gate_options = tls, options, gate_options
 
-    def __enter__(self) -> Self:
-        self._watchdog = Watchdog(self.folder, temporary=self._temporary)
-        try:
-            self._lay_out()
-            self.start_server()
-            self._start_others()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def start(self) -> Self:
-        """Do what the ``with`` block does at its beginning, for a notebook with its many cells."""
-        return self.__enter__()
+    def _begin(self) -> None:
+        self._lay_out()
+        self.start_server()
+        self._start_others()
 
     def _start_others(self) -> None:
         """Start what needs a SuperLink that answers."""
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all programs and whatever they have started; remove secrets or a temporary folder."""
-        clear_away(self.folder, temporary=self._temporary)
-        for program in self._programs.values():
-            program.process.wait()
-        self._programs.clear()
-        self._watchdog.close()
 
     def _lay_out(self) -> None:
         """Write the server's folder, its certificate, and what ``flwr`` is told of it."""
@@ -107,44 +87,14 @@ class SuperLink:
                 (self.server_folder / value).touch(mode=0o600)
         trust: dict = {"insecure": True}
         if self._tls:
-            self.tls_files = write_tls_files(self.server_folder / "tls")
+            self.tls_files = self._make_tls_files(self.server_folder / "tls")
             trust = {"root-certificates": str(self.tls_files.authority)}
         connection = {"address": f"localhost:{self.port}", **trust}
         text = to_toml({"superlink": {"default": CONNECTION, CONNECTION: connection}})
         (home / "config.toml").write_text(text, encoding="utf-8")
 
-    def environment(self, folder: Path) -> dict[str, str]:
-        """Return the environment of a program that keeps everything in ``folder``."""
-        return without_proxy() | {
-            # SuperLink and SuperNode start further programs by their bare names.
-            "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
-            "FLWR_HOME": str(folder / "flwr"),
-            **dict.fromkeys(("TMPDIR", "TEMP", "TMP", "MPLCONFIGDIR"), str(folder / "tmp")),
-            "KERAS_HOME": str(folder / "keras"),
-            "RAY_TMPDIR": str(self.folder),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
-            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
-            "FLWR_LOG_LEVEL": "INFO",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONIOENCODING": "utf-8:backslashreplace",  # their logs, whatever the system's is
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-        }
-
-    def _start(
-        self, name: str, command: str, *options: str, folder: Path, log: str, **variables: str
-    ) -> Program:
-        """Start one of the environment's commands, or a program by its whole path."""
-        program = self._programs[name] = Program(
-            name,
-            [shutil.which(command, path=str(SCRIPTS)) or command, *options],
-            folder / log,
-            environment=self.environment(folder) | variables,
-            folder=folder,
-        )
-        return program
+    def _make_tls_files(self, folder: Path) -> TlsFiles:
+        return write_tls_files(folder)
 
     def start_server(self) -> None:
         """Start the SuperLink and wait until it answers."""
@@ -173,7 +123,8 @@ class SuperLink:
 
     def _open_gate(self, files: TlsFiles) -> None:
         ports = (self.hospitals_port, self.port)
-        command = ("-m", "fedtutor.deployment.gate", *map(str, (*ports, *vars(files).values())))
+        arguments = map(str, (*ports, *vars(files).values(), *self._gate_options))
+        command = ("-m", "fedtutor.deployment.gate", *arguments)
         folder = self.server_folder
         gate = self._start("gate", sys.executable, *command, folder=folder, log="gate.log")
         gate.wait_until(lambda: GATE_READY in gate.said(), START_SECONDS, "it was open")
@@ -224,7 +175,7 @@ class LocalSimulation(SuperLink):
     def __init__(self, hospitals: int, *, cpus: int = 1) -> None:
         need_ray()
         super().__init__(tls=False, folder=short_temporary_folder(), options=("--simulation",))
-        self._temporary = True
+        self._leave = "nothing"
         self._nodes = f"num-supernodes={hospitals} client-resources-num-cpus={cpus}"
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
