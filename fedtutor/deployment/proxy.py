@@ -38,10 +38,14 @@ class RecordingProxy:
         with self._lock:
             return sum(map(len, self._heard))
 
+    def streams(self) -> list[bytes]:
+        """Return what has passed, one piece for each connection and direction."""
+        with self._lock:
+            return list(map(bytes, self._heard))
+
     def heard(self, pattern: bytes) -> bool:
         """Return whether these bytes went over the wire in one piece, in either direction."""
-        with self._lock:
-            return any(pattern in stream for stream in self._heard)
+        return any(pattern in stream for stream in self.streams())
 
     def close(self) -> None:
         """Let nobody in any more; connections end when one of their two sides hangs up."""

@@ -1,14 +1,13 @@
-"""What notebook 13 checks, its picture of who talks to whom, and the older way as programs."""
+"""What notebook 13 checks, its picture of who talks to whom, and what a stranger sends."""
 
 from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
+import re
 import tempfile
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fedtutor import federation
+from fedtutor.classroom.host import Classroom
+from fedtutor.classroom.join import Laptop
 from fedtutor.course import small_federation
 from fedtutor.course.exercises import Answer, Wrong, exercise
 from fedtutor.course.lessons.flower_simulation import ask, attendance
-from fedtutor.deployment.appfolder import write_app
+from fedtutor.deployment.appfolder import to_toml, write_app
 from fedtutor.deployment.federation import LocalFederation
-from fedtutor.deployment.processes import free_port, without_proxy
+from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import LocalSimulation
 from fedtutor.federation.in_process import InProcessGrid
 from fedtutor.federation.records import to_record
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture
 from fedtutor.model import Weights
+from fedtutor.settings import Config
 from fedtutor.topics.algorithms import LocalSteps, make_app
 
 
@@ -42,29 +44,31 @@ def who_talks(hospitals: Sequence[str]) -> Picture:
 
     More than three hospitals would not fit.
     """
-    figure = Figure(figsize=(9, 4.6))
+    figure = Figure(figsize=(9.6, 4.6))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, 18)
+    axes.set_xlim(0, 19.2)
     axes.set_ylim(0, 9.2)
     axes.axis("off")
-    _machine(axes, (0.2, 3.3), "the desk", ["flwr run\n(sends the app)"], GREY)
-    parts = ["SuperLink\n(stays on)", "ServerApp\n(one run)"]
-    _machine(axes, (4.4, 3.3), "the server", parts, BLUE)
-    _arrow(axes, (2.4, 4.55), (4.4, 4.55))
-    axes.text(3.4, 4.7, "TLS", ha="center", va="bottom", fontsize=9)
+    parts = ["flwr run\n(sends the app)", "ServerApp\n(one run)", "SuperLink\n(stays on)"]
+    _machine(axes, (0.3, 3.3), "the server", [*parts, "gate"], BLUE)
+    _arrow(axes, (7.6, 4.2), (6.5, 4.2))
+    _arrow(axes, (4.3, 4.2), (5.1, 4.2))
+    _arrow(axes, (1.4, 3.8), (5.6, 3.8), 0.22)
+    axes.text(4.7, 2.8, "from inside only", ha="center", fontsize=9, color=GREY)
     parts = ["SuperNode\n(stays on)", "ClientApp\n(one message)", "images, key"]
     for k, name in enumerate(hospitals):
         bottom = 3.3 + 2.9 * ((len(hospitals) - 1) / 2 - k)
-        _machine(axes, (11.2, bottom), name, parts, ORANGE)
-        _arrow(axes, (11.2, bottom + 1.25), (8.8, 4.55 + 0.25 * (bottom - 3.3)))
-    axes.text(10, 7.6, "TLS,\nand a key", ha="center", fontsize=9)
+        _machine(axes, (12.4, bottom), name, parts, ORANGE)
+        _arrow(axes, (12.4, bottom + 1.25), (9.1, 4.55 + 0.25 * (bottom - 3.3)))
+    axes.text(10.6, 7.2, "TLS,\nand a key", ha="center", fontsize=9)
     return Picture(
         figure,
-        "Boxes are machines, arrows say who calls whom. The desk calls the server with flwr run. "
-        f"The hospitals ({', '.join(hospitals)}) call the server, each with a key of its own; the "
-        "server calls nobody. On the server: the SuperLink, which stays on, and a ServerApp for "
-        "each run. In each hospital: the SuperNode, which stays on, a ClientApp for each message, "
-        "and the images and the key, which never leave it.",
+        "Boxes are machines, arrows say who calls whom. The hospitals "
+        f"({', '.join(hospitals)}) call the server's gate over TLS, each with a key of its own; "
+        "the server calls nobody. Behind the gate, reached from inside only: the SuperLink, which "
+        "stays on, a ServerApp for each run, and flwr run, which sends the app. In each hospital: "
+        "the SuperNode, which stays on, a ClientApp for each message, and the images and the key, "
+        "which never leave it.",
     )
 
 
@@ -82,23 +86,32 @@ def _machine(
         axes.text(*place, text, ha="center", va="center", fontsize=8, bbox=box)
 
 
-def _arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.annotate("", end, begin, arrowprops={"arrowstyle": "-|>", "lw": 1.8, "color": "#333333"})
+def _arrow(
+    axes: Axes, begin: tuple[float, float], end: tuple[float, float], bend: float = 0.0
+) -> None:
+    look = {"arrowstyle": "-|>", "lw": 1.8, "color": "#333333"}
+    axes.annotate("", end, begin, arrowprops=look | {"connectionstyle": f"arc3,rad={bend}"})
 
 
-def what_is_where(consortium: LocalFederation) -> pd.DataFrame:
-    """Tell, one row a hospital, whether its SuperNode runs, and the files that only it has."""
+def what_is_where(room: Classroom, laptops: Sequence[Laptop]) -> pd.DataFrame:
+    """Tell, one row a hospital, whether it is connected, and the files that only it has."""
     rows = {
-        name: {
-            "SuperNode": "connected" if consortium.is_running(name) else "off",
-            "keeps to itself": ", ".join(
-                sorted(path.name for path in (site.data, site.key) if path.exists())
-            ),
-            "gave to the server": site.key.with_suffix(".pub").name,
+        laptop.name: {
+            "SuperNode": "connected" if room.is_here(laptop.number) else "off",
+            "images": sum(room.images_of(laptop.number)),
+            "keeps to itself": "its images, key",
+            "gave to the server": "key.pub",
         }
-        for name, site in consortium.sites.items()
+        for laptop in laptops
+        if (laptop.folder / "key").exists() and (laptop.folder / "key.pub").exists()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def wait_until_here(room: Classroom, laptops: Sequence[Laptop]) -> None:
+    """Wait until all are connected."""
+    while not all(room.is_here(laptop.number) for laptop in laptops):
+        time.sleep(0.2)
 
 
 def say(event: dict) -> str:
@@ -133,44 +146,45 @@ def power_cut(name: str, server_round: int) -> Callable:
     return cut
 
 
-def run_scripts(server: str, client: str, clients: int, seconds: float = 300.0) -> str:
-    """Run a server and its clients as programs of their own, and return what the server printed.
+STRANGERS_APP = """
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
 
-    ``ADDRESS`` in the two texts becomes a free port here, ``NUMBER`` the number of the client.
+client_app, server_app = ClientApp(), ServerApp()
 
-    Raises
-    ------
-    RuntimeError
-        If a program fails; quotes what it said. The others are then ended.
+@client_app.query()
+def look_around(message, context):
+    return Message(RecordDict({"seen": ConfigRecord(dict(context.node_config))}), reply_to=message)
+
+@server_app.main()
+def main(grid, context):
+    nodes = grid.get_node_ids()
+    asked = [Message(RecordDict(), dst_node_id=k, message_type="query") for k in nodes]
+    for reply in grid.send_and_receive(asked):
+        print("the stranger reads:", reply.content["seen"]["name"])
+"""
+
+
+def stranger_runs(room: Classroom, port: int) -> list[str]:
+    """Start a stranger's app at a port of the server; return what he learns, or is told.
+
+    He has the address and the certificate, which every hospital has, and no key.
     """
-    address = f"127.0.0.1:{free_port()}"
-    texts = {f"client {k}": client.replace("NUMBER", str(k)) for k in range(clients)}
-    programs = {
-        name: subprocess.Popen(
-            [sys.executable, "-X", "utf8", "-c", text.replace("ADDRESS", address)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=without_proxy(),
-            encoding="utf-8",
-        )
-        for name, text in {"the server": server, **texts}.items()
-    }
-
-    def printed(name: str) -> str:
-        out, log = programs[name].communicate(timeout=seconds)
-        if programs[name].returncode:
-            raise RuntimeError(f"{name} failed:\n{log[-2000:]}")
-        return out
-
-    with ThreadPoolExecutor(len(programs)) as pool:
-        ends = [pool.submit(printed, name) for name in programs]
-        try:
-            for end in as_completed(ends):
-                end.result()
-        finally:
-            for program in programs.values():
-                program.kill()
-        return ends[0].result()
+    assert room.tls_files is not None
+    home = make_private_folder(room.folder / "stranger")
+    make_private_folder(home / "tmp")
+    known = {"address": f"localhost:{port}", "root-certificates": str(room.tls_files.authority)}
+    config = to_toml({"superlink": {"default": "there", "there": known}})
+    (make_private_folder(home / "flwr") / "config.toml").write_text(config, encoding="utf-8")
+    app = write_app(home / "app", {}, STRANGERS_APP)
+    program = room._start(
+        "stranger", "flwr", "run", str(app), "there", "--stream", folder=home, log="stranger.log"
+    )
+    program.process.wait()
+    said = " ".join(program.said().replace("│", " ").split())
+    told = re.findall(r"This port is for hospitals only", said)
+    return sorted(re.findall(r"the stranger reads: .*", program.said())) or told[:1]
 
 
 ENGINES_APP = '''"""A small app, and a mod that was written in a notebook."""
@@ -199,11 +213,12 @@ def in_engine(engine: str, mod: Callable, metric: str) -> pd.Series:
     with tempfile.TemporaryDirectory(prefix="fedtutor-") as folder:
         journal = Path(folder) / small_federation.PROGRESS
         code = ENGINES_APP.format(mod=base64.b64encode(cloudpickle.dumps(mod)).decode())
-        app = write_app(Path(folder) / "app", {"out": folder}, code)
+        config: Config = {"out": folder, "hospitals": len(names), "size": small_federation.SIZE}
+        app = write_app(Path(folder) / "app", config, code)
         if engine == "one process":
             client_app = small_federation.make_client_app([mod])
             server_app = small_federation.server_app
-            federation.run_in_process(server_app, client_app, names, run_config={"out": folder})
+            federation.run_in_process(server_app, client_app, names, run_config=config)
         else:
             ray, images = engine == "Ray", dict.fromkeys(names)
             with LocalSimulation(len(names)) if ray else LocalFederation(images) as link:
