@@ -158,8 +158,8 @@ class Classroom(SuperLink):
             socket.create_server(("0.0.0.0", port)).close()
         except OSError as error:
             raise FederationError(
-                f"port {port} cannot be used here ({os.strerror(error.errno or 0)}): does a class run "
-                "already? Choose another one with --port."
+                f"port {port} cannot be used here ({os.strerror(error.errno or 0)}). Does a class "
+                "run already? Choose another one with --port."
             ) from error
         super()._lay_out()
         self._save()
