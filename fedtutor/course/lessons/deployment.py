@@ -24,19 +24,21 @@ from fedtutor import federation
 from fedtutor.classroom.host import Classroom
 from fedtutor.classroom.join import Laptop
 from fedtutor.course import small_federation
-from fedtutor.course.exercises import Answer, Wrong, exercise
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape
 from fedtutor.course.lessons.flower_simulation import ask, attendance
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.deployment.appfolder import to_toml, write_app
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import LocalSimulation
 from fedtutor.federation.in_process import InProcessGrid
-from fedtutor.federation.records import to_record
-from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture
+from fedtutor.federation.records import arrays_in, to_record, to_weights
+from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture, row_of_images
 from fedtutor.model import Weights
 from fedtutor.settings import Config
 from fedtutor.topics.algorithms import LocalSteps, make_app
+from fedtutor.topics.privacy.reconstruction import ssim
 
 
 def who_talks(hospitals: Sequence[str]) -> Picture:
@@ -228,6 +230,74 @@ def in_engine(engine: str, mod: Callable, metric: str) -> pd.Series:
     return pd.Series(found, index=list(names), name=engine)
 
 
+def caught_on_the_cable(xray: np.ndarray) -> Picture:
+    """Draw the clinic's patient beside what the listener has rebuilt, both float (64, 64)."""
+    patient = chest_phantoms(3, size=64, hospitals=1, seed=1).images[0, ..., 0] / 255
+    alike = float(ssim(patient[None, ..., None], xray[None, ..., None])[0])
+    titles = ("the patient, in the clinic", f"from the bytes, SSIM {alike:.2f}")
+    alt = f"The synthetic X-ray in the clinic, and the one from the bytes: SSIM {alike:.2f}."
+    return row_of_images([patient, xray], titles, alt, step=0.1, width=2.6)
+
+
+def divide_differences(
+    kernel_sent: np.ndarray, bias_sent: np.ndarray, kernel_back: np.ndarray, bias_back: np.ndarray
+) -> np.ndarray:
+    """Return the one image that a linear model was trained on, from its weights before and after.
+
+    Kernels are (pixels, classes), biases (classes,).
+    """
+    moved = bias_back - bias_sent
+    j = np.abs(moved).argmax()
+    return (kernel_back - kernel_sent)[:, j] / moved[j]
+
+
+def _before_and_after(seed: int, rate: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return (image, [kernel and bias before, kernel and bias after]) of one gradient step."""
+    rng = np.random.default_rng(seed)
+    image, errors = rng.random(12), np.array([0.0, -0.7, 0.7] if seed else [0.2, 0.3, -0.5])
+    kernel, bias = rng.normal(size=(12, 3)), rng.normal(size=3)
+    step = rate * np.outer(image, errors)
+    return image, [kernel, bias, kernel - step, bias - rate * errors]
+
+
+@exercise(
+    """13.1, an X-ray from the cable
+    More: moved = bias_back - bias_sent; j = np.abs(moved).argmax(); return (kernel_back -
+    kernel_sent)[:, j] / moved[j]""",
+    reference=divide_differences,
+)
+def xray_from_weights(my_xray: Answer) -> None:
+    for seed, rate in ((0, 0.5), (1, 0.01)):
+        image, weights = _before_and_after(seed, rate)
+        with np.errstate(all="ignore"):
+            got = of_shape(my_xray(*map(np.copy, weights)), image.shape, "a number a pixel.")
+        if not np.isfinite(got).all():
+            raise Wrong("""There is NaN or infinity in your image.
+                Hint: a class without an error moves neither its kernel nor its bias.""")
+        if np.allclose(got, weights[2][:, 0] / weights[3][0]) and not np.allclose(got, image):
+            raise Wrong("""You divide the weights themselves.
+                Hint: what the image has done is the difference of after and before.""")
+        if np.allclose(got, -image):
+            raise Wrong("""That is the image with its sign turned round.
+                Hint: take both differences in the same direction.""")
+        if np.allclose(got * image, 1):
+            raise Wrong("""That is one over the image.
+                Hint: which is divided by which?""")
+        if not np.allclose(got, image):
+            raise Wrong("""That is not the image.
+                Hint: the kernel's difference of one class, divided by the bias's of the same.""")
+
+
+def tell_how_far(message: Message, context: Context, call_next: Callable) -> Message:
+    """Add to a training's metrics how far the weights have moved: a Flower mod."""
+    reply = call_next(message, context)
+    if message.metadata.message_type == "train":
+        sent, new = (to_weights(arrays_in(m)) for m in (message, reply))
+        squares = sum(((a - b) ** 2).sum() for a, b in zip(new, sent, strict=True))
+        reply.content["metrics"]["moved"] = float(np.sqrt(squares))
+    return reply
+
+
 SENT = [np.zeros((2, 2), np.float32), np.ones(3, np.float32)]
 FAR, NEAR = (3.0, 0.0), (0.0, 0.5)
 """What a hospital's training adds to the two arrays: they move by 6, and by 0.87."""
@@ -247,9 +317,12 @@ def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
     return ask(lambda *asked: mod(*asked, make_app(local)), kind, content)[1]
 
 
-@exercise("""13.1, a metric of your own, in every engine
+@exercise(
+    """13.2, a metric of your own, in every engine
     More: reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in
-    zip(new, sent)))), and then: return reply""")
+    zip(new, sent)))), and then: return reply""",
+    reference=tell_how_far,
+)
 def moved(mod: Answer) -> None:
     try:
         reply = _answer(mod, "train")
@@ -306,7 +379,7 @@ STATEMENTS = {
 """Whether each is true, and what to look at if somebody thinks otherwise."""
 
 
-@exercise("""13.2, who can do what
+@exercise("""13.3, who can do what
     More: {"A": True, "B": False, ...}""")
 def who_can(answers: object) -> None:
     if not isinstance(answers, dict) or set(answers) != set(STATEMENTS):
