@@ -237,7 +237,12 @@ class Classroom(SuperLink):
         return name
 
     def start_run(
-        self, options: Mapping[str, Any], scenario: str = "none", seat: int | None = None
+        self,
+        options: Mapping[str, Any],
+        scenario: str = "none",
+        seat: int | None = None,
+        *,
+        patience: float = 20.0,
     ) -> Run:
         """Start a run.
 
@@ -246,6 +251,7 @@ class Classroom(SuperLink):
         options : changes to the settings, such as ``{"rounds": 5, "strategy": "fedprox"}``.
         scenario : one of :data:`~fedtutor.classroom.app.SCENARIOS`.
         seat : who leaves or lies, from 0; by default whoever came last.
+        patience : seconds that a round waits for hospitals that have gone.
 
         Raises
         ------
@@ -267,7 +273,7 @@ class Classroom(SuperLink):
             folder = make_private_folder(self.folder / "runs" / f"{self._next_run:03d}")
             self._next_run += 1
             self._save()
-            server = ServerSettings(out=str(folder), expected=len(here), patience=20.0)
+            server = ServerSettings(out=str(folder), expected=len(here), patience=patience)
             played: Config = {"scenario": scenario, "scenario-hospital": seat}
             config = run_config(settings, server)
             write_text(folder / "settings.json", json.dumps(config))
