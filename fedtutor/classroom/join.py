@@ -29,10 +29,11 @@ from fedtutor.classroom.network import SECONDS, reach, split_address
 from fedtutor.datasets import DATASETS
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import write_key_pair
-from fedtutor.deployment.federation import EXIT, LET_IN, REFUSED
+from fedtutor.deployment.federation import EXIT, LET_IN, REFUSED, TRAINING
 from fedtutor.deployment.hospital_file import read_hospital_file
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.programs import Programs
+from fedtutor.deployment.superlink import START_SECONDS
 from fedtutor.errors import DataError, FederationError
 
 APP = "fedtutor.classroom.app:client_app"
@@ -198,6 +199,15 @@ class Laptop(Programs):
         if images.multi_label:
             return images.labels.sum(axis=0).tolist()
         return np.bincount(images.labels, minlength=len(classes)).tolist()
+
+    def wait_until_training(self, times: int) -> None:
+        """Wait until it has begun to train for the n-th time since it joined."""
+        node = self._programs["SuperNode"]
+        node.wait_until(
+            lambda: len(TRAINING.findall(node.said())) >= times,
+            START_SECONDS,
+            f"training for the {times}. time",
+        )
 
     def watch(self) -> None:
         """Tell what comes and goes, and bring a SuperNode that has ended back, till we leave."""

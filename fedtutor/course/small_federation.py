@@ -68,7 +68,10 @@ def make_client_app(mods: Sequence[Callable] = ()) -> ClientApp:
 
 
 server_app = ServerApp()
-"""The server's half: one round, with every reply's metrics noted in the folder ``out``."""
+"""The server's half: one round, with every reply's metrics noted in the folder ``out``.
+
+The run config says ``out``, how many ``hospitals``, and the ``size`` of their images.
+"""
 
 
 @server_app.main()
@@ -80,11 +83,10 @@ def main(grid: Grid, context: Context) -> None:
         with journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, **values}) + "\n")
 
-    names, images = hospitals()
-    num_classes = len(images[0].class_names)
+    size, count = int(context.run_config["size"]), int(context.run_config["hospitals"])
     app = federation.make_server_app(
-        [np.zeros((SIZE * SIZE, num_classes), np.float32), np.zeros(num_classes, np.float32)],
-        federation.make_strategy("fedavg", len(names)),
+        [np.zeros((size * size, 3), np.float32), np.zeros(3, np.float32)],
+        federation.make_strategy("fedavg", count),
         num_rounds=1,
         config=federation.train_config(SETTINGS, num_rounds=1, local_epochs=5),
         on_reply=lambda r, hospital, metrics: note("reply", hospital=hospital, metrics=metrics),

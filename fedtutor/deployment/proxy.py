@@ -26,7 +26,7 @@ class RecordingProxy:
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
-        self._heard: list[bytearray] = []
+        self._heard: list[tuple[str, bytearray]] = []
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -36,12 +36,16 @@ class RecordingProxy:
     def num_bytes(self) -> int:
         """How many bytes have passed, both ways."""
         with self._lock:
-            return sum(map(len, self._heard))
+            return sum(len(stream) for _, stream in self._heard)
+
+    def streams(self, *ways: str) -> list[bytes]:
+        """Return what has passed "up" to the server, or "down" from it, a piece a connection."""
+        with self._lock:
+            return [bytes(stream) for way, stream in self._heard if way in ways]
 
     def heard(self, pattern: bytes) -> bool:
         """Return whether these bytes went over the wire in one piece, in either direction."""
-        with self._lock:
-            return any(pattern in stream for stream in self._heard)
+        return any(pattern in stream for stream in self.streams("up", "down"))
 
     def close(self) -> None:
         """Let nobody in any more; connections end when one of their two sides hangs up."""
@@ -60,13 +64,13 @@ class RecordingProxy:
             except OSError:  # nobody there: what a client of the server itself would be told
                 client.close()
                 continue
-            _in_background(self._pass_on, client, server)
-            _in_background(self._pass_on, server, client)
+            _in_background(self._pass_on, client, server, "up")
+            _in_background(self._pass_on, server, client, "down")
 
-    def _pass_on(self, source: socket.socket, goal: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, goal: socket.socket, way: str) -> None:
         heard = bytearray()
         with self._lock:
-            self._heard.append(heard)
+            self._heard.append((way, heard))
         with contextlib.suppress(OSError):  # one side has hung up
             while chunk := source.recv(CHUNK):
                 with self._lock:

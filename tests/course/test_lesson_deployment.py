@@ -76,48 +76,6 @@ def test_a_power_cut_takes_one_hospital_out_of_one_round():
     assert grids[-1].traffic[3].hospitals == ["North", "South"]
 
 
-@pytest.mark.process
-def test_scripts_find_each_other_and_are_ended():
-    server = """
-import socket
-host, port = "ADDRESS".split(":")
-with socket.create_server((host, int(port))) as listener:
-    numbers = [listener.accept()[0].recv(10).decode() for _ in range(2)]
-print("heard", *sorted(numbers))
-"""
-    client = """
-import socket, time
-host, port = "ADDRESS".split(":")
-for _ in range(100):
-    try:
-        socket.create_connection((host, int(port))).sendall(b"NUMBER")
-        break
-    except ConnectionRefusedError:
-        time.sleep(0.1)
-"""
-    assert deployment.run_scripts(server, client, 2) == "heard 0 1\n"
-
-
-@pytest.mark.process
-def test_programs_ask_no_proxy_for_this_machine(monkeypatch):
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setenv("NO_PROXY", "hospital.example")
-    server = "import urllib.request as u; print(u.proxy_bypass_environment('127.0.0.1'), end=' ')"
-    server += "; print(u.proxy_bypass_environment('www.hospital.example'))"
-    assert deployment.run_scripts(server, "", 1) == "True True\n"
-
-
-WAITS = "import time; time.sleep(600)"
-FAILS = "raise ValueError('no such thing')"
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(("server", "client"), [(FAILS, WAITS), (WAITS, FAILS)])
-def test_a_program_that_fails_is_quoted_and_the_others_are_ended(server, client):
-    with pytest.raises(RuntimeError, match="no such thing"):
-        deployment.run_scripts(server, client, 1)
-
-
 def count_letters(message, context, call_next):
     """A mod: how long the hospital's name is."""
     reply = call_next(message, context)

@@ -1,14 +1,13 @@
-"""What notebook 13 checks, its picture of who talks to whom, and the older way as programs."""
+"""What notebook 13 checks, its picture of who talks to whom, and what a stranger sends."""
 
 from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
+import re
 import tempfile
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fedtutor import federation
+from fedtutor.classroom.host import Classroom
+from fedtutor.classroom.join import Laptop
 from fedtutor.course import small_federation
-from fedtutor.course.exercises import Answer, Wrong, exercise
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape
 from fedtutor.course.lessons.flower_simulation import ask, attendance
-from fedtutor.deployment.appfolder import write_app
+from fedtutor.datasets.phantoms import chest_phantoms
+from fedtutor.deployment.appfolder import to_toml, write_app
 from fedtutor.deployment.federation import LocalFederation
-from fedtutor.deployment.processes import free_port, without_proxy
+from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import LocalSimulation
 from fedtutor.federation.in_process import InProcessGrid
-from fedtutor.federation.records import to_record
-from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture
+from fedtutor.federation.records import arrays_in, to_record, to_weights
+from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture, row_of_images
 from fedtutor.model import Weights
+from fedtutor.settings import Config
 from fedtutor.topics.algorithms import LocalSteps, make_app
 
 
@@ -42,29 +45,31 @@ def who_talks(hospitals: Sequence[str]) -> Picture:
 
     More than three hospitals would not fit.
     """
-    figure = Figure(figsize=(9, 4.6))
+    figure = Figure(figsize=(9.6, 4.6))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, 18)
+    axes.set_xlim(0, 19.2)
     axes.set_ylim(0, 9.2)
     axes.axis("off")
-    _machine(axes, (0.2, 3.3), "the desk", ["flwr run\n(sends the app)"], GREY)
-    parts = ["SuperLink\n(stays on)", "ServerApp\n(one run)"]
-    _machine(axes, (4.4, 3.3), "the server", parts, BLUE)
-    _arrow(axes, (2.4, 4.55), (4.4, 4.55))
-    axes.text(3.4, 4.7, "TLS", ha="center", va="bottom", fontsize=9)
+    parts = ["flwr run\n(sends the app)", "ServerApp\n(one run)", "SuperLink\n(stays on)"]
+    _machine(axes, (0.3, 3.3), "the server", [*parts, "gate"], BLUE)
+    _arrow(axes, (7.6, 4.2), (6.5, 4.2))
+    _arrow(axes, (4.3, 4.2), (5.1, 4.2))
+    _arrow(axes, (1.4, 3.8), (5.6, 3.8), 0.22)
+    axes.text(4.7, 2.8, "from inside only", ha="center", fontsize=9, color=GREY)
     parts = ["SuperNode\n(stays on)", "ClientApp\n(one message)", "images, key"]
     for k, name in enumerate(hospitals):
         bottom = 3.3 + 2.9 * ((len(hospitals) - 1) / 2 - k)
-        _machine(axes, (11.2, bottom), name, parts, ORANGE)
-        _arrow(axes, (11.2, bottom + 1.25), (8.8, 4.55 + 0.25 * (bottom - 3.3)))
-    axes.text(10, 7.6, "TLS,\nand a key", ha="center", fontsize=9)
+        _machine(axes, (12.4, bottom), name, parts, ORANGE)
+        _arrow(axes, (12.4, bottom + 1.25), (9.1, 4.55 + 0.25 * (bottom - 3.3)))
+    axes.text(10.6, 7.2, "TLS,\nand a key", ha="center", fontsize=9)
     return Picture(
         figure,
-        "Boxes are machines, arrows say who calls whom. The desk calls the server with flwr run. "
-        f"The hospitals ({', '.join(hospitals)}) call the server, each with a key of its own; the "
-        "server calls nobody. On the server: the SuperLink, which stays on, and a ServerApp for "
-        "each run. In each hospital: the SuperNode, which stays on, a ClientApp for each message, "
-        "and the images and the key, which never leave it.",
+        "Boxes are machines, arrows say who calls whom. The hospitals "
+        f"({', '.join(hospitals)}) call the server's gate over TLS, each with a key of its own; "
+        "the server calls nobody. Behind the gate, reached from inside only: the SuperLink, which "
+        "stays on, a ServerApp for each run, and flwr run, which sends the app. In each hospital: "
+        "the SuperNode, which stays on, a ClientApp for each message, and the images and the key, "
+        "which never leave it.",
     )
 
 
@@ -82,23 +87,32 @@ def _machine(
         axes.text(*place, text, ha="center", va="center", fontsize=8, bbox=box)
 
 
-def _arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.annotate("", end, begin, arrowprops={"arrowstyle": "-|>", "lw": 1.8, "color": "#333333"})
+def _arrow(
+    axes: Axes, begin: tuple[float, float], end: tuple[float, float], bend: float = 0.0
+) -> None:
+    look = {"arrowstyle": "-|>", "lw": 1.8, "color": "#333333"}
+    axes.annotate("", end, begin, arrowprops=look | {"connectionstyle": f"arc3,rad={bend}"})
 
 
-def what_is_where(consortium: LocalFederation) -> pd.DataFrame:
-    """Tell, one row a hospital, whether its SuperNode runs, and the files that only it has."""
+def what_is_where(room: Classroom, laptops: Sequence[Laptop]) -> pd.DataFrame:
+    """Tell, one row a hospital, whether it is connected, and the files that only it has."""
     rows = {
-        name: {
-            "SuperNode": "connected" if consortium.is_running(name) else "off",
-            "keeps to itself": ", ".join(
-                sorted(path.name for path in (site.data, site.key) if path.exists())
-            ),
-            "gave to the server": site.key.with_suffix(".pub").name,
+        laptop.name: {
+            "SuperNode": "connected" if room.is_here(laptop.number) else "off",
+            "images": sum(room.images_of(laptop.number)),
+            "keeps to itself": "its images, key",
+            "gave to the server": "key.pub",
         }
-        for name, site in consortium.sites.items()
+        for laptop in laptops
+        if (laptop.folder / "key").exists() and (laptop.folder / "key.pub").exists()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def wait_until_here(room: Classroom, laptops: Sequence[Laptop]) -> None:
+    """Wait until all are connected."""
+    while not all(room.is_here(laptop.number) for laptop in laptops):
+        time.sleep(0.2)
 
 
 def say(event: dict) -> str:
@@ -133,44 +147,46 @@ def power_cut(name: str, server_round: int) -> Callable:
     return cut
 
 
-def run_scripts(server: str, client: str, clients: int, seconds: float = 300.0) -> str:
-    """Run a server and its clients as programs of their own, and return what the server printed.
+STRANGERS_APP = """
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
 
-    ``ADDRESS`` in the two texts becomes a free port here, ``NUMBER`` the number of the client.
+client_app = ClientApp()
+server_app = ServerApp()
 
-    Raises
-    ------
-    RuntimeError
-        If a program fails; quotes what it said. The others are then ended.
+@client_app.query()
+def look_around(message, context):
+    return Message(RecordDict({"seen": ConfigRecord(dict(context.node_config))}), reply_to=message)
+
+@server_app.main()
+def main(grid, context):
+    nodes = grid.get_node_ids()
+    asked = [Message(RecordDict(), dst_node_id=k, message_type="query") for k in nodes]
+    for reply in grid.send_and_receive(asked):
+        print("the stranger reads:", reply.content["seen"]["name"])
+"""
+
+
+def stranger_runs(room: Classroom, port: int) -> list[str]:
+    """Start a stranger's app at a port of the server; return what he learns, or is told.
+
+    He has the address and the certificate, which every hospital has, and no key.
     """
-    address = f"127.0.0.1:{free_port()}"
-    texts = {f"client {k}": client.replace("NUMBER", str(k)) for k in range(clients)}
-    programs = {
-        name: subprocess.Popen(
-            [sys.executable, "-X", "utf8", "-c", text.replace("ADDRESS", address)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=without_proxy(),
-            encoding="utf-8",
-        )
-        for name, text in {"the server": server, **texts}.items()
-    }
-
-    def printed(name: str) -> str:
-        out, log = programs[name].communicate(timeout=seconds)
-        if programs[name].returncode:
-            raise RuntimeError(f"{name} failed:\n{log[-2000:]}")
-        return out
-
-    with ThreadPoolExecutor(len(programs)) as pool:
-        ends = [pool.submit(printed, name) for name in programs]
-        try:
-            for end in as_completed(ends):
-                end.result()
-        finally:
-            for program in programs.values():
-                program.kill()
-        return ends[0].result()
+    assert room.tls_files is not None
+    home = make_private_folder(room.folder / "stranger")
+    make_private_folder(home / "tmp")
+    known = {"address": f"localhost:{port}", "root-certificates": str(room.tls_files.authority)}
+    config = to_toml({"superlink": {"default": "there", "there": known}})
+    (make_private_folder(home / "flwr") / "config.toml").write_text(config, encoding="utf-8")
+    app = write_app(home / "app", {}, STRANGERS_APP)
+    program = room._start(
+        "stranger", "flwr", "run", str(app), "there", "--stream", folder=home, log="stranger.log"
+    )
+    program.process.wait()
+    said = " ".join(program.said().replace("│", " ").split())
+    told = re.findall(r"This port is for hospitals only", said)
+    return sorted(re.findall(r"the stranger reads: .*", program.said())) or told[:1]
 
 
 ENGINES_APP = '''"""A small app, and a mod that was written in a notebook."""
@@ -199,11 +215,12 @@ def in_engine(engine: str, mod: Callable, metric: str) -> pd.Series:
     with tempfile.TemporaryDirectory(prefix="fedtutor-") as folder:
         journal = Path(folder) / small_federation.PROGRESS
         code = ENGINES_APP.format(mod=base64.b64encode(cloudpickle.dumps(mod)).decode())
-        app = write_app(Path(folder) / "app", {"out": folder}, code)
+        config: Config = {"out": folder, "hospitals": len(names), "size": small_federation.SIZE}
+        app = write_app(Path(folder) / "app", config, code)
         if engine == "one process":
             client_app = small_federation.make_client_app([mod])
             server_app = small_federation.server_app
-            federation.run_in_process(server_app, client_app, names, run_config={"out": folder})
+            federation.run_in_process(server_app, client_app, names, run_config=config)
         else:
             ray, images = engine == "Ray", dict.fromkeys(names)
             with LocalSimulation(len(names)) if ray else LocalFederation(images) as link:
@@ -211,6 +228,74 @@ def in_engine(engine: str, mod: Callable, metric: str) -> pd.Series:
         events = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     found = {e["hospital"]: e["metrics"].get(metric) for e in events if e["event"] == "reply"}
     return pd.Series(found, index=list(names), name=engine)
+
+
+def caught_on_the_cable(xray: np.ndarray) -> Picture:
+    """Draw the clinic's patient beside what the listener has rebuilt, both float (64, 64)."""
+    patient = chest_phantoms(3, size=64, hospitals=1, seed=1).images[0, ..., 0] / 255
+    off = f"at most {255 * np.abs(patient - xray).max():.1f} of 255 grey levels off"
+    titles = ("the patient, in the clinic", f"from the bytes,\n{off}")
+    alt = f"The synthetic X-ray in the clinic, and the one from the bytes: {off}."
+    return row_of_images([patient, xray], titles, alt, step=0.1, width=2.6)
+
+
+def divide_differences(
+    kernel_sent: np.ndarray, bias_sent: np.ndarray, kernel_back: np.ndarray, bias_back: np.ndarray
+) -> np.ndarray:
+    """Return the one image that a linear model was trained on, from its weights before and after.
+
+    Kernels are (pixels, classes), biases (classes,).
+    """
+    moved = bias_back - bias_sent
+    j = np.abs(moved).argmax()
+    return (kernel_back - kernel_sent)[:, j] / moved[j]
+
+
+def _before_and_after(seed: int, rate: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return (image, [kernel and bias before, kernel and bias after]) of one gradient step."""
+    rng = np.random.default_rng(seed)
+    image, errors = rng.random(12), np.array([0.0, -0.7, 0.7] if seed else [0.2, 0.3, -0.5])
+    kernel, bias = rng.normal(size=(12, 3)), rng.normal(size=3)
+    step = rate * np.outer(image, errors)
+    return image, [kernel, bias, kernel - step, bias - rate * errors]
+
+
+@exercise(
+    """13.1, an X-ray from the cable
+    More: moved = bias_back - bias_sent; j = np.abs(moved).argmax(); return (kernel_back -
+    kernel_sent)[:, j] / moved[j]""",
+    reference=divide_differences,
+)
+def xray_from_weights(my_xray: Answer) -> None:
+    for seed, rate in ((0, 0.5), (1, 0.01)):
+        image, weights = _before_and_after(seed, rate)
+        with np.errstate(all="ignore"):
+            got = of_shape(my_xray(*map(np.copy, weights)), image.shape, "a number a pixel.")
+        if not np.isfinite(got).all():
+            raise Wrong("""There is NaN or infinity in your image.
+                Hint: a class without an error moves neither its kernel nor its bias.""")
+        if np.allclose(got, weights[2][:, 0] / weights[3][0]) and not np.allclose(got, image):
+            raise Wrong("""You divide the weights themselves.
+                Hint: what the image has done is the difference of after and before.""")
+        if np.allclose(got, -image):
+            raise Wrong("""That is the image with its sign turned round.
+                Hint: take both differences in the same direction.""")
+        if np.allclose(got * image, 1):
+            raise Wrong("""That is one over the image.
+                Hint: which is divided by which?""")
+        if not np.allclose(got, image):
+            raise Wrong("""That is not the image.
+                Hint: the kernel's difference of one class, divided by the bias's of the same.""")
+
+
+def tell_how_far(message: Message, context: Context, call_next: Callable) -> Message:
+    """Add to a training's metrics how far the weights have moved: a Flower mod."""
+    reply = call_next(message, context)
+    if message.metadata.message_type == "train":
+        sent, new = (to_weights(arrays_in(m)) for m in (message, reply))
+        squares = sum(((a - b) ** 2).sum() for a, b in zip(new, sent, strict=True))
+        reply.content["metrics"]["moved"] = float(np.sqrt(squares))
+    return reply
 
 
 SENT = [np.zeros((2, 2), np.float32), np.ones(3, np.float32)]
@@ -232,9 +317,12 @@ def _answer(mod: Answer, kind: str, step: tuple[float, float] = FAR) -> Message:
     return ask(lambda *asked: mod(*asked, make_app(local)), kind, content)[1]
 
 
-@exercise("""13.1, a metric of your own, in every engine
+@exercise(
+    """13.2, a metric of your own, in every engine
     More: reply.content['metrics']['moved'] = float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in
-    zip(new, sent)))), and then: return reply""")
+    zip(new, sent)))), and then: return reply""",
+    reference=tell_how_far,
+)
 def moved(mod: Answer) -> None:
     try:
         reply = _answer(mod, "train")
@@ -291,7 +379,7 @@ STATEMENTS = {
 """Whether each is true, and what to look at if somebody thinks otherwise."""
 
 
-@exercise("""13.2, who can do what
+@exercise("""13.3, who can do what
     More: {"A": True, "B": False, ...}""")
 def who_can(answers: object) -> None:
     if not isinstance(answers, dict) or set(answers) != set(STATEMENTS):

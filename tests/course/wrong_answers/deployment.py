@@ -27,21 +27,29 @@ def _distance(sent, new) -> float:
     return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(new, sent, strict=True))))
 
 
-wrong_value("13.1", "another_name", _reports(_distance, "distance"))
-wrong_value("13.1", "no_root", _reports(lambda sent, new: _distance(sent, new) ** 2))
-wrong_value("13.1", "length_of_the_new", _reports(lambda s, n: _distance([0 * a for a in n], n)))
-wrong_value("13.1", "first_array_only", _reports(lambda s, n: _distance(s[:1], n[:1])))
-wrong_value("13.1", "not_a_plain_number", _reports(lambda s, n: np.float32(1)))
-wrong_value("13.1", "sent_with_itself", _reports(lambda s, n: _distance(s, s)))
+wrong_value("13.1", "weights_themselves", lambda k, b, kernel, bias: kernel[:, 0] / bias[0])
+wrong_value("13.1", "all_classes", lambda k, b, kernel, bias: (kernel - k) / (bias - b))
+wrong_value("13.1", "always_the_first", lambda k, b, new, bias: (new - k)[:, 0] / (bias - b)[0])
+wrong_value("13.1", "one_over", lambda k, b, new, bias: (bias - b)[2] / (new - k)[:, 2])
+wrong_value("13.1", "sign_turned", lambda k, b, new, bias: (k - new)[:, 2] / (bias - b)[2])
+wrong_value("13.1", "not_divided", lambda k, b, new, bias: (new - k)[:, 2])
 
 
-@wrong("13.1")
+wrong_value("13.2", "another_name", _reports(_distance, "distance"))
+wrong_value("13.2", "no_root", _reports(lambda sent, new: _distance(sent, new) ** 2))
+wrong_value("13.2", "length_of_the_new", _reports(lambda s, n: _distance([0 * a for a in n], n)))
+wrong_value("13.2", "first_array_only", _reports(lambda s, n: _distance(s[:1], n[:1])))
+wrong_value("13.2", "not_a_plain_number", _reports(lambda s, n: np.float32(1)))
+wrong_value("13.2", "sent_with_itself", _reports(lambda s, n: _distance(s, s)))
+
+
+@wrong("13.2")
 def gives_back_the_number(message, context, call_next):
     call_next(message, context)
     return 6.0
 
 
-@wrong("13.1")
+@wrong("13.2")
 def every_message(message, context, call_next):
     reply = call_next(message, context)
     sent, new = (to_weights(m.content["arrays"]) for m in (message, reply))
@@ -49,14 +57,14 @@ def every_message(message, context, call_next):
     return reply
 
 
-@wrong("13.1")
+@wrong("13.2")
 def a_record_of_its_own(message, context, call_next):
     reply = call_next(message, context)
     reply.content["more"] = MetricRecord({"moved": 6.0})
     return reply
 
 
-@wrong("13.1")
+@wrong("13.2")
 def metrics_replaced(message, context, call_next):
     reply = call_next(message, context)
     if message.metadata.message_type == "train":
@@ -64,8 +72,8 @@ def metrics_replaced(message, context, call_next):
     return reply
 
 
-wrong_value("13.2", "all_true", dict.fromkeys(STATEMENTS, True))
-wrong_value("13.2", "all_false", dict.fromkeys(STATEMENTS, False))
-wrong_value("13.2", "words", dict.fromkeys(STATEMENTS, "yes"))
-wrong_value("13.2", "a_list", [True, False, False, True, False, False])
-wrong_value("13.2", "tls_helps_all", {k: v for k, (v, _) in STATEMENTS.items()} | {"F": True})
+wrong_value("13.3", "all_true", dict.fromkeys(STATEMENTS, True))
+wrong_value("13.3", "all_false", dict.fromkeys(STATEMENTS, False))
+wrong_value("13.3", "words", dict.fromkeys(STATEMENTS, "yes"))
+wrong_value("13.3", "a_list", [True, False, False, True, False, False])
+wrong_value("13.3", "tls_helps_all", {k: v for k, (v, _) in STATEMENTS.items()} | {"F": True})
