@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -151,6 +153,14 @@ class Classroom(SuperLink):
         write_text(self._file, json.dumps(kept, indent=1))
 
     def _lay_out(self) -> None:
+        port = self.hospitals_port
+        try:
+            socket.create_server(("0.0.0.0", port)).close()
+        except OSError as error:
+            raise FederationError(
+                f"port {port} cannot be used here ({os.strerror(error.errno or 0)}). Does a class "
+                "run already? Choose another one with --port."
+            ) from error
         super()._lay_out()
         self._save()
 

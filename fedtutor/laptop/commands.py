@@ -21,6 +21,9 @@ def add_commands(commands: Any) -> None:
         description="Look at Python, packages, memory, disk and data; print the fix for whatever "
         "is missing. Exit code 1 if something needed is missing.",
     )
+    check.add_argument(
+        "--class", action="store_true", dest="rehearse", help="also open a class here, and join it"
+    )
     check.set_defaults(run=_check)
     lab = commands.add_parser(
         "lab",
@@ -63,6 +66,12 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
     broken = sum(finding.needed and not finding.ok for finding in findings)
     missing = f"{broken} needed things are missing."
     console.print(missing if broken else "This machine can run the course.")
+    if arguments.rehearse and not broken:
+        from fedtutor.classroom.rehearsal import rehearse
+
+        for what, how in rehearse():
+            console.print(f"{what}: {how}", soft_wrap=True, highlight=False)
+        console.print("This machine can host a class and join one.")
     return 1 if broken else 0
 
 
