@@ -173,7 +173,8 @@ def test_the_whole_course_is_copied_and_nothing_else(tmp_path):
     copied = files(tmp_path)
     assert {name for name in copied if name.endswith(".ipynb")} == tracked
     others = {Path(name).name for name in copied - tracked}
-    assert others == {lab.NOTE, "README.md", "AUTHORING.md", "glossary.md", "for_tff.py"}
+    pages = {"README.md", "AUTHORING.md", "TEACHING.md", "LAW.md", "glossary.md"}
+    assert others == {lab.NOTE, *pages, "for_tff.py"}
     assert json.loads((tmp_path / lab.NOTE).read_text(encoding="utf-8")) == lab.course_hashes()
 
 

@@ -227,6 +227,13 @@ def test_every_make_target_that_a_document_names_exists(document):
     assert set(re.findall(r"^make ([a-z-]+)", code, flags=re.M)) <= set(targets)
 
 
+def test_the_minutes_of_the_teacher_s_plans_add_up():
+    plans = read("notebooks/TEACHING.md").split("## Three plans")[1].split("\n## ")[0]
+    for title, plan in re.findall(r"^### (.*)\n((?:(?!###).*\n)*)", plans, flags=re.M):
+        whole = int(re.search(r"(\d+) minutes", title)[1])
+        assert sum(map(int, re.findall(r"^\| (\d+) \|", plan, flags=re.M))) == whole, title
+
+
 def test_the_front_page_is_read_in_a_few_minutes():
     assert len(read("README.md").splitlines()) <= 150
 
