@@ -72,7 +72,7 @@ class Panel:
             control.style.description_width = f"{label:.1f}em"
             is_row = isinstance(control, ipywidgets.ToggleButtons)
             control.layout.width = "100%" if is_row else f"{label + 20:.1f}em"
-        self._seen: dict[tuple, tuple[str, str]] = {}
+        self._seen: dict[tuple, tuple[str, ...]] = {}
         self._words, self._screen = ipywidgets.HTML(), ipywidgets.HTML()
 
     @property
@@ -83,7 +83,7 @@ class Panel:
     @property
     def state(self) -> str:
         """What is seen now, in words."""
-        return self.show(**self.values)[1]
+        return self._render()[2]
 
     def set(self, **values: object) -> Panel:
         """Move controls, as a hand would.
@@ -113,10 +113,10 @@ class Panel:
         return ipywidgets.VBox([*self._controls.values(), self._words, self._screen])
 
     def _redraw(self, _change: Mapping | None = None) -> None:
-        self._screen.value, self._words.value = self._render()
+        self._screen.value, self._words.value = self._render()[:2]
 
-    def _render(self) -> tuple[str, str]:
-        """Return the two pieces of HTML for the present setting."""
+    def _render(self) -> tuple[str, ...]:
+        """Return for the present setting two pieces of HTML, the sentence and the text."""
         key = tuple(self.values.values())
         if key not in self._seen:
             shown, sentence = self.show(**self.values)
@@ -124,7 +124,7 @@ class Panel:
             picture = shown.to_html(SCREEN_DPI) if is_picture else shown.to_html()
             # role=status has a screen reader say the sentence after each move.
             words = f'<p role="status" style="line-height: 1.4">{html.escape(sentence)}</p>'
-            self._seen[key] = picture, words
+            self._seen[key] = picture, words, sentence, repr(shown)
         return self._seen[key]
 
     def __repr__(self) -> str:
@@ -132,12 +132,12 @@ class Panel:
             f"{control.description or name} = {control.value}"
             for name, control in self._controls.items()
         )
-        shown, sentence = self.show(**self.values)
-        return f"Panel: {settings}\n{sentence}\n{shown!r}"
+        _, _, sentence, text = self._render()
+        return f"Panel: {settings}\n{sentence}\n{text}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         # The notebook is stored with the last two only: without a kernel a view shows an error.
-        screen, words = self._render()
+        screen, words, *_ = self._render()
         view = self.widget._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]
         return {
             "application/vnd.jupyter.widget-view+json": view,

@@ -1,4 +1,4 @@
-"""What notebook 04 checks: the average, the round, and the models between two models."""
+"""What notebook 04 checks: the average and the round."""
 
 from __future__ import annotations
 
@@ -100,31 +100,3 @@ def a_round(run: Answer) -> None:
     if not same_arrays(got, [array + 17.5 for array in before]):
         raise Wrong("""The new global model is not the average of the hospitals' models.
             Hint: only what the hospitals sent goes into the average, nothing else.""")
-
-
-def between(one: Weights, other: Weights, share: float) -> Weights:
-    """Return the model on the straight line from ``one`` (share 0) to ``other`` (share 1)."""
-    return [(1 - share) * a + share * b for a, b in zip(one, other, strict=True)]
-
-
-@exercise(
-    """04.3, a model between two models
-    More: [(1 - share) * a + share * b for a, b in zip(one, other)]""",
-    reference=between,
-)
-def on_the_line(mix: Answer) -> None:
-    got = mix(*(given := _copies(SMALL, LARGE)), 0.25)
-    _unharmed(given, [SMALL, LARGE])
-    if same_arrays(got, between(SMALL, LARGE, 0.75)):
-        raise Wrong("""Your line runs the other way: at share 0 it is at `other`.
-            Hint: share says how much of `other` there is in the mixture.""")
-    if same_arrays(got, between(SMALL, LARGE, 0.5)):
-        raise Wrong("""Yours is the middle of the two, whatever the share.
-            Hint: the middle is right for share 0.5 only.""")
-    if same_arrays(got, [0.25 * (b - a) for a, b in zip(SMALL, LARGE, strict=True)]):
-        raise Wrong("""That is the step from one model towards the other, and not where it leads.
-            Hint: a step begins somewhere.""")
-    if not same_arrays(got, between(SMALL, LARGE, 0.25)):
-        raise Wrong("""A quarter of the way from 2 to 6 is 3; your model has another number there.
-            Hint: mix array by array, as in the average; a model is a list of arrays.""")
-    other_case(same_arrays(mix(*_copies(LARGE, SMALL), 0.8), between(LARGE, SMALL, 0.8)))

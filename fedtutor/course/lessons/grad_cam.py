@@ -1,4 +1,4 @@
-"""What notebook 07 checks and shows: heat maps from gradients, the pointing game, the deletion."""
+"""What notebook 07 checks and shows: heat maps from gradients, and the deletion test."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape
 from fedtutor.figures.picture import Picture, show
-from fedtutor.gradcam import mass_in_lesion, pointing_game
+from fedtutor.gradcam import mass_in_lesion
 from fedtutor.images import MedicalImages
 
 
@@ -104,44 +104,6 @@ def hirescam_by_hand(heat_map: Answer) -> None:
             Hint: multiply, add up the channels, cut off what is below 0; in this order.""")
 
 
-def _game() -> tuple[np.ndarray, np.ndarray]:
-    """Return four maps of 3 x 4 and their lesions: two hits, a miss, a map without any heat."""
-    maps, masks = np.zeros((4, 3, 4)), np.zeros((4, 3, 4), bool)
-    maps[0, 1, 2], maps[0, 0] = 1.0, 0.4  # hit, though most of the heat lies outside
-    masks[0, 1, 2] = True
-    maps[1, 2, 3] = 0.2  # hit, faint
-    masks[1, 2, 2:] = True
-    maps[2, 0, 1], maps[2, 1] = 1.0, 0.9  # miss, though most of the heat lies inside
-    masks[2, 1] = True
-    masks[3, 0, 0] = True  # no heat at all: its argmax is the first pixel, in the lesion
-    return maps, masks
-
-
-@exercise(
-    """07.2, the pointing game
-    More: for heat, mask in zip(maps, masks): mask.flat[heat.argmax()] and heat.max() > 0""",
-    reference=pointing_game,
-)
-def pointing(play: Answer) -> None:
-    maps, masks = _game()
-    got = one_number(play(maps.copy(), masks.copy()), "what is the share of hits?")
-    if np.isclose(got, 2):
-        raise Wrong("""That is the number of hits, not their share.
-            Hint: two of four is 0.5.""")
-    if np.isclose(got, 0.75):
-        raise Wrong("""A map that is 0 everywhere counts as a hit in yours.
-            Hint: argmax of an empty map is the first pixel, and here the lesion lies there.""")
-    if np.isclose(got, mass_in_lesion(maps, masks)):
-        raise Wrong("""That is the share of the heat in the lesion, which is another score.
-            Hint: here only the single hottest point of each map counts.""")
-    if np.isclose(got, masks.mean()):
-        raise Wrong("""That is what a random point scores: the lesions' share of the image.
-            Hint: the maps have not been used.""")
-    if not np.isclose(got, 0.5):
-        raise Wrong(f"""Two of these four maps are hottest in the lesion: 0.5, not {got:.3g}.
-            Hint: go through the maps one by one: where is each map's own hottest point?""")
-
-
 def delete_hottest(image: np.ndarray, heat: np.ndarray, share: float, fill: float) -> np.ndarray:
     """Return a copy of an image (h, w, 1) with the share of hottest pixels painted over."""
     hottest = np.argsort(-heat, axis=None, kind="stable")[: round(share * heat.size)]
@@ -151,7 +113,7 @@ def delete_hottest(image: np.ndarray, heat: np.ndarray, share: float, fill: floa
 
 
 @exercise(
-    """07.3, the deletion test
+    """07.2, the deletion test
     More: hottest = np.argsort(-heat, axis=None, kind="stable")[: round(share * heat.size)]; then
     copy = image.copy() and copy.reshape(-1)[hottest] = fill""",
     reference=delete_hottest,

@@ -83,35 +83,3 @@ def writes_over_the_model(global_weights, hospitals, train):
     for array, new in zip(global_weights, weighted_average(updates, [2, 6]), strict=True):
         array[:] = new
     return global_weights
-
-
-@wrong("04.3")
-def the_other_way(one, other, share):
-    return [share * a + (1 - share) * b for a, b in zip(one, other, strict=True)]
-
-
-@wrong("04.3")
-def always_the_middle(one, other, share):
-    return [(a + b) / 2 for a, b in zip(one, other, strict=True)]
-
-
-@wrong("04.3")
-def the_step_only(one, other, share):
-    return [share * (b - a) for a, b in zip(one, other, strict=True)]
-
-
-@wrong("04.3")
-def one_array_only(one, other, share):
-    return (1 - share) * one[0] + share * other[0]
-
-
-@wrong("04.3")
-def writes_over_the_first(one, other, share):
-    for a, b in zip(one, other, strict=True):
-        a += share * (b - a)
-    return one
-
-
-@wrong("04.3")
-def a_fixed_share(one, other, share):
-    return [0.75 * a + 0.25 * b for a, b in zip(one, other, strict=True)]

@@ -6,7 +6,6 @@ import numpy as np
 from wrong import wrong, wrong_value
 
 from fedtutor.course.lessons.grad_cam import hirescam
-from fedtutor.gradcam import mass_in_lesion
 
 
 @wrong("07.1")
@@ -44,39 +43,6 @@ def mean_of_channels(maps, gradients):
     return np.maximum((maps * gradients).mean(axis=-1), 0)
 
 
-@wrong("07.2")
-def number_of_hits(maps, masks):
-    return sum(
-        int(mask.flat[heat.argmax()] and heat.max() > 0)
-        for heat, mask in zip(maps, masks, strict=True)
-    )
-
-
-@wrong("07.2")
-def empty_map_hits(maps, masks):
-    return np.mean([mask.flat[heat.argmax()] for heat, mask in zip(maps, masks, strict=True)])
-
-
-@wrong("07.2")
-def heat_inside(maps, masks):
-    return mass_in_lesion(maps, masks)
-
-
-@wrong("07.2")
-def random_point(maps, masks):
-    return masks.mean()
-
-
-@wrong("07.2")
-def one_peak_for_all(maps, masks):
-    return float(masks.flat[maps.argmax()])
-
-
-@wrong("07.2")
-def a_list_of_hits(maps, masks):
-    return [mask.flat[heat.argmax()] for heat, mask in zip(maps, masks, strict=True)]
-
-
 def _deleting(choose, copy=np.copy, fill=None):
     """A right deletion but for one of its parts; ``choose`` is from heat and number to pixels."""
 
@@ -92,11 +58,11 @@ def _first(heat, number):
     return np.argsort(-heat, axis=None, kind="stable")[:number]
 
 
-wrong_value("07.3", "on_the_image_itself", _deleting(_first, copy=lambda image: image))
-wrong_value("07.3", "flat", lambda *given: _deleting(_first)(*given).ravel())
-wrong_value("07.3", "insertion", _deleting(lambda heat, n: np.argsort(-heat, axis=None)[n:]))
-wrong_value("07.3", "coldest", _deleting(lambda heat, n: np.argsort(heat, axis=None)[:n]))
-wrong_value("07.3", "all_that_is_warm", _deleting(lambda heat, n: np.flatnonzero(heat > 0)))
-wrong_value("07.3", "first_pixels", _deleting(lambda heat, n: np.arange(1, n + 1)))
-wrong_value("07.3", "black", _deleting(_first, fill=0))
-wrong_value("07.3", "last_among_equals", _deleting(lambda h, n: np.argsort(h, axis=None)[::-1][:n]))
+wrong_value("07.2", "on_the_image_itself", _deleting(_first, copy=lambda image: image))
+wrong_value("07.2", "flat", lambda *given: _deleting(_first)(*given).ravel())
+wrong_value("07.2", "insertion", _deleting(lambda heat, n: np.argsort(-heat, axis=None)[n:]))
+wrong_value("07.2", "coldest", _deleting(lambda heat, n: np.argsort(heat, axis=None)[:n]))
+wrong_value("07.2", "all_that_is_warm", _deleting(lambda heat, n: np.flatnonzero(heat > 0)))
+wrong_value("07.2", "first_pixels", _deleting(lambda heat, n: np.arange(1, n + 1)))
+wrong_value("07.2", "black", _deleting(_first, fill=0))
+wrong_value("07.2", "last_among_equals", _deleting(lambda h, n: np.argsort(h, axis=None)[::-1][:n]))
