@@ -92,7 +92,7 @@ def test_the_summary_says_what_fedprox_really_trained_with(tmp_path):
         {"round_timeout": 0},
         {"patience": -1},
         {"registered": "North"},
-        {"registered": "North=many"},
+        {"registered": "North=nan"},
     ],
     ids=str,
 )

@@ -42,11 +42,11 @@ class ServerSettings(Checked):
         super().__post_init__()
         self.register()
 
-    def register(self) -> dict[str, float] | None:
+    def register(self) -> dict[str, int] | None:
         """Return the registered numbers by name; None if there are none: all are believed."""
         try:
             pairs = [one.rpartition("=") for one in self.registered.split(",") if one.strip()]
-            return {name.strip(): float(number) for name, _, number in pairs} or None
+            return {name.strip(): int(number) for name, _, number in pairs} or None
         except ValueError:
             raise DataError(f"registered must be NAME=N,...; got {self.registered!r}.") from None
 
