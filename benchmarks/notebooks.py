@@ -16,10 +16,7 @@ from benchmarks.harness import Row, from_pairs, print_rows, runs, seconds
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 BUDGET = 900.0
-NOTES = {
-    "11_trouble_and_cost": "its first picture is a table of 35 federations, and they are trained "
-    "before it"
-}
+NOTES: dict[str, str] = {}
 
 
 class FirstFigure(Exception):

@@ -53,7 +53,7 @@ AROUND_THE_CORE = {"support", "datasets", "figures", "topics"}
 AROUND_THE_CORE |= {"deployment", "classroom", "laptop", "course"}
 # What only these layers (and the room itself) may import, however high they stand.
 ONLY_FOR = {
-    "topics": {"classroom", "course"},
+    "topics": {"course"},
     "deployment": {"classroom", "cli", "course"},
     "classroom": {"cli", "laptop", "course"},
     "laptop": {"cli"},

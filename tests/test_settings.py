@@ -62,6 +62,12 @@ def test_a_run_config_brings_everything_back():
     assert settings_of(run_config(settings, server)) == (settings, server)
 
 
+def test_what_hospitals_registered_is_read_by_name():
+    assert ServerSettings().register() is None
+    found = ServerSettings(registered="St Synth=80, North=1200").register()
+    assert found == {"St Synth": 80, "North": 1200}
+
+
 def test_fedprox_pulls_and_the_settings_say_so():
     assert RunSettings(strategy="fedprox").training.proximal_mu == FEDPROX_MU
     strong = RunSettings(strategy="fedprox", training=TrainingSettings(proximal_mu=0.5))
@@ -85,6 +91,8 @@ def test_the_summary_says_what_fedprox_really_trained_with(tmp_path):
         *({"max_update_ratio": ratio} for ratio in (1, 0, float("nan"))),
         {"round_timeout": 0},
         {"patience": -1},
+        {"registered": "North"},
+        {"registered": "North=nan"},
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ from fedtutor.aggregation import update_norm
 from fedtutor.deployment.app import check_classes, images_of, name_of, server_app
 from fedtutor.deployment.resident import ask_resident
 from fedtutor.federation.records import arrays_in, config_in, to_record, to_weights
-from fedtutor.topics.robustness.attacks import flip_sign, leave_after, round_of
+from fedtutor.model import Weights
 
 SCENARIOS = {
     "none": "all are honest and stay",
@@ -34,27 +34,30 @@ __all__ = ["client_app", "server_app"]
 
 def play(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Train as the run's scenario asks this laptop to: a Flower mod."""
-    scenario, number = context.run_config["scenario"], context.node_config["partition-id"]
+    scenario, number = context.run_config["scenario"], int(context.node_config["partition-id"])
     if "config" not in message.content or scenario == "none":
         return call_next(message, context)
-    if scenario == "noise":
-        return _add_noise(call_next(message, context), message, int(number))
-    if number != context.run_config["scenario-hospital"]:
-        return call_next(message, context)
-    half = int(str(config_in(message)["num-rounds"])) // 2
-    mod = leave_after(half) if scenario == "leaves" else flip_sign(LIE)
-    return mod(message, context, call_next)
-
-
-def _add_noise(reply: Message, message: Message, number: int) -> Message:
-    """Add to each weight normal noise, on the whole as long as the update is."""
+    config = config_in(message)
+    now, last = (int(str(config[key])) for key in ("server-round", "num-rounds"))
+    chosen = number == context.run_config["scenario-hospital"]
+    if chosen and scenario == "leaves" and now > last // 2:
+        raise ConnectionError("has left the class")
+    reply = call_next(message, context)
     sent, trained = to_weights(arrays_in(message)), to_weights(arrays_in(reply))
-    length = update_norm([b - a for a, b in zip(sent, trained, strict=True)])
-    deviation = length / sum(array.size for array in sent) ** 0.5
-    rng = np.random.default_rng([round_of(message), number])
-    noisy = [w + np.float32(deviation) * rng.standard_normal(w.shape, np.float32) for w in trained]
-    reply.content["arrays"] = to_record(noisy)
+    if chosen and scenario == "lies":
+        pairs = zip(sent, trained, strict=True)
+        reply.content["arrays"] = to_record([w - np.float32(LIE) * (w_k - w) for w, w_k in pairs])
+    if scenario == "noise":
+        rng = np.random.default_rng([now, number])
+        reply.content["arrays"] = to_record(_noisy(sent, trained, rng))
     return reply
+
+
+def _noisy(sent: Weights, trained: Weights, rng: np.random.Generator) -> Weights:
+    """Add to each weight normal noise, on the whole as long as the update is."""
+    length = update_norm([b - a for a, b in zip(sent, trained, strict=True)])
+    deviation = np.float32(length / sum(array.size for array in sent) ** 0.5)
+    return [w + deviation * rng.standard_normal(w.shape, np.float32) for w in trained]
 
 
 client_app = federation.make_client_app(

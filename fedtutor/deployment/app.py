@@ -120,7 +120,9 @@ def main(grid: Grid, context: Context) -> None:
         on_reply=journal.on_reply,
         on_round=journal.on_round,
         log=journal.log,
-        guard=partial(NetworkGuard, max_ratio=server.max_update_ratio, roll=roll),
+        guard=partial(
+            NetworkGuard, max_ratio=server.max_update_ratio, registered=server.register(), roll=roll
+        ),
     )
     try:
         if server.resume:

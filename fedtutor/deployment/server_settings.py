@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedtutor.errors import DataError
 from fedtutor.settings import (
     Checked,
     Config,
@@ -33,7 +34,22 @@ class ServerSettings(Checked):
     max_update_ratio: float = setting(
         10.0, "leave out an update so many times as long as the median", "X", above=1
     )
+    registered: str = setting(
+        "", "images that each hospital registered; none may claim more", "NAME=N,..."
+    )
     resume: bool = setting(False, "go on after the last whole round of the run in 'out'")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.register()
+
+    def register(self) -> dict[str, int] | None:
+        """Return the registered numbers by name; None if there are none: all are believed."""
+        try:
+            pairs = [one.rpartition("=") for one in self.registered.split(",") if one.strip()]
+            return {name.strip(): int(number) for name, _, number in pairs} or None
+        except ValueError:
+            raise DataError(f"registered must be NAME=N,...; got {self.registered!r}.") from None
 
 
 def run_config(settings: RunSettings, server: ServerSettings) -> Config:

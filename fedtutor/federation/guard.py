@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
@@ -45,6 +45,8 @@ class GuardedGrid(WrappedGrid):
     grid : the engine's own grid.
     like : the model's weights; every update must have their number, shapes and dtypes.
     min_hospitals : with fewer sound updates than this the round fails.
+    registered : by the hospitals' names, the examples that each registered; a reply that claims
+        more, or is of another name, is left out. By default any claim is believed.
     on_reply : called after each sound update with (round, hospital, metrics).
 
     Attributes
@@ -61,9 +63,11 @@ class GuardedGrid(WrappedGrid):
         like: Weights,
         *,
         min_hospitals: int = 1,
+        registered: Mapping[str, float] | None = None,
         on_reply: Callable[[int, str, dict], None] | None = None,
     ) -> None:
         super().__init__(grid)
+        self._registered = registered
         self._like, self._min_hospitals, self._on_reply = like, min_hospitals, on_reply
         self.needs: Iterable[str] = ()
         self.names: dict[int, str] = {}
@@ -127,6 +131,8 @@ class GuardedGrid(WrappedGrid):
                 if message is None:
                     raise UpdateError("replied twice, or to what it was not asked; that is dropped")
                 sound = records.open_reply(reply, message, name, self._like, self.needs)
+                if self._registered is not None:
+                    records.check_claim(sound, name, self._registered.get(name, 0))
             except Exception as error:  # whatever it is, it came with the reply
                 known = isinstance(error, UpdateError)
                 reason = str(error) if known else f"{name}'s reply cannot be read: {error!r}"

@@ -119,6 +119,12 @@ def open_reply(
     return Message(content, reply_to=message)
 
 
+def check_claim(reply: Message, hospital: str, registered: float) -> None:
+    """Raise :class:`UpdateError` if it counts itself for more than it registered."""
+    if (claim := cast(float, reply.content["metrics"]["num-examples"])) > registered:
+        raise UpdateError(f"{hospital} claims {claim:g} examples; it has registered {registered:g}")
+
+
 def _read(array: Array, like: np.ndarray) -> np.ndarray:
     """Return the array in its own bytes. Flower's ``numpy()`` opens any file, and of any size."""
     if isinstance(array, ArrayView):

@@ -138,7 +138,7 @@ def make_strategy(
         liars = max(0, (num_hospitals - 3) // LIARS[name])
         settings = settings | {"num_malicious_nodes": liars}
         if name == "multikrum":
-            settings["num_nodes_to_select"] = max(1, num_hospitals - liars)
+            settings["num_nodes_to_select"] = max(1, num_hospitals - liars - 2)
     return (made_by or cls)(**defaults | settings | kwargs)
 
 

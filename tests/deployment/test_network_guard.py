@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fedtutor import federation
 from fedtutor.deployment.network_guard import NetworkGuard, OneByOne
+from fedtutor.deployment.server_settings import ServerSettings
 from fedtutor.federation.records import arrays_in, to_record, to_weights
 
 NAMES = ["North", "South", "West"]
@@ -199,6 +200,15 @@ def test_what_a_hospital_claims_must_not_grow_and_may_shrink():
     _, grid = claimed(lambda k, r: {0: 10, 1: 10 * r, 2: 30 - r}[k], rounds=3)
     assert [(out.round, out.hospital) for out in grid.left_out] == [(2, "South"), (3, "South")]
     assert "at most 10 are believed" in grid.left_out[0].reason
+
+
+def test_who_claims_more_than_it_registered_is_left_out():
+    register = ServerSettings(registered="North=10,South=9,West=10").register()
+    grid = OneByOne(federation.InProcessGrid(client_app(), NAMES))
+    _, guarded = run(grid, rounds=1, registered=register)
+    assert [(out.hospital, out.reason) for out in guarded.left_out] == [
+        ("South", "South claims 10 examples; it has registered 9")
+    ]
 
 
 def test_a_large_hospital_is_believed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -101,6 +102,33 @@ def test_garbage_is_named_and_left_out(word):
     assert word in out.reason
     np.testing.assert_allclose(seen[-1][0], (10 * 1 + 30 * 3) / 40)
     assert grid.traffic[1].hospitals == ["North", "West"]
+
+
+def registered(examples, **further):
+    guard = partial(federation.GuardedGrid, registered=examples)
+    return run(rounds=2, guard=guard, **further)
+
+
+def test_who_claims_more_examples_than_it_registered_is_named_and_left_out():
+    seen, grid = registered({"North": 10, "South": 19, "West": 1000})
+    assert [(out.round, out.hospital) for out in grid.left_out] == [(1, "South"), (2, "South")]
+    assert grid.left_out[0].reason == "South claims 20 examples; it has registered 19"
+    np.testing.assert_allclose(seen[1][0], (10 * 1 + 30 * 3) / 40)
+
+
+def test_who_is_not_registered_is_left_out():
+    _, grid = registered({"North": 10, "South": 20})
+    assert {(out.hospital, out.reason) for out in grid.left_out} == {
+        ("West", "West claims 30 examples; it has registered 0")
+    }
+    with pytest.raises(FederationError, match="North claims 10 examples; it has registered 0"):
+        registered({})
+
+
+def test_without_a_register_any_claim_is_believed():
+    seen, grid = run(spoil(lambda w, m: (w, m | {"num-examples": 2**53})))
+    assert grid.left_out == []
+    np.testing.assert_allclose(seen[-1][0], 2)
 
 
 @pytest.mark.parametrize("strategy", ["fedmedian", "krum", "fedadam", "fedprox"])

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import Bulyan
+from flwr.serverapp.strategy.bulyan import aggregate_n_closest_weights
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedtutor import federation
 from fedtutor.aggregation import weighted_average
 from fedtutor.errors import FederationError
 from fedtutor.federation.records import to_record, to_weights
+from fedtutor.federation.strategies import mean_around_median
 
 NUM_HOSPITALS = 7
 
@@ -33,10 +38,10 @@ def client_app(outlier=None):
     return app
 
 
-def global_model(name, *, outlier=None, rounds=1):
+def global_model(name, *, outlier=None, rounds=1, made_by=None):
     server_app = federation.make_server_app(
         [np.zeros((5, 4), np.float32), np.zeros(4, np.float32)],
-        federation.make_strategy(name, NUM_HOSPITALS),
+        federation.make_strategy(name, NUM_HOSPITALS, made_by=made_by),
         num_rounds=rounds,
         config=ConfigRecord({}),
     )
@@ -87,3 +92,30 @@ def test_robust_strategies_bear_one_liar_where_fedavg_does_not(name):
 def test_an_unknown_strategy_lists_the_known_ones():
     with pytest.raises(FederationError, match="fedavg, fedprox"):
         federation.make_strategy("fedup", 3)
+
+
+@pytest.mark.parametrize(("num", "chosen"), [(3, 1), (5, 2), (10, 5), (13, 6)])
+def test_multi_krum_averages_no_more_than_its_theorem_allows(num, chosen):
+    # m <= n - f - 2 (Blanchard et al. 2017) with the most liars f that n >= 2 f + 3 allows.
+    assert federation.make_strategy("multikrum", num).num_nodes_to_select == chosen
+
+
+def test_the_quick_bulyan_is_flower_s():
+    theirs = global_model("bulyan", made_by=Bulyan, outlier=3)
+    for ours, flowers in zip(global_model("bulyan", outlier=3), theirs, strict=True):
+        np.testing.assert_allclose(ours, flowers, atol=1e-6)
+        assert ours.dtype == np.float32
+
+
+@given(st.integers(0, 10**6), st.integers(3, 9), st.integers(0, 3))
+def test_the_mean_around_the_median_is_flower_s(seed, hospitals, fewer):
+    stack = np.random.default_rng(seed).normal(size=(hospitals, 4, 5))
+    keep = max(1, hospitals - fewer)
+    (flowers,) = aggregate_n_closest_weights(
+        [np.median(stack, axis=0)], [[array] for array in stack], keep
+    )
+    np.testing.assert_allclose(mean_around_median(stack, keep), flowers, atol=1e-12)
+
+
+def test_bulyan_without_enough_hospitals_gives_no_model():
+    assert federation.make_strategy("bulyan", 10).aggregate_train(1, []) == (None, None)

@@ -1,240 +1,186 @@
-"""What notebook 11 needs: a rare disease, three figures, and the checks of its exercises."""
+"""What notebook 11 needs: two figures, and its exercises."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from flwr.app import Context, Message
-from flwr.clientapp.typing import ClientAppCallable
-from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, one_number, other_case
-from fedtutor.errors import DataError
-from fedtutor.federation.records import to_weights
-from fedtutor.figures.charts import legend_above, name_rows
-from fedtutor.figures.picture import BLUE, GREY, RED, Picture, row_of_images, tidy
-from fedtutor.images import MedicalImages, patients_of
-from fedtutor.partition import partition
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, other_case
+from fedtutor.figures.charts import draw_rows, legend_above
+from fedtutor.figures.picture import BLUE, GREY, RED, Picture, tidy
 
 
-def rare_disease(
-    data: MedicalImages, rare: int, num_hospitals: int, *, most: int, seed: int = 0
-) -> list[MedicalImages]:
-    """Deal hospitals alike but for one: the patients with class ``rare`` all go to the first.
+def krum_scores(updates: np.ndarray, liars: int) -> np.ndarray:
+    """Score updates, float (hospitals, numbers), for Krum (Blanchard et al. 2017, section 4).
 
-    Of their images ``most`` are kept; the others are left out of the study.
+    The score of each is the sum of its squared distances to its ``n - liars - 2`` nearest others.
     """
-    patients = patients_of(data)
-    ill = np.isin(patients, patients[data.labels == rare])
-    if not ill.any() or ill.all():
-        raise DataError(f"class {rare} must be that of some patients, and not of all.")
-    theirs, others = np.flatnonzero(ill)[:most], np.flatnonzero(~ill)
-    alike = partition(data.take(others), "iid", num_hospitals, seed=seed)
-    positions = [others[own] for own in alike.indices]
-    positions[0] = np.concatenate([positions[0], theirs])
-    return [data.take(np.sort(own)) for own in positions]
+    size = (updates**2).sum(axis=1)
+    squared = size[:, None] + size - 2 * updates @ updates.T
+    np.fill_diagonal(squared, np.inf)  # nobody is one's own neighbour
+    return np.sort(squared, axis=1)[:, : len(updates) - liars - 2].sum(axis=1)
 
 
-def copies(data: MedicalImages, times: int) -> MedicalImages:
-    """Repeat every image so many times."""
-    return data.take(np.tile(np.arange(len(data)), times))
+def send_largest(update: np.ndarray, memory: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ``k`` largest numbers of update and memory, by size, and what is left of both.
 
-
-class Onlooker:
-    """A mod that looks at what leaves each hospital in the first round.
-
-    Make it the outermost one, so that it sees what the server sees.
+    (Stich et al. 2018, algorithm 1.)
     """
-
-    def __init__(self) -> None:
-        self.updates: dict[int, np.ndarray] = {}
-
-    def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """Pass the reply on, and keep the update of the first round."""
-        reply = call_next(message, context)
-        if message.content.config_records["config"]["server-round"] == 1:
-            sent, trained = (
-                np.concatenate([np.ravel(a) for a in to_weights(m.content.array_records["arrays"])])
-                for m in (message, reply)
-            )
-            self.updates[int(context.node_config["partition-id"])] = trained - sent
-        return reply
-
-    def seen(self) -> np.ndarray:
-        """Return what the server can tell of each update: float (hospitals, 2).
-
-        Its length, and its cosine with the updates' median, number by number.
-        """
-        updates = np.stack([self.updates[k] for k in sorted(self.updates)]).astype(np.float64)
-        middle = np.median(updates, axis=0)
-        lengths = np.linalg.norm(updates, axis=1)
-        cosines = updates @ middle / np.maximum(lengths * np.linalg.norm(middle), 1e-12)
-        return np.stack([lengths, cosines], axis=1)
+    wanted = update + memory
+    places = np.argpartition(np.abs(wanted), len(wanted) - k)[-k:]
+    sent = np.zeros_like(wanted)
+    sent[places] = wanted[places]
+    return sent, wanted - sent
 
 
-def grid_of_auc(
-    table: np.ndarray, rows: Sequence[str], columns: Sequence[object], *, x: str, what: str
+def table_of_aucs(
+    table: np.ndarray, rows: Sequence[str], columns: Sequence[str], promised: np.ndarray
 ) -> Picture:
-    """Draw a table of numbers from 0 to 1, float (rows, columns), darker where higher."""
-    figure = Figure(figsize=(2.6 + 0.95 * len(columns), 1.0 + 0.42 * len(rows)))
+    """Draw AUCs, float (rows, columns), darker where higher, framed where a theorem promises one.
+
+    ``promised`` is bool (rows, columns). The frame goes around all the promised cells together.
+    """
+    figure = Figure(figsize=(2.2 + 0.95 * len(columns), 1.3 + 0.42 * len(rows)))
     axes = figure.add_subplot()
     axes.imshow(table, cmap="Blues", vmin=0.3, vmax=1.1, aspect="auto")
     for (i, j), value in np.ndenumerate(table):
         colour = "white" if value > 0.75 else "black"
         axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(columns)), [str(column) for column in columns])
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel(x)
-    axes.set_title(what, fontsize=10)
-    axes.tick_params(length=0)
-    said = [
-        f"{row}: " + ", ".join(f"{value:.1f}" for value in values)
-        for row, values in zip(rows, table, strict=True)
+    around = np.pad(promised, 1)
+    edges = [
+        *([(j, i), (j, i + 1)] for i, j in np.argwhere(np.diff(around, axis=1)[1:-1])),
+        *([(j, i), (j + 1, i)] for i, j in np.argwhere(np.diff(around, axis=0)[:, 1:-1])),
     ]
-    alt = f"{what} for {x} {', '.join(map(str, columns))}. {'; '.join(said)}."
+    axes.add_collection(LineCollection(list(np.array(edges) - 0.5), colors=RED, linewidths=3))
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlim(-0.55, len(columns) - 0.45)
+    axes.set_ylim(len(rows) - 0.45, -0.55)
+    axes.set_title("AUC (framed: the number of liars that a theorem allows)", fontsize=10)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    heads = [column.replace("\n", " ") for column in columns]
+    said = [
+        f"{row}: " + ", ".join(f"{value:.1f}{'*' * bool(kept)}" for value, kept in pairs)
+        for row, pairs in zip(rows, map(zip, table, promised), strict=True)
+    ]
+    alt = f"AUC for {', '.join(heads)} (* where a theorem allows so many). {'; '.join(said)}."
     return Picture(figure, alt, 0.1)
 
 
 def game(
-    scores: dict[str, float], seen: np.ndarray, attackers: Sequence[int], success: float | None
+    seen: np.ndarray,
+    letters: Sequence[str],
+    rejected: np.ndarray,
+    scores: Mapping[str, Sequence[float]],
+    measures: Sequence[str],
+    roles: Sequence[str] | None,
 ) -> Picture:
-    """Draw the sabotage game: left how good the model is, right what the server sees.
+    """Draw the game: left what the server sees of each update, right what the model has become.
 
     Parameters
     ----------
-    scores : AUC by name, from top to bottom.
-    seen : see :meth:`Onlooker.seen`.
-    attackers : the numbers of those who lie.
-    success : of the backdoor, for the title; None for the other attacks.
+    seen : float (hospitals, 2), each update's length, and its cosine with their median.
+    letters : one for each hospital.
+    rejected : bool (hospitals,), who is sent home.
+    scores : from the name of a model to its value of each of the ``measures``.
+    roles : what each hospital is, or None while that is hidden.
     """
-    figure = Figure(figsize=(8.6, 2.7))
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-    _scores(left, scores)
-    if success is not None:
-        left.set_title(f"share of patches obeyed: {success:.2f}", fontsize=10)
-    liars = np.isin(np.arange(len(seen)), list(attackers))
-    for who, marker, colour, label in ((~liars, "o", BLUE, "honest"), (liars, "X", RED, "liar")):
-        if who.any():
-            right.scatter(*seen[who].T, s=70, marker=marker, color=colour, label=label, alpha=0.8)
-    right.set_xscale("symlog", linthresh=0.1)
-    right.set_xlim(-0.02, 200)
-    right.set_ylim(-1.15, 1.15)
-    right.set_xlabel("length of the update (round 1)")
-    right.set_ylabel("cosine with the median")
-    legend_above(right, 2)
-    tidy(right, grid="both")
-    figure.subplots_adjust(wspace=0.35)
-    said = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
-    updates = f"{len(seen)} updates, of which {int(liars.sum())} are the liars'"
-    alt = f"AUC: {said}. Beside it the length and direction of {updates}."
+    figure = Figure(figsize=(9, 3.2))
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    for k, (x, y) in enumerate(seen):
+        box = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": BLUE}
+        if rejected[k]:
+            box |= {"edgecolor": GREY, "linestyle": ":"}
+            left.plot([x], [y], "x", color=RED, markersize=22, zorder=4)
+        left.text(x, y, letters[k], bbox=box, ha="center", va="center", zorder=3, fontsize=9)
+        if roles and roles[k] != "usual":
+            left.annotate(
+                roles[k], (x, y), (0, 13), textcoords="offset points", ha="center", fontsize=9
+            )
+    left.set_xlim(-0.08 * seen[:, 0].max(), 1.12 * seen[:, 0].max())
+    left.set_ylim(seen[:, 1].min() - 0.15, seen[:, 1].max() + 0.25)
+    left.set_xlabel("length of the update")
+    left.set_ylabel("cosine with the median update")
+    tidy(left, "both")
+    draw_rows(right, measures, scores)
+    right.set_xlim(-0.05, 1.05)
+    legend_above(right, 1)
+    figure.subplots_adjust(wspace=0.5)
+    home = ", ".join(letter for letter, out in zip(letters, rejected, strict=True) if out)
+    said = "; ".join(
+        f"{name}: " + ", ".join(f"{m} {v:.1f}" for m, v in zip(measures, values, strict=True))
+        for name, values in scores.items()
+    )
+    who = ", ".join(f"{a} {role}" for a, role in zip(letters, roles or (), strict=False))
+    alt = f"Sent home: {home or 'nobody'}. {said}." + (f" Who is who: {who}." if roles else "")
     return Picture(figure, alt, 0.1)
 
 
-def _scores(axes: Axes, scores: dict[str, float]) -> None:
-    marks = ((GREY, "s"), (RED, "X"), (BLUE, "o"))
-    for row, (name, value) in enumerate(scores.items()):
-        colour, marker = marks[row]
-        axes.plot([value], [row], marker, color=colour, markersize=10, label=name)
-        side, ha = (-0.05, "right") if value > 0.6 else (0.05, "left")
-        axes.text(value + side, row, f"{value:.2f}", ha=ha, va="center")
-    axes.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
-    name_rows(axes, list(scores))
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("AUC on the test set (dotted: guessing)")
-    tidy(axes, grid="both")
+# Six hospitals, two numbers each: four near each other, one to the side, one far away.
+SIX = np.array([[1.0, 2.0], [2.0, 0.0], [0.0, 1.0], [2.0, 3.0], [6.0, 1.0], [40.0, -30.0]])
 
 
-def side_by_side(left: np.ndarray, right: np.ndarray, one: str, other: str) -> Picture:
-    """Draw pairs of images, uint8 (n, h, w, 1): the first of each kind, then the second, ..."""
-    images = [image for pair in zip(left, right, strict=True) for image in pair]
-    changed = float((left != right).any(axis=0).mean())
-    alt = f"{len(left)} images, each {one} and {other}; {100 * changed:.0f} % of the pixels differ."
-    return row_of_images(images, [one, other] * len(left), alt, limits=(0, 255), width=1.9)
+def _by(updates: np.ndarray, first: int, last: int, power: float = 1.0) -> np.ndarray:
+    """Sum each row's sorted squared distances, with oneself in front, from first to last."""
+    squared = ((updates[:, None] - updates) ** 2).sum(axis=2) ** power
+    return np.sort(squared, axis=1)[:, first:last].sum(axis=1)
 
 
-# Eight hospitals, one number each; two lie, one upwards and one downwards.
-EIGHT = np.array([1.0, 2.0, 900.0, 3.0, -700.0, 4.0, 5.0, 6.0])
-
-
-@exercise("""11.1, a trimmed mean
-    More: np.sort(np.stack(updates), axis=0)[cut : len(updates) - cut].mean(axis=0)""")
-def trimmed(mean: Answer) -> None:
-    hint = "sort and average over the hospitals only, the first axis of np.stack(updates)."
-    got = of_shape(mean([np.array([value, value]) for value in EIGHT], 1), (2,), hint)
-    ordered, by_length = np.sort(EIGHT), EIGHT[np.argsort(np.abs(EIGHT))]
-    if np.isclose(got[0], EIGHT.mean()):
-        raise Wrong("""That is the plain mean; the liars are still in it.
-            Hint: leave out the `cut` smallest and the `cut` largest before you average.""")
-    if np.isclose(got[0], [ordered[:-1].mean(), ordered[1:].mean()]).any():
-        raise Wrong("""You cut at one end only, and one liar is left.
-            Hint: who knows whether a liar pushes up or down?""")
-    if np.isclose(got[0], by_length[1:-1].mean()):
-        raise Wrong("""You leave out the longest, and the liar who pushes down is still there.
-            Hint: each number of the model is sorted and trimmed by itself, with its sign.""")
-    if not np.isclose(got[0], 3.5):
-        raise Wrong(f"""Of 1, 2, 900, 3, -700, 4, 5, 6 there remain 1 to 6: 3.5, not {got[0]:.3g}.
-            Hint: sort first: who is at the end is not who comes last in the list.""")
-    _check_two_of_seven(mean)
-
-
-def _check_two_of_seven(mean: Answer) -> None:
-    updates = np.random.default_rng(91).normal(size=(7, 3, 2))
-    got = np.asarray(mean(list(updates.copy()), 2), dtype=float)
-    ordered = np.sort(updates, axis=0)
-    if np.allclose(got, np.median(updates, axis=0)):
-        raise Wrong("""That is the median, which looks at the middle only.
-            Hint: the median is left if you cut as much as you can; use the argument `cut`.""")
-    if np.allclose(got, np.clip(updates, ordered[2], ordered[-3]).mean(axis=0)):
-        raise Wrong("""You pull the ends in (which is called winsorising); they still count.
-            Hint: leave the smallest and the largest out altogether.""")
-    if not np.allclose(got, ordered[2:-2].mean(axis=0)):
-        raise Wrong("""With seven hospitals and several numbers each the result is wrong.
-            Hint: sort over the hospitals (axis 0), cut `cut` rows at both ends, average.""")
-    if not np.allclose(mean(list(updates), 0), updates.mean(axis=0)):
-        raise Wrong("""With nothing left out it should be the plain mean.
-            Hint: a slice [0:-0] is empty.""")
-
-
-LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
-CALLED = np.array([2, 2, 0, 1, 2, 1, 0, 2, 2, 1])
-
-
-@exercise("""11.2, how often the patch is obeyed
-    More: (probabilities[labels != target].argmax(axis=1) == target).mean()""")
-def obeyed(success: Answer) -> None:
-    probabilities = np.full((10, 3), 0.2)
-    probabilities[np.arange(10), CALLED] = 0.6
-    got = one_number(success(probabilities.copy(), LABELS.copy(), 2), "what is the share of True?")
-    if np.isclose(got, 3):
-        raise Wrong("""You count images; a share is asked for.
-            Hint: of how many could have been turned?""")
-    if np.isclose(got, 5 / 10):
-        raise Wrong("""You count images that truly are of the target class; that is no success.
-            Hint: leave the images with labels == target aside.""")
-    if np.isclose(got, 2 / 3):
-        raise Wrong("""That is the recall of the target class itself.
-            Hint: the attack is about images of the *other* classes.""")
-    if np.isclose(got, (CALLED != LABELS)[LABELS != 2].mean()):
-        raise Wrong("""You count every mistake. An attacker wants one certain mistake.
-            Hint: how many are called `target`?""")
-    if np.isclose(got, 3 / 10):
-        raise Wrong("""You count the right images, but divide by all.
-            Hint: only those of other classes could be turned.""")
-    if not np.isclose(got, 3 / 7):
-        raise Wrong(f"""Three of seven others are called 2, so it is 0.43; you have {got:.2f}.
-            Hint: first choose the images, then ask what they are called.""")
-    other_case(np.isclose(success(probabilities, LABELS, 1), 2 / 7))
+@exercise(
+    """11.1, the scores of Krum
+    More: squared = ((updates[:, None] - updates) ** 2).sum(axis=2), sort each row, leave out its
+    first number, the distance to itself, and add up the next len(updates) - liars - 2.""",
+    reference=krum_scores,
+)
+def scores(answer: Answer) -> None:
+    updates = SIX.copy()
+    hint = "one score a hospital: sum over the neighbours, so that one axis is left."
+    got = of_shape(answer(updates, 1), (6,), hint)
+    if (updates != SIX).any():
+        raise Wrong("""Your function changes the updates it was given.
+            Hint: np.sort makes a new array, and .sort() works in the old one.""")
+    if np.allclose(got, _by(SIX, 0, 3)):
+        raise Wrong("""You count a hospital as its own nearest neighbour, at the distance 0.
+            Hint: leave out the first of the sorted distances, and take as many as before.""")
+    if np.allclose(got, _by(SIX, 1, 4, 0.5)):
+        raise Wrong("""You add up the distances; Krum adds up their squares.
+            Hint: leave out the square root, or np.linalg.norm.""")
+    if np.allclose(got, _by(SIX, 3, 6)):
+        raise Wrong("""You take the farthest; then one liar far away spoils every score.
+            Hint: np.sort sorts from small to large.""")
+    if np.allclose(got, _by(SIX, 1, 6)):
+        raise Wrong("""You take all others. The liar's distance is in every score then.
+            Hint: of n hospitals take the n - liars - 2 nearest others.""")
+    if any(np.allclose(got, _by(SIX, 1, last)) for last in (3, 5)):
+        raise Wrong("""You take one neighbour too many or too few.
+            Hint: with six hospitals and one liar there are 6 - 1 - 2 = 3 of them.""")
+    if np.allclose(got, ((SIX - SIX.mean(axis=0)) ** 2).sum(axis=1)):
+        raise Wrong("""That is the distance to the mean, which the liar has pulled away.
+            Hint: measure from each hospital to each other one.""")
+    if not np.allclose(got, _by(SIX, 1, 4)):
+        raise Wrong(f"""The first hospital's three nearest are at 5, 2 and 2: its score is 9, not
+            {got[0]:.3g}.
+            Hint: the squared distance is the sum of the squares over the numbers of the model.""")
+    updates = np.random.default_rng(91).normal(size=(9, 4))
+    for liars in (0, 2, 3):
+        other_case(np.allclose(answer(updates.copy(), liars), _by(updates, 1, 8 - liars)))
 
 
 UPDATE = np.array([0.9, -3.0, 0.1, 2.0, -0.4, 0.3])
 MEMORY = np.array([1.5, 0.2, 0.0, -1.8, -0.3, 0.4])
 
 
-@exercise("""11.3, the largest numbers, with a memory
+@exercise(
+    """11.2, the largest numbers, with a memory
     More: wanted = update + memory; places = np.argsort(np.abs(wanted))[-k:]; sent[places] =
-    wanted[places]; memory = wanted - sent""")
+    wanted[places]; memory = wanted - sent""",
+    reference=send_largest,
+)
 def largest(send: Answer) -> None:
     update, memory, wanted = UPDATE.copy(), MEMORY.copy(), UPDATE + MEMORY
     got = send(update, memory, 2)
