@@ -60,7 +60,7 @@ def epsilon(
           the same run in which one of them contributes zero. Exact (Balle & Wang 2018).
         - "poisson": each by a coin of its own, with probability sampled / population, as
           :class:`PrivateTrainer` does. Compares with one more or one fewer. By the privacy loss
-          distribution, an upper bound within a thousandth (Koskela et al. 2020).
+          distribution, an upper bound within 0.002 (Koskela et al. 2020).
         - "fixed": exactly ``sampled`` of them, drawn without replacement, as Flower's strategies
           do with ``fraction_train``. Compares with one of them *replaced*, which can change the
           sum by twice the clipping norm. The smaller of two upper bounds: by Rényi DP (Wang et
@@ -82,7 +82,9 @@ def epsilon(
         # T Gaussian releases are one with a noise sqrt(T) times smaller (Dong et al. 2022).
         return float(dp.get_epsilon_gaussian(noise_multiplier / math.sqrt(steps), delta))
     if sampling == "poisson":
-        accountant = dp.pld.PLDAccountant()
+        # A coarser grid is ten times quicker, and as near for few steps; both round upwards.
+        grid = 1e-3 if steps <= 100 else 1e-4
+        accountant = dp.pld.PLDAccountant(value_discretization_interval=grid)
         event = dp.PoissonSampledDpEvent(sampled / population, dp.GaussianDpEvent(noise_multiplier))
         return float(accountant.compose(event, int(steps)).get_epsilon(delta))
     accountant = dp.rdp.RdpAccountant(neighboring_relation=dp.NeighboringRelation.REPLACE_ONE)
