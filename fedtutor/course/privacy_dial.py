@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedtutor.evaluation import evaluate
-from fedtutor.figures.charts import legend_above
 from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, show, tidy
 from fedtutor.images import MedicalImages
 from fedtutor.model import predict, standardise
@@ -39,7 +38,7 @@ class Dial:
     steps : of DP-SGD in each setting, of size 1, with gradients clipped to length 1.
     """
 
-    NOISE = (0, 1, 2, 4)
+    NOISE: tuple[float, ...] = (0, 1, 2, 4)
     PATIENTS = (100, 200, 400)
     BATCH = (25, 50)
     DELTA = 1e-5
@@ -51,8 +50,6 @@ class Dial:
         self._start = model.get_weights()
         self._original = as_picture(standardise(own.images[:1]))
         self._trainer = PrivateTrainer(model, clipping_norm=1.0)
-        count = partial(epsilon, steps=steps, delta=self.DELTA, sampling="poisson")
-        self._budget = lru_cache(lambda noise, rate: count(noise, sampled=rate))
         self.looks = {at: self._look(*at) for at in product(self.NOISE, self.BATCH)}
         self.settings = {
             at: self._train(*at) for at in product(self.NOISE, self.PATIENTS, self.BATCH)
@@ -73,17 +70,16 @@ class Dial:
         """Return ε, the AUC on other patients and the AUC of the loss attack, after all steps."""
         self._model.set_weights(self._start)
         data = self._own.take(np.arange(patients))
-        how = {"noise_multiplier": noise, "batch_size": batch, "steps": self._steps}
-        self._trainer.train(data, learning_rate=1.0, **how)
+        self._trainer.train(
+            data, noise_multiplier=noise, batch_size=batch, steps=self._steps, learning_rate=1.0
+        )
         own, others = (predict(self._model, d.images) for d in (data, self._others))
         found = judge_attack(
             loss_score(own, data.labels), loss_score(others, self._others.labels), bootstrap=0
         )
-        return (
-            self._budget(noise, batch / patients),
-            evaluate(others, self._others.labels).auc,
-            found.auc,
-        )
+        coins = partial(epsilon, delta=self.DELTA, sampling="poisson")
+        budget = coins(noise, self._steps, sampled=batch, population=patients)
+        return budget, evaluate(others, self._others.labels).auc, found.auc
 
     def show(self, noise: float, patients: int, batch: int) -> tuple[Picture, str]:
         """Draw the original beside the server's picture, and say what the dials cost and hide."""
@@ -96,8 +92,8 @@ class Dial:
         show(pair[0], self._original[0], "the patient", limits=(0, 1))
         show(pair[1], picture, f"rebuilt, SSIM {score:.2f}", limits=(0, 1))
         right.barh(["attack", "model"], [attack - 0.5, auc - 0.5], left=0.5, color=[ORANGE, BLUE])
-        right.plot([attack_without, without], [0, 1], "k|", markersize=26, label="without noise")
-        legend_above(right, 1)
+        right.plot([attack_without, without], [0, 1], "k|", markersize=26)
+        right.set_title("black strokes: without noise", fontsize=9)
         right.set_xlim(0.4, 1)
         right.axvline(0.5, color=GREY, linewidth=1)
         right.set_xlabel("AUC (0.5 is guessing)")

@@ -1,17 +1,17 @@
-"""What notebook 09 checks, and its two figures."""
+"""What notebook 09 checks, and its first figure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from fedtutor.aggregation import update_norm
 from fedtutor.course.exercises import Answer, Wrong, exercise, one_number, same_arrays
-from fedtutor.figures.charts import STYLES, legend_above
+from fedtutor.figures.charts import legend_above
 from fedtutor.figures.picture import BLUE, GREY, ORANGE, Picture, tidy
 from fedtutor.model import Weights
 from fedtutor.topics.privacy.differential import clip, epsilon
@@ -23,23 +23,22 @@ def best_attacker(noise: float, rounds: int, *, delta: float) -> tuple[Picture, 
     All that such releases tell is one number, normal with deviation 1 around 0 without her and
     around sqrt(rounds) / noise with her (Dong, Roth & Su 2022, arXiv 1905.02383).
     """
-    from scipy.stats import norm
-
-    distance, budget = math.sqrt(rounds) / noise, epsilon(noise, rounds, delta=delta)
-    rate = np.linspace(0, 1, 201)
-    found = norm.cdf(distance + norm.ppf(rate))
+    normal, distance = NormalDist(), math.sqrt(rounds) / noise
+    budget = epsilon(noise, rounds, delta=delta)
+    x = np.linspace(-4, distance + 4, 201)  # he says "with her" above a threshold, each in turn
+    rate, found = (np.array([normal.cdf(c - t) for t in x]) for c in (0, distance))
     promise = np.minimum(
         math.exp(budget) * rate + delta, 1 - math.exp(-budget) * (1 - delta - rate)
     )
     figure = Figure(figsize=(8.6, 3.4))
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
-    x = np.linspace(-4, distance + 4, 201)
     for centre, colour, dash, name in (
         (0, BLUE, "-", "without her"),
         (distance, ORANGE, "--", "with her"),
     ):
-        left.plot(x, norm.pdf(x - centre), dash, color=colour, label=name)
-        left.fill_between(x, norm.pdf(x - centre), color=colour, alpha=0.15)
+        bell = np.exp(-0.5 * (x - centre) ** 2)
+        left.plot(x, bell, dash, color=colour, label=name)
+        left.fill_between(x, bell, color=colour, alpha=0.15)
     left.set_yticks([])
     left.set_xlabel("what comes out, in deviations of the noise")
     right.plot(rate, found, "-", color=BLUE, label="best attacker")
@@ -51,41 +50,13 @@ def best_attacker(noise: float, rounds: int, *, delta: float) -> tuple[Picture, 
         tidy(axes)
         legend_above(axes, 3, handlelength=1.6, columnspacing=1.0)
     figure.subplots_adjust(wspace=0.25)
-    area, low = norm.cdf(distance / math.sqrt(2)), norm.cdf(distance + norm.ppf(0.01))
+    area = normal.cdf(distance / math.sqrt(2))
+    low = 100 * normal.cdf(distance + normal.inv_cdf(0.01))
     sentence = (
-        f"Noise {noise:g}, {rounds} rounds: ε = {budget:.2f} at δ = {delta:g}. The best attacker has "
-        f"AUC {area:.2f}; accusing 1 % of the others wrongly, he finds her in {100 * low:.0f} %."
+        f"Noise {noise:g}, {rounds} rounds: ε = {budget:.2f} at δ = {delta:g}. The best attacker "
+        f"has AUC {area:.2f}; accusing 1 % of the others wrongly, he finds her in {low:.0f} %."
     )
     return Picture(figure, sentence, 0.01), sentence
-
-
-def cost_of_privacy(
-    budgets: Sequence[float], runs: Mapping[str, np.ndarray], without: Mapping[str, float]
-) -> Picture:
-    """Draw AUC against ε, with a flat line of the same colour where no noise was added.
-
-    ``runs`` are by name AUCs (seeds, budgets): the mean is a line, from worst to best a band.
-    """
-    figure = Figure(figsize=(8.6, 4.4))
-    axes = figure.add_subplot()
-    said = []
-    for (name, aucs), (colour, marker, dash) in zip(runs.items(), STYLES, strict=False):
-        mean, low, high = aucs.mean(axis=0), aucs.min(axis=0), aucs.max(axis=0)
-        axes.fill_between(budgets, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(budgets, mean, dash, marker=marker, color=colour, label=name)
-        axes.axhline(without[name], color=colour, linewidth=1, alpha=0.7)
-        by_budget = [f"{m:.2f} at ε {b:g}" for b, m in zip(budgets, mean, strict=True)]
-        said.append(f"{name}: {', '.join(by_budget)}, {without[name]:.2f} without noise")
-    axes.axhline(0.5, color=GREY, linestyle=":")
-    axes.annotate("guessing", (budgets[-1], 0.5), (0, 3), textcoords="offset points", ha="right")
-    axes.set_xscale("log")
-    axes.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("ε, from much privacy to little; thin flat lines: the same without noise")
-    axes.set_ylabel("AUC on new patients")
-    tidy(axes, "both")
-    legend_above(axes, 2)
-    return Picture(figure, f"AUC against ε. {'; '.join(said)}.", 0.01)
 
 
 @exercise(

@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import ArrayRecord, Message
-from flwr.clientapp import ClientApp
-from flwr.clientapp.mod import fixedclipping_mod
-from flwr.serverapp.strategy import (
-    DifferentialPrivacyClientSideFixedClipping,
-    DifferentialPrivacyServerSideFixedClipping,
-    Strategy,
-)
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, Strategy
 
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
@@ -27,7 +21,7 @@ from fedtutor.federation.records import arrays_in
 from fedtutor.federation.strategies import Averaged
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, standardise
-from fedtutor.topics import clip_update, with_mods
+from fedtutor.topics import clip_update
 from fedtutor.training import loss_function
 
 if TYPE_CHECKING:
@@ -179,12 +173,7 @@ class ServerSideClipping(DifferentialPrivacyServerSideFixedClipping):
 
 
 def private_strategy(
-    num_hospitals: int,
-    noise_multiplier: float,
-    clipping_norm: float,
-    *,
-    where: str = "server",
-    **kwargs: Any,
+    num_hospitals: int, noise_multiplier: float, clipping_norm: float, **kwargs: Any
 ) -> Strategy:
     """Return Flower's differential privacy for whole hospitals, around :class:`EqualFedAvg`.
 
@@ -195,20 +184,10 @@ def private_strategy(
     ----------
     num_hospitals : how many train in each round. Flower's noise is for that number: if some drop
         out, the mean is over fewer and the true noise multiplier is smaller than said.
-    where : "server" clips what arrives; "client" leaves that to hospitals whose app is wrapped by
-        :func:`clipping_app`, and believes them.
     kwargs : passed to FedAvg, such as ``fraction_train``.
     """
-    wrappers = {"server": ServerSideClipping, "client": DifferentialPrivacyClientSideFixedClipping}
-    if where not in wrappers:
-        raise FederationError(f"clipping is done at the server or client; got {where!r}.")
     inner = make_strategy("fedavg", num_hospitals, made_by=EqualFedAvg, **kwargs)
-    return wrappers[where](inner, noise_multiplier, clipping_norm, num_hospitals)
-
-
-def clipping_app(app: ClientApp) -> ClientApp:
-    """Let a hospital clip its own update, for ``private_strategy(..., where="client")``."""
-    return with_mods(app, fixedclipping_mod)
+    return ServerSideClipping(inner, noise_multiplier, clipping_norm, num_hospitals)
 
 
 class PrivateTrainer:

@@ -60,7 +60,7 @@ def zero_becomes_nan(update, norm):
 
 
 def added(each):
-    return [sum(arrays) for arrays in zip(*each)]
+    return [sum(arrays) for arrays in zip(*each, strict=True)]
 
 
 @wrong("09.2")
@@ -132,7 +132,7 @@ def one_flat_vector(each, norm, noise_multiplier, count, rng):
 def into_the_first(each, norm, noise_multiplier, count, rng):
     total = each[0]
     for one in each[1:]:
-        for a, b in zip(total, clip(one, norm)):
+        for a, b in zip(total, clip(one, norm), strict=True):
             a += b
     return [(a + noise_multiplier * norm * rng.normal(size=a.shape)) / count for a in total]
 
