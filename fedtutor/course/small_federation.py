@@ -17,7 +17,6 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedtutor import federation
-from fedtutor.course.practices import softmax
 from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights
@@ -35,6 +34,12 @@ def hospitals() -> tuple[tuple[str, ...], list[MedicalImages]]:
     data = chest_phantoms(NUM_IMAGES, size=SIZE, hospitals=NUM_HOSPITALS)
     parts = partition(data, "by:hospital")
     return parts.names, parts.hospitals(data)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return rows of probabilities."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 class LinearTrainer:

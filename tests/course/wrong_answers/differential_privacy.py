@@ -6,8 +6,8 @@ import numpy as np
 from wrong import wrong
 
 from fedtutor.aggregation import update_norm
-from fedtutor.course.lessons.differential_privacy import most_rounds
-from fedtutor.topics.privacy.differential import epsilon
+from fedtutor.course.lessons.differential_privacy import most_rounds, noisy_mean
+from fedtutor.topics.privacy.differential import clip, epsilon
 
 
 @wrong("09.1")
@@ -59,31 +59,116 @@ def zero_becomes_nan(update, norm):
     return [array * factor for array in update]
 
 
+def added(each):
+    return [sum(arrays) for arrays in zip(*each, strict=True)]
+
+
 @wrong("09.2")
+def not_clipped(each, norm, noise_multiplier, count, rng):
+    return [(a + noise_multiplier * norm * rng.normal(size=a.shape)) / count for a in added(each)]
+
+
+@wrong("09.2")
+def the_sum_is_clipped(each, norm, noise_multiplier, count, rng):
+    total = clip(added(each), norm)
+    return [(a + noise_multiplier * norm * rng.normal(size=a.shape)) / count for a in total]
+
+
+@wrong("09.2")
+def over_those_who_came(each, norm, noise_multiplier, count, rng):
+    return noisy_mean(each, norm, noise_multiplier, len(each), rng)
+
+
+@wrong("09.2")
+def not_divided(each, norm, noise_multiplier, count, rng):
+    return noisy_mean(each, norm, noise_multiplier, 1, rng)
+
+
+@wrong("09.2")
+def no_noise(each, norm, noise_multiplier, count, rng):
+    return noisy_mean(each, norm, 0, count, rng)
+
+
+@wrong("09.2")
+def one_draw_for_all(each, norm, noise_multiplier, count, rng):
+    return [
+        a + noise_multiplier * norm * rng.normal() / count
+        for a in noisy_mean(each, norm, 0, count, rng)
+    ]
+
+
+@wrong("09.2")
+def without_the_norm(each, norm, noise_multiplier, count, rng):
+    return noisy_mean(each, norm, noise_multiplier / norm, count, rng)
+
+
+@wrong("09.2")
+def noise_on_the_mean(each, norm, noise_multiplier, count, rng):
+    return noisy_mean(each, norm, noise_multiplier * count, count, rng)
+
+
+@wrong("09.2")
+def without_the_multiplier(each, norm, noise_multiplier, count, rng):
+    return noisy_mean(each, norm, bool(noise_multiplier), count, rng)
+
+
+@wrong("09.2")
+def noise_on_each(each, norm, noise_multiplier, count, rng):
+    return noisy_mean(each, norm, noise_multiplier * len(each) ** 0.5, count, rng)
+
+
+@wrong("09.2")
+def a_generator_of_ones_own(each, norm, noise_multiplier, count, rng):
+    return noisy_mean(each, norm, noise_multiplier, count, np.random.default_rng())
+
+
+@wrong("09.2")
+def one_flat_vector(each, norm, noise_multiplier, count, rng):
+    found = noisy_mean(each, norm, noise_multiplier, count, rng)
+    return np.concatenate([np.ravel(array) for array in found])
+
+
+@wrong("09.2")
+def into_the_first(each, norm, noise_multiplier, count, rng):
+    total = each[0]
+    for one in each[1:]:
+        for a, b in zip(total, clip(one, norm), strict=True):
+            a += b
+    return [(a + noise_multiplier * norm * rng.normal(size=a.shape)) / count for a in total]
+
+
+@wrong("09.2")
+def clipped_by_the_largest(each, norm, noise_multiplier, count, rng):
+    longest = max(map(update_norm, each))
+    shorter = [[a * norm / max(longest, norm) for a in one] for one in each]
+    return noisy_mean(shorter, norm, noise_multiplier, count, rng)
+
+
+@wrong("09.3")
 def added_up(noise, budget, delta):
     return int(budget / epsilon(noise, 1, delta=delta))
 
 
-@wrong("09.2")
+@wrong("09.3")
 def one_too_many(noise, budget, delta):
     return most_rounds(noise, budget, delta) + 1
 
 
-@wrong("09.2")
+@wrong("09.3")
 def a_delta_of_ones_own(noise, budget, delta):
     return most_rounds(noise, budget, 1e-5)
 
 
-@wrong("09.2")
+@wrong("09.3")
 def at_least_one(noise, budget, delta):
     return max(1, most_rounds(noise, budget, delta))
 
 
-@wrong("09.2")
+@wrong("09.3")
 def twice_the_budget(noise, budget, delta):
     return most_rounds(noise, 2 * budget, delta)
 
 
-@wrong("09.2")
+@wrong("09.3")
 def the_epsilon(noise, budget, delta):
     return epsilon(noise, 10, delta=delta)

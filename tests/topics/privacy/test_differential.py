@@ -187,18 +187,9 @@ def flowers_noise():
     np.random.seed(0)  # noqa: NPY002
 
 
-@pytest.mark.parametrize("where", ["server", "client"])
-def test_flowers_strategy_clips_every_hospital_on_the_guarded_grid(where):
-    app = pushing_app([0.5, 1.0, 100.0, 1000.0])
-    if where == "client":
-        app = d.clipping_app(app)
-    final = run(d.private_strategy(4, 0.0, 1.0, where=where), app, 4)
+def test_flowers_strategy_clips_every_hospital_on_the_guarded_grid():
+    final = run(d.private_strategy(4, 0.0, 1.0), pushing_app([0.5, 1.0, 100.0, 1000.0]), 4)
     assert update_norm(final) == pytest.approx((0.5 + 1 + 1 + 1) / 4, rel=1e-5)
-
-
-def test_clipping_at_the_client_is_only_a_promise():
-    final = run(d.private_strategy(2, 0.0, 1.0, where="client"), pushing_app([1.0, 1e3]), 2)
-    assert update_norm(final) > 100
 
 
 @pytest.mark.usefixtures("flowers_noise")
@@ -253,11 +244,6 @@ def test_with_flowers_strategy_alone_it_does():
     flowers = DifferentialPrivacyServerSideFixedClipping(inner, 0.0, 1.0, 3)
     with pytest.raises(ZeroDivisionError):
         run(flowers, pushing_app([0.0, 0.5, 0.5]), 3)
-
-
-def test_where_to_clip_must_be_known():
-    with pytest.raises(FederationError, match="server or client"):
-        d.private_strategy(2, 1, 1, where="cloud")
 
 
 @pytest.fixture(scope="module")
