@@ -1,4 +1,4 @@
-"""What notebook 03 checks: a Dirichlet partitioner, the divergence, and a choice of alpha."""
+"""What notebook 03 checks: a Dirichlet partitioner, and the divergence of hospitals."""
 
 from __future__ import annotations
 
@@ -144,37 +144,3 @@ def divergence_of_mixtures(divergence: Answer) -> None:
             Hint: mixture of each hospital, common mixture, half the sum of the differences.
             More: the first hospital: 0.5 * (|0.75 - 0.7| + |0.25 - 0.25| + |0 - 0.05|) = 0.05.""")
     other_case(np.isclose(divergence(np.array([[3, 1], [6, 2], [30, 10]])), 0, atol=1e-9))
-
-
-DRAWS = 20
-SMALLEST_ALPHA = 1.1
-
-
-def deals(alpha: float, hospitals: int = 5, draws: int = DRAWS) -> np.ndarray:
-    """Draw the class counts of Dirichlet deals, int (draws, hospitals, classes), without images.
-
-    The patients are those of the exercise: 450, 250 and 200 images, one image a patient.
-    """
-    shares = np.random.default_rng(7).dirichlet(np.full(hospitals, alpha), size=(draws, CLASSES))
-    ends = np.round(np.cumsum(shares, axis=2) * np.array([450, 250, 200])[:, None]).astype(int)
-    return np.diff(ends, prepend=0, axis=2).transpose(0, 2, 1)
-
-
-@exercise(
-    """03.3, an alpha for your study
-    More: try 0.1, 0.2, 0.3 and so on in a loop, and stop at the first with 0 such deals.""",
-    reference=SMALLEST_ALPHA,
-)
-def choice_of_alpha(answer: object) -> None:
-    alpha = one_number(answer, "write a number such as 0.3 in place of the dots.")
-    if not (alpha > 0 and np.isfinite(alpha)):
-        raise Wrong(f"""A Dirichlet distribution needs an alpha above 0; yours is {alpha}.
-            Hint: small numbers are uneven, large ones even; 0 itself is not allowed.""")
-    lacking = int((deals(alpha) == 0).any(axis=(1, 2)).sum())
-    if lacking:
-        raise Wrong(f"""At alpha = {alpha:g} a hospital lacks a class in {lacking} of {DRAWS} deals.
-            Hint: larger is more even.""")
-    if not np.isclose(alpha, SMALLEST_ALPHA):
-        raise Wrong(f"""No hospital lacks a class at alpha = {alpha:g}, but it is not the smallest
-            alpha with one decimal for which that is so.
-            Hint: a larger alpha than needed leaves less skew to study.""")

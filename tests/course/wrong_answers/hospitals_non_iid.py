@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from wrong import wrong, wrong_value
+from wrong import wrong
 
 from fedtutor.partition import label_divergence
 
@@ -108,11 +108,3 @@ def counts_instead_of_shares(class_counts):
 def one_number_a_hospital(class_counts):
     common = class_counts.sum(axis=0) / class_counts.sum()
     return 0.5 * np.abs(_mixtures(class_counts) - common).sum(axis=1)
-
-
-wrong_value("03.3", "too_uneven", 0.1)
-wrong_value("03.3", "still_too_uneven", 1.0)
-wrong_value("03.3", "larger_than_needed", 2)
-wrong_value("03.3", "nothing_left_to_study", 1000)
-wrong_value("03.3", "zero", 0)
-wrong_value("03.3", "a_text", "0.3")
