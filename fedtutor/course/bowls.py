@@ -6,11 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import ConfigRecord, Context
-
-from fedtutor import federation
-from fedtutor.model import Weights
-from fedtutor.topics.algorithms import Local, LocalSteps, Scaffold, make_app, scaffold
 
 
 @dataclass(frozen=True)
@@ -125,44 +120,3 @@ def walk(
         models.append(model)
         local.append(paths)
     return Way(np.array(models), np.array(local))
-
-
-def bowl_training(bowls: Sequence[Bowl], *, steps: int, rate: float) -> Local:
-    """Make the bowls hospitals of a Flower app, each with one example; for ``make_app``."""
-
-    def local(
-        weights: Weights, correction: Weights | None, config: ConfigRecord, context: Context
-    ) -> LocalSteps:
-        bowl = bowls[int(context.node_config["partition-id"])]
-        towards = np.zeros_like(weights[0]) if correction is None else correction[0]
-        start = weights[0].astype(np.float64)
-        end, _ = scaffold_round(start, 0 * start, towards, bowl.gradient, steps, rate)
-        return LocalSteps([end.astype(np.float32)], steps * rate, 1, float(bowl.loss(end)))
-
-    return local
-
-
-def walk_in_flower(
-    bowls: Sequence[Bowl],
-    *,
-    corrected: bool,
-    steps: int,
-    rate: float,
-    rounds: int,
-    start: Sequence[float],
-) -> np.ndarray:
-    """Walk with the package's app and strategy on the grid: float32 (rounds + 1, d)."""
-    seen: list[np.ndarray] = []
-    scaffolding = Scaffold(fraction_evaluate=0.0, min_available_nodes=len(bowls))
-    server_app = federation.make_server_app(
-        [np.asarray(start, np.float32)],
-        scaffolding if corrected else federation.make_strategy("fedavg", len(bowls)),
-        num_rounds=rounds,
-        config=ConfigRecord({}),
-        on_round=lambda server_round, weights, grid: seen.append(weights[0]),
-    )
-    local = bowl_training(bowls, steps=steps, rate=rate)
-    client_app = make_app(local, mods=[scaffold] if corrected else [])
-    names = [f"Hospital {k + 1}" for k in range(len(bowls))]
-    federation.run_in_process(server_app, client_app, names)
-    return np.array(seen)

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, Context, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
 from flwr.common.serde import context_from_proto, context_to_proto
 from toys import START, run
 
 from fedtutor import federation
 from fedtutor.compiled_training import Trainer
-from fedtutor.course.bowls import (
-    BOWLS,
-    Bowl,
-    bowl_training,
-    fedavg_limit,
-    lowest,
-    scaffold_round,
-    walk,
-    walk_in_flower,
-)
+from fedtutor.course.bowls import BOWLS, Bowl, fedavg_limit, lowest, scaffold_round, walk
 from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.records import to_record, to_weights
 from fedtutor.model import create_model, predict
@@ -63,6 +54,37 @@ def remembering(local, kept):
 
 
 # The quadratic where the answer is known
+
+
+def bowl_training(bowls, *, steps, rate):
+    """Make the bowls hospitals of a Flower app, each with one example; for ``make_app``."""
+
+    def local(weights, correction, config, context):
+        bowl = bowls[int(context.node_config["partition-id"])]
+        towards = np.zeros_like(weights[0]) if correction is None else correction[0]
+        start = weights[0].astype(np.float64)
+        end, _ = scaffold_round(start, 0 * start, towards, bowl.gradient, steps, rate)
+        return LocalSteps([end.astype(np.float32)], steps * rate, 1, float(bowl.loss(end)))
+
+    return local
+
+
+def walk_in_flower(bowls, *, corrected, steps, rate, rounds, start):
+    """Walk with the package's app and strategy on the grid: float32 (rounds + 1, d)."""
+    seen = []
+    scaffolding = Scaffold(fraction_evaluate=0.0, min_available_nodes=len(bowls))
+    server_app = federation.make_server_app(
+        [np.asarray(start, np.float32)],
+        scaffolding if corrected else federation.make_strategy("fedavg", len(bowls)),
+        num_rounds=rounds,
+        config=ConfigRecord({}),
+        on_round=lambda server_round, weights, grid: seen.append(weights[0]),
+    )
+    local = bowl_training(bowls, steps=steps, rate=rate)
+    client_app = make_app(local, mods=[scaffold] if corrected else [])
+    names = [f"Hospital {k + 1}" for k in range(len(bowls))]
+    federation.run_in_process(server_app, client_app, names)
+    return np.array(seen)
 
 
 @pytest.mark.parametrize(("steps", "rate"), [(2, 0.5), (10, 0.2), (20, 0.1)])
