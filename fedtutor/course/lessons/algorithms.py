@@ -97,8 +97,8 @@ def gain_maps(
     gains: Mapping[str, np.ndarray],
     interval: Callable[[np.ndarray], tuple[float, float]],
     *,
-    rows: Mapping[str, str],
-    columns: Mapping[str, str],
+    rows: Mapping[str, Sequence[str]],
+    columns: Mapping[str, Sequence[str]],
     limit: float = 0.12,
 ) -> Picture:
     """Draw a map a name: colour and number are the mean gain, the mark its verdict.
