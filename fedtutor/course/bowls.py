@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import ConfigRecord, Context
-
-from fedtutor import federation
-from fedtutor.model import Weights
-from fedtutor.topics.algorithms import Local, LocalSteps, Scaffold, make_app, scaffold
 
 
 @dataclass(frozen=True)
@@ -75,75 +70,53 @@ class Way:
     local: np.ndarray
 
 
+Round = Callable[..., tuple[np.ndarray, np.ndarray]]
+"""A hospital's round, with the parameters and results of :func:`scaffold_round`."""
+
+
+def scaffold_round(
+    weights: np.ndarray,
+    own: np.ndarray,
+    common: np.ndarray,
+    gradient: Callable[[np.ndarray], np.ndarray],
+    num_steps: int,
+    learning_rate: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (trained, own) after SCAFFOLD's steps (Karimireddy et al. 2020, option II).
+
+    ``own`` and ``common`` are the control variates c_k and c.
+    """
+    trained = weights
+    for _ in range(num_steps):
+        trained = trained - learning_rate * (gradient(trained) - own + common)
+    return trained, own - common + (weights - trained) / (num_steps * learning_rate)
+
+
 def walk(
     bowls: Sequence[Bowl],
+    hospital_round: Round,
     *,
-    corrected: bool,
     steps: int,
     rate: float,
     rounds: int,
     start: Sequence[float],
 ) -> Way:
-    """Run FedAvg on the bowls, or with ``corrected`` SCAFFOLD, in NumPy and without messages."""
+    """Let the hospitals make their rounds on the bowls, in NumPy and without messages."""
     model = np.asarray(start, np.float64)
     controls = np.zeros((len(bowls), len(model)))
     models, local = [model], []
     for _ in range(rounds):
-        common = controls.mean(axis=0)
-        pairs = zip(bowls, corrected * (common - controls), strict=True)
-        paths = np.stack([_descend(bowl, model, steps, rate, change) for bowl, change in pairs])
-        controls = controls - common + (model - paths[:, -1]) / (steps * rate)
-        model = paths[:, -1].mean(axis=0)
+        common, paths = controls.mean(axis=0), []
+        for k, bowl in enumerate(bowls):
+            path: list[np.ndarray] = []  # where the gradient was asked for, and the end
+
+            def gradient(point: np.ndarray, bowl: Bowl = bowl, path: list = path) -> np.ndarray:
+                path.append(point)
+                return bowl.gradient(point)
+
+            end, controls[k] = hospital_round(model, controls[k], common, gradient, steps, rate)
+            paths.append([*path, end])
+        model = np.mean([path[-1] for path in paths], axis=0)
         models.append(model)
         local.append(paths)
     return Way(np.array(models), np.array(local))
-
-
-def _descend(
-    bowl: Bowl, model: np.ndarray, steps: int, rate: float, correction: np.ndarray
-) -> np.ndarray:
-    """Return a hospital's steps from the model, float (steps + 1, d)."""
-    path = [model]
-    for _ in range(steps):
-        path.append(path[-1] - rate * (bowl.gradient(path[-1]) + correction))
-    return np.array(path)
-
-
-def bowl_training(bowls: Sequence[Bowl], *, steps: int, rate: float) -> Local:
-    """Make the bowls hospitals of a Flower app, each with one example; for ``make_app``."""
-
-    def local(
-        weights: Weights, correction: Weights | None, config: ConfigRecord, context: Context
-    ) -> LocalSteps:
-        bowl = bowls[int(context.node_config["partition-id"])]
-        towards = np.zeros_like(weights[0]) if correction is None else correction[0]
-        end = _descend(bowl, weights[0].astype(np.float64), steps, rate, towards)[-1]
-        return LocalSteps([end.astype(np.float32)], steps * rate, 1, float(bowl.loss(end)))
-
-    return local
-
-
-def walk_in_flower(
-    bowls: Sequence[Bowl],
-    *,
-    corrected: bool,
-    steps: int,
-    rate: float,
-    rounds: int,
-    start: Sequence[float],
-) -> np.ndarray:
-    """Walk with the package's app and strategy on the grid: float32 (rounds + 1, d)."""
-    seen: list[np.ndarray] = []
-    scaffolding = Scaffold(fraction_evaluate=0.0, min_available_nodes=len(bowls))
-    server_app = federation.make_server_app(
-        [np.asarray(start, np.float32)],
-        scaffolding if corrected else federation.make_strategy("fedavg", len(bowls)),
-        num_rounds=rounds,
-        config=ConfigRecord({}),
-        on_round=lambda server_round, weights, grid: seen.append(weights[0]),
-    )
-    local = bowl_training(bowls, steps=steps, rate=rate)
-    client_app = make_app(local, mods=[scaffold] if corrected else [])
-    names = [f"Hospital {k + 1}" for k in range(len(bowls))]
-    federation.run_in_process(server_app, client_app, names)
-    return np.array(seen)

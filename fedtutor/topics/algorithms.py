@@ -1,4 +1,4 @@
-"""Algorithms for hospitals that differ: SCAFFOLD, batch norm at home, and personal models.
+"""Algorithms for hospitals that differ: SCAFFOLD, and batch norm at home.
 
 What Flower brings along (FedProx, FedAvgM, FedAdam, FedYogi) is in
 :func:`fedtutor.federation.make_strategy`. The two here are Flower *mods*, functions around a
@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -382,23 +381,3 @@ def batchnorm_places(model: keras.Model) -> dict[str, list[int]]:
 def batchnorm_trainer_of(images: MedicalImages, settings: TrainingSettings) -> Trainer:
     """Return this thread's trainer of :func:`create_batchnorm_model`."""
     return _made_once(Trainer, create_batchnorm_model, settings, **images.form)
-
-
-# Personal models
-
-
-def personalise(
-    trainer: Trainer,
-    weights: Weights,
-    hospitals: Sequence[MedicalImages],
-    *,
-    epochs: int = 1,
-    learning_rate: float | None = None,
-    seed: int = 0,
-) -> list[Weights]:
-    """Fine-tune: each hospital trains the finished global model a little on its own images.
-
-    Returns one model a hospital, which never leaves it; to be judged on its own patients.
-    """
-    own = partial(trainer.train, weights, epochs=epochs, learning_rate=learning_rate)
-    return [own(images, seed=(seed, k))[0] for k, images in enumerate(hospitals)]

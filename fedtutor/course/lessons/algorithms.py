@@ -1,63 +1,41 @@
-"""What notebook 12 checks, its hospitals, and its figures."""
+"""What notebook 12 checks, its images, and its figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedtutor.course.bowls import Bowl, Way, lowest
-from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, other_case
+from fedtutor.course.bowls import Bowl, Way, lowest, scaffold_round
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, other_case, same_arrays
 from fedtutor.datasets import load
-from fedtutor.datasets.phantoms import chest_phantoms, oct_phantoms
-from fedtutor.figures.charts import name_rows
-from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, PURPLE, Picture, tidy
-from fedtutor.images import MedicalImages, split_by_patient
-from fedtutor.partition import Partition
+from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
+from fedtutor.figures.picture import BLUE, GREEN, PURPLE, Picture, tidy
+from fedtutor.images import MedicalImages
 
 PHANTOMS = {
-    "chest-phantoms": (chest_phantoms, (0.4, 0.3, 0.3)),
-    "oct-phantoms": (oct_phantoms, (0.25, 0.25, 0.25, 0.25)),
+    "chest-phantoms": (chest_phantoms, len(CHEST_CLASSES)),
+    "oct-phantoms": (oct_phantoms, len(OCT_CLASSES)),
 }
-"""How to draw them, and the mixture of classes in every hospital."""
 
 
-def cohort(
-    dataset: str, seed: int, *, images: int = 720, size: int = 20, test: float = 2 / 3
-) -> tuple[MedicalImages, MedicalImages]:
-    """Draw (train, test), new patients for each seed and no patient on both sides.
+def pool(dataset: str, images: int, size: int, seed: int = 7) -> MedicalImages:
+    """Draw phantoms of five hospitals that see all classes equally often.
 
-    Of phantoms every hospital sees one and the same mixture of classes, so that by themselves the
-    hospitals differ in scanner, age and sex only. Of another data set it is a random part.
+    They differ in scanner, age and sex only. Of another data set it is a random part, and whoever
+    has no hospital gets one of five by lot.
     """
+    rng = np.random.default_rng(seed)
     if dataset in PHANTOMS:
-        draw, mixture = PHANTOMS[dataset]
-        data = draw(images, size=size, seed=seed, prevalence=np.tile(mixture, (5, 1)))
-    else:
-        data = load(dataset, size=size)
-        data = data.take(np.random.default_rng(seed).permutation(len(data))[:images])
-    return split_by_patient(data, test, seed=seed)
-
-
-GAMMAS = (0.5, 0.75, 1.0, 1.4, 2.0)
-
-
-def other_machines(data: MedicalImages, parts: Partition) -> MedicalImages:
-    """Put the same bodies on machines further apart, each with a contrast curve of its own.
-
-    From hospital to hospital the mid-tones get darker (exponents of :data:`GAMMAS`); the last one
-    also stores negatives, as X-ray machines that write DICOM's MONOCHROME1 do.
-    """
-    images = np.array(data.images)
-    for k, own in enumerate(parts.indices):
-        brightness = (images[own] / np.float32(255)) ** np.float32(GAMMAS[k % len(GAMMAS)])
-        if k == len(parts) - 1:
-            brightness = 1 - brightness
-        images[own] = np.round(255 * brightness).astype(np.uint8)
-    return replace(data, images=images)
+        draw, count = PHANTOMS[dataset]
+        return draw(images, size=size, seed=seed, prevalence=np.full((5, count), 1 / count))
+    data = load(dataset, size=size)
+    data = data.take(rng.permutation(len(data))[:images])
+    lot = rng.integers(1, 6, len(data)).astype(str)
+    return replace(data, table=data.table.assign(hospital=data.table.get("hospital", lot)))
 
 
 VIEW = np.linspace(-1.7, 1.5, 60), np.linspace(-1.4, 1.0, 50)
@@ -115,171 +93,221 @@ def _draw_way(axes: Axes, bowls: Sequence[Bowl], way: Way, server_round: int) ->
     tidy(axes)
 
 
-T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26, 12: 2.20}
-"""From a number of values to Student's t that holds 95 % (n - 1 degrees of freedom)."""
-
-
-def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Return (mean, low, high): the mean and its 95 % interval by Student's t; n is in T_95."""
-    mean = float(np.mean(values))
-    half = T_95[len(values)] * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return mean, mean - half, mean + half
-
-
-def mean_by_patient(values: np.ndarray, patients: np.ndarray) -> tuple[float, float, float]:
-    """Return (mean, low, high) of one value an image, float (n,), by a bootstrap of patients."""
-    codes = np.unique(patients, return_inverse=True)[1]
-    counts = np.bincount(codes)
-    sums = np.bincount(codes, values)
-    drawn = np.random.default_rng(0).multinomial(
-        len(counts), np.full(len(counts), 1 / len(counts)), size=1000
-    )
-    low, high = np.percentile((drawn @ sums) / (drawn @ counts), [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
-
-
-def gaps(differences: Mapping[str, Mapping[str, Sequence[float]]], *, x: str) -> Picture:
-    """Draw differences to a reference: a panel a setting, a row an algorithm.
+def gain_maps(
+    gains: Mapping[str, np.ndarray],
+    interval: Callable[[np.ndarray], tuple[float, float]],
+    *,
+    rows: Mapping[str, Sequence[str]],
+    columns: Mapping[str, Sequence[str]],
+    limit: float = 0.12,
+) -> Picture:
+    """Draw a map a name: colour and number are the mean gain, the mark its verdict.
 
     Parameters
     ----------
-    differences : from a setting to {algorithm: one difference a seed}.
-    x : what the differences are of.
+    gains : from a name to float (rows, columns, seeds), paired differences.
+    interval : from one cell's differences to (low, high) of their mean.
+    rows, columns : one axis's {label: names}, each with one entry.
+    limit : the gain at which the colours end.
     """
-    names = list(next(iter(differences.values())))
-    places = np.arange(len(names))
-    figure = Figure(figsize=(9.6, 1.5 + 0.4 * len(names)))
-    grid = figure.subplots(1, len(differences), sharey=True, sharex=True, squeeze=False)[0]
+    (y, row_names), (x, column_names) = *rows.items(), *columns.items()
+    down = -(-len(gains) // 2)
+    figure = Figure(figsize=(9.4, (0.6 + 0.5 * len(row_names)) * down + 0.6), layout="constrained")
+    grid = figure.subplots(down, 2, sharex=True, sharey=True, squeeze=False)
     said = []
-    for axes, (setting, rows) in zip(grid, differences.items(), strict=True):
-        each = np.array(list(rows.values()))
-        mean, low, high = np.transpose([mean_interval(values) for values in each])
-        axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
-        axes.hlines(places, low, high, color=BLUE, linewidth=3, alpha=0.45)
-        axes.plot(mean, places, "o", color=BLUE, markersize=8, label="mean")
-        seeds = np.repeat(places, each.shape[1])
-        axes.plot(each.ravel(), seeds, "D", color=ORANGE, markersize=4, label="each seed")
-        axes.set_title(setting, fontsize=10)
-        name_rows(axes, names)
-        tidy(axes, grid="both")
-        rows_said = [
-            f"{name} {mean[k]:+.2f} ({low[k]:+.2f} to {high[k]:+.2f})"
-            for k, name in enumerate(names)
-        ]
-        said.append(f"{setting}: {', '.join(rows_said)}")
-    figure.supxlabel(x, fontsize=10)
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="upper center", ncols=2, frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 0.92), h_pad=0.3)
-    return Picture(figure, f"{x}, with 95 % intervals over the seeds. {'; '.join(said)}.", 0.01)
+    for axes, (name, values) in zip(grid.ravel(), gains.items(), strict=False):
+        means = values.mean(axis=-1)
+        axes.imshow(means, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
+        for place in np.ndindex(means.shape):
+            low, high = interval(values[place])
+            mark = "\u25b2" if low > 0 else "\u25bc" if high < 0 else "\u00b7"
+            colour = "white" if abs(means[place]) > 0.7 * limit else "black"
+            words = f"{means[place]:+.2f} {mark}"
+            axes.text(*place[::-1], words, ha="center", va="center", color=colour, fontsize=11)
+            if mark != "\u00b7":
+                said.append(f"{name}, {row_names[place[0]]}, {column_names[place[1]]}: {words}")
+        axes.set_title(name, fontsize=11)
+        axes.set_xticks(range(len(column_names)), column_names)
+        axes.set_yticks(range(len(row_names)), row_names)
+    for axes in grid[-1]:
+        axes.set_xlabel(x)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y)
+    alt = f"Maps of gains; those whose interval excludes 0: {'; '.join(said) or 'none'}."
+    return Picture(figure, alt, 0.01)
 
 
-@exercise("""12.1, a corrected step
-    More: return weights - learning_rate * (gradient - own + common)""")
-def corrected_step(step: Answer) -> None:
-    weights, gradient = np.array([1.0, -2.0]), np.array([0.5, 0.25])
-    common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
-    before = weights.copy()
-    hint = "all names are arrays of one shape, but for the learning rate."
-    got = of_shape(step(weights, gradient, common, own, rate), (2,), hint)
-    if not np.array_equal(weights, before):
-        raise Wrong("""The weights you were given have changed under your hands.
-            Hint: `w -= ...` writes into the array; `w - ...` makes a new one.""")
-    along = (weights - got) / rate  # the direction that was gone
-    outside = (own - common) / rate
-    if np.allclose(along, gradient + outside) or np.allclose(along, gradient - outside):
-        raise Wrong("""The correction is not multiplied by the learning rate.
-            Hint: it belongs to the gradient, inside the brackets.""")
-    if np.allclose(along, -(gradient - own + common)):
-        raise Wrong("""That step goes uphill.
-            Hint: a gradient points to where the loss grows.""")
-    found = np.linalg.solve(np.stack([own, common], axis=1), along - gradient)
-    if not np.allclose(found, [-1, 1]):
-        of_own, of_common = found.round(2) + 0.0  # which has no -0
-        raise Wrong(f"""Your step goes along gradient {of_own:+g} * own {of_common:+g} * common.
-            Hint: take the hospital's own direction away, and put the common one in its place.""")
+def adam_step(
+    model: np.ndarray, mean: np.ndarray, momentum: np.ndarray, spread: np.ndarray, eta: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (model, momentum, spread) after FedAdam's step (Reddi et al. 2021, algorithm 2).
+
+    With their beta_1 = 0.9, beta_2 = 0.99 and tau = 0.001.
+    """
+    update = mean - model
+    momentum = 0.9 * momentum + 0.1 * update
+    spread = 0.99 * spread + 0.01 * update**2
+    return model + eta * momentum / (np.sqrt(spread) + 1e-3), momentum, spread
 
 
-@exercise("""12.2, the hospital's own direction
-    More: own - common + (sent - trained) / (num_steps * learning_rate)""")
-def own_direction(control: Answer) -> None:
-    gradients = np.array([[3.0, 1.0], [1.0, 0.5], [0.5, -0.3]])
-    common, own, rate = np.array([0.2, -0.1]), np.array([-0.4, 0.3]), 0.1
-    sent, right = np.array([1.0, -2.0]), gradients.mean(axis=0)
-    way = rate * (gradients - own + common).sum(axis=0)
-    got = np.asarray(control(own, common, sent, sent - way, 3, rate))
+def adjusted(probabilities: np.ndarray, own: np.ndarray, common: np.ndarray) -> np.ndarray:
+    """Return probabilities (n, classes) for other class shares (Saerens et al. 2002)."""
+    weighted = probabilities * own / common
+    return weighted / weighted.sum(axis=1, keepdims=True)
+
+
+@exercise(
+    """12.1, a hospital's round of SCAFFOLD
+    More: in the loop trained = trained - learning_rate * (gradient(trained) - own + common);
+    after it own - common + (weights - trained) / (num_steps * learning_rate)""",
+    reference=scaffold_round,
+)
+def hospital_round(answer: Answer) -> None:
+    start, own, common = np.array([1.0, -2.0]), np.array([-0.4, 0.3]), np.array([0.2, -0.1])
+    before, seen = (start.copy(), own.copy(), common.copy()), []
+
+    def gradient(weights: np.ndarray) -> np.ndarray:
+        seen.append(np.array(weights))
+        return weights * [1.0, 0.5] + [0.3, 1.0]
+
+    def tried(steps: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+        seen.clear()
+        got = answer(start, own, common, gradient, steps, rate)
+        if not isinstance(got, tuple | list) or len(got) != 2:
+            raise Wrong("""Two things are asked for.
+                Hint: return the trained weights and the new own direction.""")
+        hint = "all are arrays of one shape, but for the number of steps and the rate."
+        return of_shape(got[0], (2,), hint), of_shape(got[1], (2,), hint)
+
+    trained, new = tried(3, 0.1)
+    if not same_arrays(before, (start, own, common)):
+        raise Wrong("""The arrays you were given have changed under your hands.
+            Hint: `w -= ...` writes into the array; `w = w - ...` makes a new one.""")
+    if len(seen) != 3:
+        raise Wrong(f"""The gradient was asked for {len(seen)} times in 3 steps.
+            Hint: once in each step, as each call looks at the next batch of images.""")
+    if np.array_equal(seen[1], start):
+        raise Wrong("""Every step takes its gradient at the weights that were sent.
+            Hint: ask for the gradient at where you are by now.""")
+    right_steps = scaffold_round(start, own, common, gradient, 3, 0.1)
+    first = (start - seen[1]) / 0.1 - gradient(start)  # what was added to the first gradient
     known = {
-        "That is the mean of the corrected steps: the correction is still in it.": 0,
-        "The common direction is still in it.": own,
-        "The correction is taken out with the wrong sign.": common - own,
+        "The steps are FedAvg's: nothing is taken out and nothing put in.": 0 * own,
+        "The correction has the wrong sign.": own - common,
+        "The hospital's own direction goes out, and nothing comes in its place.": -own,
+        "The common direction comes in, and the own one has stayed.": common,
+        "The correction is not multiplied by the learning rate.": (common - own) / 0.1,
+        "That goes uphill.": (start - (start + 0.1 * (gradient(start) - own + common))) / 0.1
+        - gradient(start),
     }
     for sentence, added in known.items():
-        if np.allclose(got, added + way / (3 * rate)):
-            raise Wrong(f"{sentence}\nHint: each step went along gradient - own + common.")
-    if not np.allclose(got, right):
-        divisor = way[0] / np.ravel(got - own + common)[0]
-        raise Wrong(f"""The mean of the plain gradients was {right.round(2).tolist()}; yours is
-            {got.round(2).tolist()}, as if the way were divided by {divisor:.2g}, not by 0.3.
+        if np.allclose(first, added):
+            raise Wrong(f"{sentence}\nHint: each step goes along gradient - own + common.")
+    if not np.allclose(trained, right_steps[0]):
+        raise Wrong("""The trained weights are wrong.
+            Hint: each step goes along gradient - own + common.""")
+    mean = right_steps[1]
+    ways = {
+        "The own direction stays what it was.": own,
+        "That is the mean of the corrected steps: the correction is still in it.": mean
+        - own
+        + common,
+        "The common direction is still in it.": mean + common,
+        "The correction is taken out with the wrong sign.": mean - 2 * (own - common),
+        "That is the last gradient, not the mean of all.": gradient(seen[2]),
+    }
+    for sentence, found in ways.items():
+        if np.allclose(new, found):
+            raise Wrong(f"""{sentence}
+                Hint: solve the equation of the way for the mean gradient.""")
+    if not np.allclose(new, mean):
+        raise Wrong(f"""The mean of the plain gradients was {mean.round(2).tolist()}; your new own
+            direction is {new.round(2).tolist()}.
             Hint: how many steps was it, and how much of its gradient was each?""")
-    trained = sent - 0.5 * 4 * (right - own + common)
-    other_case(np.allclose(control(own, common, sent, trained, 4, 0.5), right))
+    other = scaffold_round(start, own, common, gradient, 4, 0.5)
+    other_case(same_arrays(tried(4, 0.5), other))
 
 
-OF_BATCH_NORM = [f"batchnorm/{k}" for k in ("gamma", "beta", "moving_mean", "moving_variance")]
-NAMES = ["conv/kernel", "conv/bias", *OF_BATCH_NORM, "dense/kernel", "dense/bias"]
+@exercise(
+    """12.2, the server's step of FedAdam
+    More: update = mean - model; momentum = 0.9 * momentum + 0.1 * update; spread = 0.99 * spread
+    + 0.01 * update**2; return model + eta * momentum / (np.sqrt(spread) + 1e-3), momentum, spread
+    """,
+    reference=adam_step,
+)
+def server_step(answer: Answer) -> None:
+    model, mean = np.array([1.0, -2.0]), np.array([1.5, -2.1])
+    momentum, spread = np.array([0.2, -0.1]), np.array([0.04, 0.09])
+    given = model, mean, momentum, spread
+    before = [array.copy() for array in given]
+    got = answer(*given, 0.3)
+    if not isinstance(got, tuple | list) or len(got) != 3:
+        raise Wrong("""Three things are asked for.
+            Hint: return model, momentum, spread.""")
+    got = [of_shape(array, (2,), "all are arrays of the model's shape.") for array in got]
+    if not same_arrays(before, given):
+        raise Wrong("""The arrays you were given have changed under your hands.
+            Hint: `m *= ...` writes into the array; `m = ...` makes a new one.""")
+    right = adam_step(*given, 0.3)
+    if np.allclose(got[1], 0.9 * momentum - 0.1 * (mean - model)):
+        raise Wrong("""The update points back from the mean to the model.
+            Hint: the server wants to go where the hospitals went, mean - model.""")
+    if np.allclose(got[1], 0.9 * momentum + 0.1 * mean):
+        raise Wrong("""Momentum is kept of the models, not of the updates.
+            Hint: first work out update = mean - model.""")
+    if not np.allclose(got[1], right[1]):
+        raise Wrong("""The momentum is wrong.
+            Hint: nine tenths of the old one and a tenth of the update.""")
+    if not np.allclose(got[2], right[2]):
+        raise Wrong("""The spread is wrong.
+            Hint: 0.99 of the old one and 0.01 of the update *squared*.""")
+    if np.allclose(got[0], mean + (right[0] - model)):
+        raise Wrong("""The step begins at the mean, so that the update counts twice.
+            Hint: it begins at the old model.""")
+    if np.allclose(got[0], model + 0.3 * right[1] / (right[2] + 1e-3)):
+        raise Wrong("""The momentum is divided by the spread itself.
+            Hint: the spread is of squares; take its root.""")
+    if np.allclose(got[0], 2 * model - right[0]):
+        raise Wrong("""The step goes backwards.
+            Hint: an update is no gradient; it is added.""")
+    if not np.allclose(got[0], right[0]):
+        raise Wrong("""Momentum and spread are right, the model is not.
+            Hint: model + eta * momentum / (root of the spread + 0.001).""")
+    zeros = np.zeros(2)
+    expected = adam_step(model, mean, zeros, zeros, 1.0)
+    other_case(same_arrays(answer(model, mean, zeros, zeros, 1.0), expected))
 
 
-@exercise("""12.4, what stays at home
-    More: [k for k, name in enumerate(names) if 'batchnorm' in name]""")
-def at_home(places: Answer) -> None:
-    got = places(list(NAMES))
-    if np.asarray(got).dtype.kind not in "iu":
-        raise Wrong("""Positions in the list are asked for, as whole numbers.
-            Hint: `enumerate(names)` gives each position with its name.""")
-    got, right = sorted(got), [2, 3, 4, 5]
-    if got == right[2:]:
-        raise Wrong("""Only the statistics stay; that is SiloBN. In FedBN the whole layer stays.
-            Hint: which other two arrays does a batch-norm layer have?""")
-    if got == right[:2]:
-        raise Wrong("""You average the statistics, where scanners differ most.
-            Hint: which other two arrays does a batch-norm layer have?""")
-    if got == [k for k in range(len(NAMES)) if k not in right]:
-        raise Wrong("""Those are the arrays that travel.
-            Hint: turn it round: which ones never leave the hospital?""")
-    if got == list(range(len(NAMES))):
-        raise Wrong("""If all stays at home, nobody learns from anybody.
-            Hint: which layers see the scanner most?""")
-    if got != right:
-        raise Wrong(f"""Of the {len(NAMES)} arrays {len(right)} are a batch norm's; yours are {got}.
-            Hint: the name of the layer stands before the slash.""")
-    if sorted(places([*NAMES[2:6], *NAMES[:2], *NAMES[6:]])) != [0, 1, 2, 3]:
-        raise Wrong("""With the layers in another order it is wrong.
-            Hint: look at the names, not at fixed positions.""")
-    if sorted(places([*NAMES, *NAMES])) != [2, 3, 4, 5, 10, 11, 12, 13]:
-        raise Wrong("""With a second batch norm in the model one of the two is forgotten.
-            Hint: `names.index` finds only the first.""")
-
-
-@exercise("""12.3, an interval from a few seeds
-    More: half = T_95[n] * differences.std(ddof=1) / np.sqrt(n); mean - half, mean + half""")
-def few_seeds(my_interval: Answer) -> None:
-    values = np.array([0.01, 0.03, 0.08])
-    low, high = got = of_shape(my_interval(values), (2,), "return low, high")
-    mean, *right = mean_interval(values)
-    if not np.isclose((high + low) / 2, mean):
-        raise Wrong(f"""The mean is {mean:.3f}; your interval is around {(high + low) / 2:.3f}.
-            Hint: the mean, and the same half on either side of it.""")
-    half, one = (high - low) / 2, values.std(ddof=1) / np.sqrt(3)  # a standard error
-    if np.isclose(half, 1.96 * one):
-        raise Wrong("""1.96 is for many seeds; with three the spread itself is hardly known.
-            Hint: look the factor up in T_95.""")
-    if np.isclose(half, T_95[3] * values.std() / np.sqrt(3)):
-        raise Wrong("""NumPy's std divides by n; for a few seeds that is too small.
-            Hint: std has an argument ddof.""")
-    if not np.allclose(got, right):
-        raise Wrong(f"""Of {values.tolist()} it is {right[0]:.3f} to {right[1]:.3f}, 4.30 standard
-            errors of the mean on either side; yours has {half / one:.2f} of them.
-            Hint: a mean varies less than one seed, by the root of n; and std has a ddof.""")
-    five = np.array([0.01, 0.03, 0.08, -0.02, 0.05])
-    if not np.allclose(my_interval(five), mean_interval(five)[1:]):
-        raise Wrong("""With three seeds it is right, with five it is not.
-            Hint: the fewer the seeds, the larger t.""")
+@exercise(
+    """12.3, probabilities for a hospital's own mixture
+    More: weighted = probabilities * own / common; weighted / weighted.sum(axis=1, keepdims=True)
+    """,
+    reference=adjusted,
+)
+def prior_adjustment(answer: Answer) -> None:
+    said = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+    own, common = np.array([0.2, 0.2, 0.6]), np.array([0.5, 0.3, 0.2])
+    got = of_shape(answer(said.copy(), own, common), (2, 3), "one row an image, as they came.")
+    right = adjusted(said, own, common)
+    if np.allclose(got, right):
+        other_case(np.allclose(answer(said[:1], common, own), adjusted(said[:1], common, own)))
+        return
+    if np.allclose(got, said):
+        raise Wrong("""The probabilities are as they came.
+            Hint: what does this hospital see more often than all together?""")
+    if np.allclose(got, said * own / common):
+        raise Wrong("""The rows no longer add up to 1.
+            Hint: divide each by its sum.""")
+    if np.allclose(got, adjusted(said, common, own)):
+        raise Wrong("""The wrong way round: it makes this hospital's common classes rarer.
+            Hint: times own, divided by common.""")
+    if np.allclose(got, adjusted(said, own, np.ones(3))):
+        raise Wrong("""The mixture that the model was trained on is still in it.
+            Hint: divide by it.""")
+    weighted = said * own / common
+    for axis, where in ((None, "over all images"), (0, "down each column")):
+        if np.allclose(got, weighted / weighted.sum(axis=axis)):
+            raise Wrong(f"""The sum is taken {where}, not along each row.
+                Hint: .sum(axis=1, keepdims=True).""")
+    raise Wrong("""These are not the probabilities of Bayes' rule.
+        Hint: each is multiplied by own / common, and then each row by what makes its sum 1.""")
