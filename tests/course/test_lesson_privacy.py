@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedtutor.course.lessons import differential_privacy, secure_aggregation, what_updates_leak
+from fedtutor.course.lessons import differential_privacy, secure_aggregation
 from fedtutor.course.privacy_dial import Dial
 from fedtutor.topics.privacy import secure_sum
 from fedtutor.topics.privacy.models import dense_model
@@ -51,26 +51,10 @@ def test_two_looks_at_the_same_setting_are_the_same(dial):
     assert repr(dial.show(2, 1, 5)[0]) == repr(dial.show(2, 1, 5)[0])
 
 
-def test_the_roc_curves_say_what_an_attack_finds():
-    rng = np.random.default_rng(0)
-    others = rng.normal(size=1000)
-    picture = what_updates_leak.curves_of_attacks({"strong": (others + 3, others), "blind": (others, others)})
-    assert "strong finds 0.7" in picture.alt
-    assert "blind finds 0.01 at 0.01 and 0.10 at 0.10" in picture.alt
-
-
 def test_the_axis_of_three_names_every_budget():
     picture = differential_privacy.three_on_one_axis([0, 1], [math.inf, 2.34], [0.9, 0.7], [0.8, 0.5])
     assert "at ε ∞ the model has 0.90 and the attack 0.80" in picture.alt
     assert "at ε 2.3 the model has 0.70 and the attack 0.50" in picture.alt
-
-
-def test_pictures_side_by_side_carry_their_scores():
-    pictures = np.random.default_rng(0).random((2, 16, 16, 1)).astype(np.float32)
-    picture = what_updates_leak.side_by_side(pictures, {"same": pictures, "turned": pictures[::-1]})
-    assert "same: SSIM 1.00, 1.00; turned: SSIM 0." in picture.alt
-    row = what_updates_leak.in_a_row({"original": (pictures[0], math.nan), "guess": (pictures[1], 0.25)})
-    assert "original, guess SSIM 0.25" in row.alt
 
 
 def test_the_masked_update_looks_like_the_noise_beside_it():
