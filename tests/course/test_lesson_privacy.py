@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import math
 import re
 
 import numpy as np
 import pytest
 
-from fedtutor.course.lessons import differential_privacy, what_updates_leak
+from fedtutor.course.lessons import differential_privacy
 from fedtutor.course.privacy_dial import Dial
 from fedtutor.topics.privacy.differential import PrivateTrainer, add_noise, epsilon
 from fedtutor.topics.privacy.models import dense_model
@@ -56,16 +55,6 @@ def test_two_looks_at_the_same_setting_are_the_same(dial):
     assert repr(dial.show(2, 20, 5)[0]) == repr(dial.show(2, 20, 5)[0])
 
 
-def test_the_roc_curves_say_what_an_attack_finds():
-    rng = np.random.default_rng(0)
-    others = rng.normal(size=1000)
-    picture = what_updates_leak.curves_of_attacks(
-        {"strong": (others + 3, others), "blind": (others, others)}
-    )
-    assert "strong finds 0.7" in picture.alt
-    assert "blind finds 0.01 at 0.01 and 0.10 at 0.10" in picture.alt
-
-
 @pytest.mark.parametrize(("noise", "rounds"), [(0.5, 1), (2, 10), (16, 4)])
 def test_the_best_attackers_curve_touches_the_limit_and_never_passes_it(noise, rounds):
     picture, sentence = differential_privacy.best_attacker(noise, rounds, delta=1e-5)
@@ -89,13 +78,3 @@ def test_the_noisy_mean_is_a_step_of_the_packages_dp_sgd():
     theirs = add_noise(trainer.clipped_sum(images, labels), 2.0 * 0.5, np.random.default_rng(1))
     for ours, total in zip(found, theirs, strict=True):
         assert np.allclose(ours, total / 5, atol=1e-5)
-
-
-def test_pictures_side_by_side_carry_their_scores():
-    pictures = np.random.default_rng(0).random((2, 16, 16, 1)).astype(np.float32)
-    picture = what_updates_leak.side_by_side(pictures, {"same": pictures, "turned": pictures[::-1]})
-    assert "same: SSIM 1.00, 1.00; turned: SSIM 0." in picture.alt
-    row = what_updates_leak.in_a_row(
-        {"original": (pictures[0], math.nan), "guess": (pictures[1], 0.25)}
-    )
-    assert "original, guess SSIM 0.25" in row.alt

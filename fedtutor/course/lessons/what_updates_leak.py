@@ -1,79 +1,15 @@
-"""What notebook 08 checks, and its figures."""
+"""What notebook 08 checks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
-from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape
-from fedtutor.figures.charts import lines
-from fedtutor.figures.picture import Picture, row_of_images, show
-from fedtutor.topics.privacy.membership import found_at
-from fedtutor.topics.privacy.reconstruction import ssim
+from fedtutor.course.exercises import Answer, Wrong, exercise, of_shape, other_case
+from fedtutor.topics.privacy.membership import lira
+from fedtutor.topics.privacy.reconstruction import inputs_of_units, matching_loss
 
 
-def side_by_side(originals: np.ndarray, guesses: Mapping[str, np.ndarray]) -> Picture:
-    """Draw a row of originals over one row of guesses for each name, with the SSIM of each guess.
-
-    ``originals`` is float (n, h, w, 1) in 0..1, and so is each of ``guesses``, in that order.
-    """
-    count, rows = len(originals), 1 + len(guesses)
-    figure = Figure(figsize=(1.5 * count + 1.6, 1.9 * rows))
-    grid = figure.subplots(rows, count, squeeze=False)
-    said = []
-    for row, (name, images) in zip(grid, {"original": originals, **guesses}.items(), strict=True):
-        scores = [f"{score:.2f}" for score in ssim(originals, images)]
-        for axes, image, score in zip(row, images, scores, strict=True):
-            show(axes, image, f"SSIM {score}" if name in guesses else "", limits=(0, 1))
-        row[0].text(-0.1, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
-        said.append(f"{name}: SSIM {', '.join(scores)}")
-    figure.subplots_adjust(wspace=0.05, hspace=0.2)
-    alt = f"{count} originals, and below them what was reconstructed; {'; '.join(said[1:])}."
-    return Picture(figure, alt, 0.1)
-
-
-def in_a_row(shown: Mapping[str, tuple[np.ndarray, float]]) -> Picture:
-    """Draw pictures, float (h, w, 1) in 0..1, by name and each with its SSIM or NaN, in one row."""
-    titles = [
-        name if math.isnan(score) else f"{name}\nSSIM {score:.2f}"
-        for name, (_, score) in shown.items()
-    ]
-    alt = f"Pictures in a row: {', '.join(titles)}.".replace("\n", " ")
-    return row_of_images([picture for picture, _ in shown.values()], titles, alt, step=0.1)
-
-
-def curves_of_attacks(attacks: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Picture:
-    """Draw ROC curves on logarithmic axes, where the few sure accusations are seen.
-
-    ``attacks`` is from a name to (scores of members, scores of others).
-    """
-    rates = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
-    found = {name: [found_at(rate, *scores) for rate in rates] for name, scores in attacks.items()}
-    picture = lines(
-        {name: (rates, shares) for name, shares in {"guessing": rates, **found}.items()},
-        x="outsiders wrongly accused (share)",
-        y="members found (share)",
-        step=0.1,
-    )
-    (axes,) = picture.figure.axes
-    axes.loglog()
-    axes.set_ylim(0.005, 1.2)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks([0.01, 0.1, 1], ["1 %", "10 %", "100 %"])
-        axis.set_minor_locator(NullLocator())
-    said = [
-        f"{name} finds {at[0]:.2f} at 0.01 and {at[3]:.2f} at 0.10" for name, at in found.items()
-    ]
-    alt = f"Members found against outsiders accused, on logarithmic axes: {'; '.join(said)}."
-    return replace(picture, alt=alt)
-
-
-def _outer(seed: int, dead: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _outer(seed: int, dead: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a dense layer's gradient of one image: (image, kernel gradient, bias gradient)."""
     rng = np.random.default_rng(seed)
     image, errors = rng.normal(size=30), rng.normal(size=9)
@@ -81,8 +17,11 @@ def _outer(seed: int, dead: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.n
     return image, np.outer(image, errors), errors
 
 
-@exercise("""08.1, an image from a gradient
-    More: kernel[:, j] / bias[j] with j = the unit of the largest abs(bias).""")
+@exercise(
+    """08.1, an image from a gradient
+    More: kernel[:, j] / bias[j] with j = the unit of the largest abs(bias).""",
+    reference=lambda kernel, bias: inputs_of_units(kernel, bias)[0],
+)
 def from_gradient(reconstruct: Answer) -> None:
     def tried(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -104,11 +43,78 @@ def from_gradient(reconstruct: Answer) -> None:
             Hint: the column is the image times the unit's error. Where do you find that error?""")
     if not parallel:
         raise Wrong("""That is not the image.
-            Hint: kernel[i, j] is pixel i times the error of unit j, which bias[j] is.""")
+            Hint: kernel[i, j] is pixel i times bias[j], which is the error of unit j.""")
     image, kernel, bias = _outer(1, dead=[1, 2])
-    if not np.allclose(tried(kernel, bias), image):
-        raise Wrong("""It works for one gradient and fails for another.
-            Hint: which units are dead changes with the image.""")
+    other_case(np.allclose(tried(kernel, bias), image))
     if not np.allclose(tried(np.outer(image, -np.abs(bias)), -np.abs(bias)), image):
         raise Wrong("""It fails where no unit has a positive error.
             Hint: without its sign, which error is the largest?""")
+
+
+@exercise(
+    """08.2, the loss of gradient matching
+    More: 1 - dot / (length * length) + 0.01 * tf.reduce_mean(tf.image.total_variation(images)) /
+    (height * width), where dot is the sum of tf.reduce_sum(f * w) over all pairs of arrays.""",
+    reference=matching_loss,
+)
+def of_matching(loss: Answer) -> None:
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    wanted = [tf.constant(rng.normal(size=shape), tf.float32) for shape in ((5, 4), (4,))]
+    flat, noisy = tf.zeros((2, 6, 5, 1)), tf.constant(rng.normal(size=(2, 6, 5, 1)), tf.float32)
+
+    def tried(found: list[tf.Tensor]) -> float:
+        hint = "tf.reduce_sum and tf.reduce_mean make one number of many."
+        return float(of_shape(loss(found, list(wanted), flat), (), hint))
+
+    longer, turned = (tried([factor * w for w in wanted]) for factor in (3, -1))
+    if abs(longer) > 1e-4 or abs(turned - 2) > 1e-4:
+        raise Wrong("""Of flat images your loss should be 0 for a gradient three times as long as
+            the one wanted, and 2 for one that points the other way.
+            Hint: 1 minus the cosine, which is the dot product over both Euclidean lengths.""")
+    other = [tf.constant(rng.normal(size=w.shape), tf.float32) for w in wanted]
+    if abs(tried(other) - float(matching_loss(other, wanted, flat))) > 1e-4:
+        raise Wrong("""Each array has a cosine of its own in your loss.
+            Hint: all arrays together are one long vector: first add up, then divide.""")
+    with tf.GradientTape() as tape:
+        tape.watch(other)
+        value = loss(other, list(wanted), noisy)
+    if not tf.is_tensor(value) or any(g is None for g in tape.gradient(value, other)):
+        raise Wrong("""TensorFlow cannot go back through your loss to the gradients.
+            Hint: stay with its own functions: tf.reduce_sum, tf.sqrt; no NumPy, no float().""")
+    if abs(float(value) - float(matching_loss(other, wanted, noisy))) > 1e-4:
+        raise Wrong("""The cosine is right; what you add for the images is not.
+            Hint: 0.01 times the mean of tf.image.total_variation(images), over the pixels.""")
+
+
+@exercise(
+    """08.3, LiRA's ratio
+    More: with mean (images,) and spread (one number) of either kind, the log-density is
+    -0.5 * ((scores - mean) / spread) ** 2 - np.log(spread); take members' minus the others'.""",
+    reference=lira,
+)
+def ratio_of_lira(ratio: Answer) -> None:
+    rng = np.random.default_rng(0)
+    for images, models, seed in ((40, 12, 0), (7, 9, 1)):
+        inside = (np.arange(models)[:, None] + rng.permutation(images)) % 3 > seed
+        shadows = rng.normal(size=images) * 3 + 1.5 * inside + rng.normal(size=inside.shape)
+        shadows[inside] *= 0.7  # members are less spread
+        scores = shadows.mean(axis=0) + rng.normal(size=images)
+        got = ratio(scores.copy(), shadows.copy(), inside.copy())
+        hint = "means are taken over the models that had the image (or had not): axis 0."
+        got, right = of_shape(got, scores.shape, hint), lira(scores, shadows, inside)
+        if np.allclose(got, right, atol=1e-6):
+            continue
+        if np.allclose(got, -right):
+            raise Wrong("""Your members have the low values.
+                Hint: which density is subtracted from which?""")
+        if (got > 0).all() and np.allclose(np.log(got), right):
+            raise Wrong("""That is the ratio; its logarithm is asked for.
+                Hint: of a normal density the logarithm is simpler than the density.""")
+        if np.ptp(got - right) < 1e-6:
+            raise Wrong("""All of your values are off by one and the same number.
+                Hint: the height of a normal density falls as 1 / spread.""")
+        raise Wrong("""That is not the logarithm of the ratio.
+            Hint: two normal densities at `scores`: a mean for each image and one spread for all,
+            from the models that had the image, and from those that had not.""")

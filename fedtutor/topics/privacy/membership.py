@@ -1,16 +1,15 @@
 """Membership inference: tell whether a patient was among those the model was trained on.
 
-Two attacks, both on nothing but the model's answers: a threshold on the loss (Yeom et al. 2018,
-"Privacy risk in machine learning"), and LiRA (Carlini et al. 2022, "Membership inference attacks
-from first principles"), which compares with models of the attacker's own.
+By a threshold on the loss (Yeom et al. 2018, arXiv 1709.01604), or by LiRA (Carlini et al. 2022,
+arXiv 2112.03570), which compares with models of the attacker's own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from fedtutor.errors import DataError
 from fedtutor.evaluation import estimate_auc, interval
@@ -28,11 +27,10 @@ class Attack:
 
     Attributes
     ----------
-    auc : probability that a member scores above an outsider; 0.5 is guessing.
-    tpr : share of the members found while at most 1 % of the outsiders are wrongly accused;
-        guessing finds 0.01.
-    auc_interval : its 95 % interval, see :func:`fedtutor.evaluation.interval`.
-    tpr_interval : 95 % percentile interval of a bootstrap; (NaN, NaN) if none was asked for.
+    auc, auc_interval : probability that a member scores above an outsider (0.5 is guessing), and
+        its 95 % interval, see :func:`fedtutor.evaluation.interval`.
+    tpr, tpr_interval : share of the members found while at most 1 % of the outsiders are accused
+        (guessing finds 0.01), and its 95 % percentile interval; (NaN, NaN) without a bootstrap.
     """
 
     auc: float
@@ -41,14 +39,10 @@ class Attack:
     tpr_interval: tuple[float, float]
 
 
-def true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return what the model gives the right class: float64 (n,) of probabilities (n, classes)."""
-    return np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels]
-
-
 def loss_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return minus each image's cross-entropy, float64 (n,): high where the model is at home."""
-    return np.log(np.maximum(true_class(probabilities, labels), SMALLEST))
+    right = np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels]
+    return np.log(np.maximum(right, SMALLEST))
 
 
 def logit_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -57,10 +51,9 @@ def logit_score(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Over models it is nearly normally distributed, which the loss is not (Carlini et al. 2022,
     section IV-C). The sum of the others is taken in place of 1 - p, as it keeps its digits.
     """
-    right = true_class(probabilities, labels)
-    others = np.asarray(probabilities, np.float64).copy()
+    others = np.array(probabilities, np.float64)
     others[np.arange(len(labels)), labels] = 0
-    return np.log(np.maximum(right, SMALLEST)) - np.log(np.maximum(others.sum(axis=1), SMALLEST))
+    return loss_score(probabilities, labels) - np.log(np.maximum(others.sum(axis=1), SMALLEST))
 
 
 def lira(scores: np.ndarray, shadow_scores: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -96,7 +89,12 @@ def lira(scores: np.ndarray, shadow_scores: np.ndarray, inside: np.ndarray) -> n
 
 
 def judge_attack(
-    members: np.ndarray, others: np.ndarray, *, bootstrap: int = 1000, seed: int = 0
+    members: np.ndarray,
+    others: np.ndarray,
+    *,
+    patients: np.ndarray | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
 ) -> Attack:
     """Score an attack.
 
@@ -104,7 +102,9 @@ def judge_attack(
     ----------
     members, others : float (m,) and (n,), the attack's scores of images that were trained on and
         of images of the same kind that were not; higher means "member".
-    bootstrap : resamples of both for the interval of ``tpr``; 0 leaves it at NaN.
+    patients : (m + n,), who each image is of, the members' first; by default each of somebody else.
+        Both intervals draw patients, each with all of his or her images.
+    bootstrap : resamples for the interval of ``tpr``; 0 leaves it at NaN.
 
     Raises
     ------
@@ -116,16 +116,20 @@ def judge_attack(
         raise DataError(
             f"{len(members)} members and {len(others)} others; give at least one finite score each."
         )
-    scores = np.concatenate([members, others])[:, None]
-    auc = estimate_auc(scores, np.arange(len(scores))[:, None] < len(members))
-    rng = np.random.default_rng(seed)
-    found = partial(found_at, LOW_FPR)
-    resampled = [
-        found(rng.choice(members, len(members)), rng.choice(others, len(others)))
-        for _ in range(bootstrap)
-    ]
+    scores = np.concatenate([members, others])
+    who = pd.factorize(np.arange(len(scores)) if patients is None else patients)[0]
+    truth = np.arange(len(scores)) < len(members)
+    auc = estimate_auc(scores[:, None], truth[:, None], patients=who)
+    rng, count = np.random.default_rng(seed), who.max() + 1
+    resampled = []
+    for _ in range(bootstrap):
+        times = np.bincount(rng.integers(0, count, count), minlength=count)[who]
+        drawn = [np.repeat(scores[kind], times[kind]) for kind in (truth, ~truth)]
+        if all(map(len, drawn)):
+            resampled.append(found_at(LOW_FPR, *drawn))
     low, high = np.percentile(resampled or [np.nan], [2.5, 97.5])
-    return Attack(auc.auc, found(members, others), interval(auc), (float(low), float(high)))
+    tpr = found_at(LOW_FPR, members, others)
+    return Attack(auc.auc, tpr, interval(auc), (float(low), float(high)))
 
 
 def found_at(rate: float, members: np.ndarray, others: np.ndarray) -> float:

@@ -5,6 +5,9 @@ A curious server can do all of it: it knows the weights it sent and got, and the
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +19,7 @@ from fedtutor.training import loss_function
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 PICTURE_DEVIATIONS = 6.0
 """Standardised pixels from -3 to 3 become grey values from 0 to 1, for originals and guesses."""
@@ -49,11 +53,8 @@ def inputs_of_units(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Guess the input of a dense layer from each of its active units: float (active, inputs).
 
     ``kernel`` and ``bias`` are gradients of shapes (inputs, units) and (units,). The unit with the
-    largest bias gradient comes first.
-
-    With output j's error d_j, dL/dW[i, j] = x_i d_j and dL/db[j] = d_j: their quotient is x_i,
-    exactly, if the batch held one image (Phong et al. 2018, section III; Geiping et al. 2020,
-    proposition 3.1). Of a batch it is a mixture of the images that the unit was active for.
+    largest bias gradient comes first. Exact if the batch held one image (Phong et al. 2018, section
+    III; Geiping et al. 2020, proposition 3.1); of a batch each is a mixture of those it fired for.
 
     Raises
     ------
@@ -81,14 +82,6 @@ def rank_one_input(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return direction[:-1] / direction[-1]
 
 
-def label_from_gradient(output_bias: np.ndarray) -> int:
-    """Return the label of a single image: the only output whose bias gradient is negative.
-
-    It is softmax minus one-hot (Zhao et al. 2020, iDLG, eq. 4).
-    """
-    return int(np.argmin(output_bias))
-
-
 def as_picture(standardised: np.ndarray) -> np.ndarray:
     """Map standardised pixels to grey values in 0..1, float32, always by the same rule."""
     return np.clip(0.5 + np.asarray(standardised) / PICTURE_DEVIATIONS, 0, 1).astype(np.float32)
@@ -102,13 +95,6 @@ def ssim(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
     import tensorflow as tf
 
     return tf.image.ssim(originals, guesses, max_val=1.0).numpy()
-
-
-def psnr(originals: np.ndarray, guesses: np.ndarray) -> np.ndarray:
-    """Return the peak signal-to-noise ratio in dB of pictures in 0..1; infinite if equal."""
-    import tensorflow as tf
-
-    return tf.image.psnr(originals, guesses, max_val=1.0).numpy()
 
 
 def best_guesses(originals: np.ndarray, guesses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,52 +112,80 @@ def best_guesses(originals: np.ndarray, guesses: np.ndarray) -> tuple[np.ndarray
     return best, ssim(originals, np.asarray(guesses)[best])
 
 
-def match_gradients(
-    model: keras.Model, target: Weights, labels: np.ndarray, *, iterations: int = 600
-) -> np.ndarray:
-    """Search for images whose gradient points where ``target`` does (Geiping et al. 2020, eq. 4).
+def matching_loss(found: Sequence, wanted: Sequence, images: tf.Tensor) -> tf.Tensor:
+    """Return 1 - cosine(found, wanted) + 0.01 * total variation (Geiping et al. 2020, eq. 4).
 
-    Returns them standardised, float32 (n, h, w, c). Minimises 1 - cosine(gradient, target) + 0.01 *
-    total variation by Adam on the signs of the search's own gradient, in steps of 0.1 that
-    :data:`DECAYS` makes smaller, as the paper does.
-
-    Parameters
-    ----------
-    model : holding the weights that were sent out; it must be smooth, so no ReLU or pooling.
-    target : the gradient of the mean loss that the attacker saw.
-    labels : int (n,), known or read off by :func:`label_from_gradient`.
+    ``found`` and ``wanted`` are gradients, lists of tensors; ``images`` float32 (n, h, w, c), of
+    which the mean total variation counts, a pixel.
     """
     import tensorflow as tf
 
-    shape = (len(labels), *model.input_shape[1:])
-    guess = tf.Variable(np.random.default_rng(0).normal(size=shape).astype(np.float32))
-    rate = tf.Variable(0.1)
-    adam = FusedOptimizer("adam", [guess], rate)
-    wanted = [tf.constant(g, tf.float32) for g in target]
-    variables = [variable.value for variable in model.trainable_variables]
-    criterion, labels = loss_function(model), tf.constant(labels)
+    dot = tf.add_n([tf.reduce_sum(f * w) for f, w in zip(found, wanted, strict=True)])
+    lengths = [tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in gs])) for gs in (found, wanted)]
+    variation = tf.reduce_mean(tf.image.total_variation(images)) / math.prod(images.shape[1:3])
+    return 1 - dot / (lengths[0] * lengths[1]) + 0.01 * variation
 
-    def distance():
+
+def match_gradients(
+    model: keras.Model,
+    targets: Sequence[Weights],
+    labels: np.ndarray,
+    *,
+    keep: Sequence[int] = (600,),
+    seed: int = 0,
+    loss: Callable = matching_loss,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search, from noise, for images whose gradients point where ``targets`` do.
+
+    By Adam on the signs of the search's own gradient, in steps of 0.1 that :data:`DECAYS` makes
+    smaller (Geiping et al. 2020). Neither ReLU nor pooling stops it. Returns the images as
+    standardised float32 (searches, keep, n, h, w, c), and the loss of each.
+
+    Parameters
+    ----------
+    model : holding the weights that were sent out.
+    targets : gradients of the mean loss that the attacker saw; one search, and other noise, each.
+    labels : int (searches, n); of one image, the only output whose bias gradient is negative.
+    keep : the iterations after which the images are kept; the last one ends the search.
+    seed : of the noise.
+    loss : what is minimised, see :func:`matching_loss`.
+    """
+    import tensorflow as tf
+
+    rng, shape = np.random.default_rng(seed), (len(labels[0]), *model.input_shape[1:])
+    guess, truth = tf.Variable(tf.zeros(shape)), tf.Variable(np.zeros(shape[0], np.int32))
+    rate, value = tf.Variable(0.1), tf.Variable(0.0)
+    adam = FusedOptimizer("adam", [guess], rate)
+    wanted = [tf.Variable(g, dtype=tf.float32) for g in targets[0]]
+    variables = [variable.value for variable in model.trainable_variables]
+    criterion, half = loss_function(model), PICTURE_DEVIATIONS / 2
+
+    def distance() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(criterion(labels, model(guess, training=True)))
-        found = tape.gradient(loss, variables)
-        dot = tf.add_n([tf.reduce_sum(f * w) for f, w in zip(found, wanted, strict=True)])
-        lengths = [tf.sqrt(tf.add_n([tf.reduce_sum(g * g) for g in gs])) for gs in (found, wanted)]
-        variation = tf.reduce_mean(tf.image.total_variation(guess)) / (shape[1] * shape[2])
-        return 1 - dot / (lengths[0] * lengths[1]) + 0.01 * variation
+            error = tf.reduce_mean(criterion(truth, model(guess, training=True)))
+        return loss(tape.gradient(error, variables), wanted, guess)
 
     @tf.function
-    def search():
-        for k in tf.range(iterations):
+    def search(first, last):
+        for k in tf.range(first, last):
             with tf.GradientTape() as tape:
-                value = distance()
-            done = tf.cast(k, tf.float32)
-            passed = tf.reduce_sum(tf.cast(done >= tf.constant(DECAYS) * iterations, tf.float32))
-            rate.assign(0.1 * 0.1**passed)
-            adam.apply([tf.sign(tape.gradient(value, guess))])
-            half = PICTURE_DEVIATIONS / 2
+                found = distance()
+            passed = tf.cast(k, tf.float32) >= tf.constant(DECAYS) * keep[-1]
+            rate.assign(0.1 * 0.1 ** tf.reduce_sum(tf.cast(passed, tf.float32)))
+            adam.apply([tf.sign(tape.gradient(found, guess))])
             guess.assign(tf.clip_by_value(guess, -half, half))
+            value.assign(found)
 
-    # A concrete function, as TensorFlow would warn of one that is made anew for each search.
-    search.get_concrete_function()()
-    return guess.numpy()
+    search = search.get_concrete_function(*[tf.TensorSpec((), tf.int32)] * 2)
+    images, losses = [], []
+    for target, classes in zip(targets, labels, strict=True):
+        for variable, new in zip([*wanted, truth], [*target, classes], strict=True):
+            variable.assign(tf.cast(new, variable.dtype))
+        guess.assign(rng.normal(size=shape).astype(np.float32))
+        adam.wipe()
+        for first, last in pairwise([0, *keep]):
+            search(tf.constant(first), tf.constant(last))
+            images.append(guess.numpy())
+            losses.append(value.numpy())
+    size = len(targets), len(keep)
+    return np.reshape(images, (*size, *shape)), np.reshape(losses, size)

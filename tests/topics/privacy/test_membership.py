@@ -66,6 +66,22 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert covered >= 32  # 38 expected; below 32 has a chance of less than 1 in 1000
 
 
+def test_patients_and_not_images_are_drawn_for_both_intervals():
+    """Ten copies of every image of the same patients tell nothing new."""
+    rng = np.random.default_rng(0)
+    members, others = rng.normal(1, 1, 60), rng.normal(0, 1, 60)
+    patients = np.concatenate([np.arange(60), np.arange(60)])  # everybody is seen on both sides
+    copies = [np.repeat(scores, 10) for scores in (members, others)]
+    once = membership.judge_attack(members, others, patients=patients, bootstrap=300)
+    tenfold = membership.judge_attack(*copies, patients=np.repeat(patients, 10), bootstrap=300)
+    by_image = membership.judge_attack(*copies, bootstrap=300)
+    assert tenfold.auc == pytest.approx(once.auc)
+    for kind in ("auc_interval", "tpr_interval"):
+        widths = [np.ptp(getattr(attack, kind)) for attack in (once, tenfold, by_image)]
+        assert widths[1] == pytest.approx(widths[0], rel=0.3)
+        assert widths[2] < 0.7 * widths[1]
+
+
 @pytest.mark.parametrize(("members", "others"), [([], [1.0]), ([1.0], []), ([np.nan], [1.0])])
 def test_scores_that_cannot_be_judged_are_refused(members, others):
     with pytest.raises(DataError, match="at least one finite score each"):

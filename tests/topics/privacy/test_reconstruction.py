@@ -9,7 +9,7 @@ from fedtutor.errors import DataError
 from fedtutor.model import standardise
 from fedtutor.topics.privacy import differential as d
 from fedtutor.topics.privacy import reconstruction as r
-from fedtutor.topics.privacy.models import dense_model, smooth_model
+from fedtutor.topics.privacy.models import dense_model
 
 pytestmark = pytest.mark.slow
 
@@ -59,14 +59,13 @@ def test_one_image_comes_back_from_one_update_of_a_dense_layer(kind, model, requ
         first = guess(model, image[None], np.array([k % 3]))[:1]
         original = r.as_picture(image)[None]
         assert r.ssim(original, first)[0] > 0.9
-        assert r.psnr(original, first)[0] > 30
 
 
 def test_the_label_comes_with_it(model, phantoms):
     images = standardise(phantoms.images)
     for k in range(12):
         gradient = r.gradient(model, images[k : k + 1], phantoms.labels[k : k + 1])
-        assert r.label_from_gradient(gradient[-1]) == phantoms.labels[k]
+        assert gradient[-1].argmin() == phantoms.labels[k]
 
 
 def test_all_units_together_give_the_same_image_as_one(model, phantoms):
@@ -126,23 +125,43 @@ def test_an_update_without_a_gradient_is_refused():
 def small():
     data = load("chest-phantoms", size=28, seed=0)
     one = data.take(np.random.default_rng(0).permutation(len(data))[:1])
-    return standardise(one.images), one.labels, smooth_model(data.image_shape, 3)
+    return standardise(one.images), one.labels, create_model(data.image_shape, 3)
 
 
-def matched(small, change=lambda gradient: gradient):
+def matched(small, change=lambda gradient: gradient, **settings):
     images, labels, model = small
     target = change(r.gradient(model, images, labels))
-    found = r.match_gradients(model, target, labels, iterations=200)
-    return r.ssim(r.as_picture(images), r.as_picture(found))[0]
+    found, losses = r.match_gradients(model, [target], [labels], keep=(0, 200), **settings)
+    scores = r.ssim(np.repeat(r.as_picture(images), 2, axis=0), r.as_picture(found[0, :, 0]))
+    assert losses.shape == (1, 2)
+    return scores
 
 
-def test_gradient_matching_finds_an_image_through_convolutions(small):
-    assert matched(small) > 0.5
+def test_gradient_matching_goes_from_noise_to_the_image_through_relu_and_pooling(small):
+    before, after = matched(small)
+    assert before < 0.3
+    assert after > 0.6
 
 
 def test_gradient_matching_fails_under_noise_of_epsilon_8(small):
     rng, noise = np.random.default_rng(0), d.noise_for(8, 1, delta=1e-5)
-    assert matched(small, lambda g: d.add_noise(d.clip(g, 1.0), noise, rng)) < 0.3
+    assert matched(small, lambda g: d.add_noise(d.clip(g, 1.0), noise, rng))[1] < 0.3
+
+
+def test_searches_in_one_call_are_those_of_two_and_the_loss_is_the_callers(small):
+    images, labels, model = small
+    target, used = r.gradient(model, images, labels), []
+
+    def loss(found, wanted, guess):
+        used.append(len(wanted) - len(found))
+        return r.matching_loss(found, wanted[: len(found)], guess)
+
+    both, losses = r.match_gradients(model, [target, target], [labels] * 2, keep=(20,))
+    alone, _ = r.match_gradients(model, [[*target, labels]], [labels], keep=(20,), loss=loss)
+    assert np.allclose(both[0], alone[0], atol=1e-4)
+    assert not np.allclose(both[0], both[1], atol=0.1)
+    assert used[0] == 1
+    assert losses.shape == (2, 1)
 
 
 def test_pictures_are_mapped_by_a_rule_that_does_not_look_at_them():
