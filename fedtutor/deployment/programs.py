@@ -63,7 +63,7 @@ class Programs:
         """End all programs and whatever they have started; leave what is to stay."""
         clear_away(self.folder, leave=self._leave)
         for program in self._programs.values():
-            program.process.wait()
+            program.reap()
         self._programs.clear()
         self._watchdog.close()
 

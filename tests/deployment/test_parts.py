@@ -186,3 +186,17 @@ def test_the_proxy_passes_everything_on_and_remembers_it():
 def test_free_ports_are_free():
     with socket.create_server(("127.0.0.1", free_port())):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Popen has no such lock there")
+def test_a_lock_that_a_signal_has_left_shut_is_not_waited_for_without_end(tmp_path):
+    program = Program(
+        "sleeper",
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        tmp_path / "log",
+        environment=os.environ | {"FLWR_HOME": str(tmp_path / "flwr")},
+        folder=tmp_path,
+    )
+    program.process._waitpid_lock.acquire()
+    program.kill()
+    assert not processes_in(tmp_path)
