@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TypeAlias
 
 import ipywidgets
@@ -64,7 +64,7 @@ class Panel:
     ) -> None:
         if not controls:
             raise ValueError("a panel needs at least one control; got none.")
-        self.show = lru_cache(maxsize=8)(show)  # drawn once, shown and put into words
+        self.show = show
         self._controls = controls
         # Labels of one width have the controls begin below each other, and none is cut off.
         label = 0.6 * max(len(control.description) for control in controls.values()) + 0.5
