@@ -113,8 +113,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from fedtutor.deployment.processes import Program, Watchdog
-folder, temporary = Path({folder!r}), {temporary}
-watchdog = Watchdog(folder, temporary=temporary)
+folder, leave = Path({folder!r}), {leave!r}
+watchdog = Watchdog(folder, leave=leave)
 command = [sys.executable, "-c", "import time; time.sleep(600)"]
 environment = os.environ | {{"FLWR_HOME": str(folder)}}
 program = Program("p", command, folder / "log", environment=environment, folder=folder)
@@ -123,12 +123,12 @@ os.kill(os.getpid(), 9)
 """
 
 
-@pytest.mark.parametrize("temporary", [True, False])
-def test_a_python_that_is_killed_takes_its_programs_and_secrets_along(tmp_path, temporary):
+@pytest.mark.parametrize("leave", ["nothing", "results"])
+def test_a_python_that_is_killed_takes_its_programs_and_secrets_along(tmp_path, leave):
     """As when a notebook's kernel is restarted: nobody is left to clean up but the watchdog."""
     doomed = tmp_path / "doomed"
     write_key_pair(doomed / "hospital-1" / "key")
-    script = KILLED.format(folder=str(doomed), temporary=temporary)
+    script = KILLED.format(folder=str(doomed), leave=leave)
     # It returns when nobody writes to its pipe any more, and so when the watchdog has gone, too.
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (abs(done.returncode), done.stderr) == (9, "")  # 9 on Windows, else -9
@@ -136,7 +136,7 @@ def test_a_python_that_is_killed_takes_its_programs_and_secrets_along(tmp_path, 
         process.pid for process in psutil.process_iter() if lives(process)
     ]
     assert secrets_in(doomed) == []
-    assert (doomed / "log").exists() == doomed.exists() == (not temporary)
+    assert (doomed / "log").exists() == doomed.exists() == (leave == "results")
 
 
 STOPPED = """
@@ -154,7 +154,7 @@ runpy.run_module("fedtutor.deployment.processes", run_name="__main__")
 def test_the_watchdog_does_its_work_although_all_are_told_to_end(tmp_path):
     """A service manager sends SIGTERM to all processes of a service, the watchdog among them."""
     write_key_pair(tmp_path / "server" / "key")
-    subprocess.run([sys.executable, "-c", STOPPED, tmp_path], check=True)
+    subprocess.run([sys.executable, "-c", STOPPED, tmp_path, "results"], check=True)
     assert secrets_in(tmp_path) == []
 
 
