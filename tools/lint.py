@@ -26,7 +26,6 @@ LONG += ("tensorflow_federated",)  # half of it is the import
 APPENDIX = {"tensorflow_federated": "A1", "pytorch_client": "A2"}  # have no number in their names
 MOST_LINES, MOST_SKIPS, MOST_BYTES = 100, 3, 2_000_000
 VERDICT, MOST_VERDICTS = re.compile(r"\b(True|False)$", re.M), 3
-SECOND_EDITION = "08"  # the notebooks before it show numbers in place of verdicts
 SKIP_MARKS = (
     "nbval-ignore-output",
     "pytest-validate-ignore-output",
@@ -127,7 +126,7 @@ def problems(path: Path, timings: dict | None = None) -> list[str]:
     ]
     if is_lesson(path):
         found += _frame(notebook, timing, path)
-        found += _verdicts(notebook) if path.name < SECOND_EDITION else []
+        found += _verdicts(notebook) if path.stem not in APPENDIX else []
     return found
 
 

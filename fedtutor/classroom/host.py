@@ -229,8 +229,9 @@ class Classroom(SuperLink):
         """Return the name that is wished for, or the one of the seat's share."""
         taken = {seat.name.casefold() for seat in self.seats}
         name = visible(" ".join(wish.split())) or self.cohort.names[len(self.seats)]
-        if len(name) > LONGEST_NAME:
-            raise FederationError(f"a name has at most {LONGEST_NAME} signs; got {name!r}.")
+        if len(name) > LONGEST_NAME or "," in name:
+            most = f"a name has at most {LONGEST_NAME} signs, and no comma"
+            raise FederationError(f"{most}; got {name!r}.")
         if name.casefold() in taken:
             raise FederationError(f"there is a {name} in the class already; choose another --name.")
         return name
@@ -272,16 +273,26 @@ class Classroom(SuperLink):
             folder = make_private_folder(self.folder / "runs" / f"{self._next_run:03d}")
             self._next_run += 1
             self._save()
-            server = ServerSettings(out=str(folder), expected=len(here), patience=patience)
+            self.cohort = cohort
+            server = ServerSettings(
+                out=str(folder),
+                expected=len(here),
+                patience=patience,
+                registered="" if cohort.test.multi_label else self._register(),
+            )
             played: Config = {"scenario": scenario, "scenario-hospital": seat}
             config = run_config(settings, server)
             write_text(folder / "settings.json", json.dumps(config))
             app = write_app(folder / "app", config | played, CODE)
             running = self.run(app, folder / PROGRESS)
-            self.cohort = cohort
             self.runs.append(Run(self._next_run - 1, settings, scenario, seat, folder, running))
             self._train_references(folder)
             return self.runs[-1]
+
+    def _register(self) -> str:
+        """Return how many images each seat has, as the server's guard holds the claims to it."""
+        sizes = (sum(self.images_of(number)) for number in range(len(self.seats)))
+        return ",".join(f"{seat.name}={n}" for seat, n in zip(self.seats, sizes, strict=True))
 
     def _train_references(self, folder: Path) -> None:
         """Train what the run is compared with, unless laptops have data of their own."""

@@ -121,7 +121,10 @@ def test_a_key_that_flower_does_not_take_is_refused(class_, curve):
 
 def test_names_are_short_visible_and_one_s_own(class_, keys):
     room, _, client = class_
-    assert "at most 40 signs" in enrol(client, room, keys[0], 41 * "x").json()["detail"]
+    for name in (41 * "x", "North, South"):
+        assert (
+            "at most 40 signs, and no comma" in enrol(client, room, keys[0], name).json()["detail"]
+        )
     name = "Spital \u202eBern"
     assert enrol(client, room, keys[0], name).json()["name"] == r"Spital \u202eBern"
     said = enrol(client, room, keys[1], "SPITAL \u202eBern").json()["detail"]

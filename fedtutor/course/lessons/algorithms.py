@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,11 +16,23 @@ from fedtutor.datasets import load
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
 from fedtutor.figures.picture import BLUE, GREEN, PURPLE, Picture, tidy
 from fedtutor.images import MedicalImages
+from fedtutor.model import standardise
 
 PHANTOMS = {
     "chest-phantoms": (chest_phantoms, len(CHEST_CLASSES)),
     "oct-phantoms": (oct_phantoms, len(OCT_CLASSES)),
 }
+
+
+def thumbnails(images: np.ndarray, factor: int = 4) -> np.ndarray:
+    """Turn images into a row of features each, float64 (n, pixels + 1): coarse pixels and a 1.
+
+    uint8 (n, h, w, 1) is standardised and averaged over squares of ``factor`` pixels a side.
+    """
+    n, height, width, _ = images.shape
+    squares = (n, height // factor, factor, width // factor, factor)
+    coarse = standardise(images).reshape(squares).mean(axis=(2, 4)).reshape(n, -1)
+    return np.hstack([coarse / math.sqrt(coarse.shape[1]), np.ones((n, 1))])
 
 
 def pool(dataset: str, images: int, size: int, seed: int = 7) -> MedicalImages:
