@@ -90,7 +90,7 @@ class Laptop(Programs):
             else [state / f"{self._host}-{self._port}-{k}" for k in range(1, 100)]
         )
         for place in places:
-            self._lock = FileLock(make_private_folder(place) / "lock")
+            self._lock = FileLock(make_private_folder(place) / "lock", thread_local=False)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -110,3 +111,10 @@ def test_why_a_supernode_ended_is_told(laptop, said, words):
     import re
 
     assert re.search(words, laptop._why_ended(said))
+
+
+def test_a_laptop_that_was_made_in_one_thread_is_left_in_another(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        laptop = pool.submit(Laptop, "127.0.0.1", new_code(), folder=tmp_path).result()
+    laptop._lock.release()
+    Laptop("127.0.0.1", new_code(), folder=tmp_path)._lock.release()
