@@ -35,11 +35,16 @@ def add_settings(
         )
 
 
+def path(text: str) -> Path:
+    """Return a path that was typed; Windows' shells leave its ~ to the program."""
+    return Path(text).expanduser()
+
+
 def add_out(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--out``, the folder that a command writes to, and ``--resume``."""
     parser.add_argument(
         "--out",
-        type=lambda text: Path(text).expanduser(),  # as Windows' shells leave it to the program
+        type=path,
         default=Path("fedtutor-run"),
         metavar="DIR",
         help=f"{text} (default: %(default)s)",

@@ -21,7 +21,7 @@ TIMINGS = HERE / "timings.json"
 
 CELL_SECONDS, NOTEBOOK_SECONDS = 30, 180
 LONG_CELL_SECONDS, LONG_NOTEBOOK_SECONDS = 60, 300
-LONG = ("08_", "09_", "11_", "12_", "13_")  # whole experiments, and processes that must be started
+LONG = ("13_",)  # processes that must be started, and one that is waited for
 LONG += ("tensorflow_federated",)  # half of it is the import
 APPENDIX = {"tensorflow_federated": "A1", "pytorch_client": "A2"}  # have no number in their names
 MOST_LINES, MOST_SKIPS, MOST_BYTES = 100, 3, 2_000_000

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from functools import lru_cache
 
 from fedtutor.errors import FederationError
 
@@ -53,6 +54,7 @@ def show(code: str) -> str:
     return f"{code[:5]}-{code[5:]}"
 
 
+@lru_cache(maxsize=4)
 def key_of(code: str, authority: bytes) -> bytes:
     """Return the key that a code and the certificate of the class's authority (DER) give."""
     salt = hashlib.sha256(b"fedtutor class" + authority).digest()

@@ -11,12 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from fedtutor.classroom import DEFAULTS, PORT
-from fedtutor.options import add_settings, settings_from
+from fedtutor.options import add_settings, path, settings_from
 from fedtutor.settings import RunSettings, TrainingSettings
-
-
-def _folder(text: str) -> Path:
-    return Path(text).expanduser()
 
 
 def add_commands(commands: Any) -> None:
@@ -36,7 +32,7 @@ def add_commands(commands: Any) -> None:
     add_settings(host, (RunSettings, TrainingSettings), DEFAULTS)
     host.add_argument(
         "--folder",
-        type=_folder,
+        type=path,
         default=Path("fedtutor-class"),
         metavar="DIR",
         help="of the class: its keys, seats and runs (default: %(default)s)",
@@ -59,8 +55,8 @@ def add_commands(commands: Any) -> None:
     join.add_argument("address", metavar="ADDRESS", help="such as 192.168.1.20")
     join.add_argument("code", metavar="CODE", help="ten signs, such as K7QF3-9MPXT")
     join.add_argument("--name", default="", metavar="TEXT", help="your hospital's name")
-    join.add_argument("--images", type=_folder, metavar="PATH", help="own images: .npz or folder")
-    join.add_argument("--folder", type=_folder, metavar="DIR", help="for key and logs")
+    join.add_argument("--images", type=path, metavar="PATH", help="own images: .npz or folder")
+    join.add_argument("--folder", type=path, metavar="DIR", help="for key and logs")
     join.set_defaults(run=_join)
 
 

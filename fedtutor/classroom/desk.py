@@ -8,7 +8,6 @@ other user of the machine, so nobody else starts or stops a run.
 from __future__ import annotations
 
 import hmac
-import importlib.metadata
 import io
 import json
 import secrets
@@ -30,32 +29,23 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from fedtutor import __version__
-from fedtutor.classroom import PORT
+from fedtutor.classroom import PORT, versions
 from fedtutor.classroom.app import SCENARIOS
 from fedtutor.classroom.code import is_proof, key_of, proof, show
 from fedtutor.classroom.host import Classroom
 from fedtutor.deployment.processes import free_port
 from fedtutor.errors import FedtutorError
+from fedtutor.federation.strategies import STRATEGIES
+from fedtutor.partition import DEALS
 from fedtutor.settings import RunSettings
 
 NONCE_SECONDS, MOST_NONCES = 60.0, 1000
-CHOICES = {
-    "strategy": ("fedavg", "fedprox", "fedavgm", "fedadam", "fedmedian", "fedtrimmedavg", "krum"),
-    "partition": ("by:hospital", "iid", "dirichlet", "quantity", "shards"),
-}
+CHOICES = {"strategy": tuple(STRATEGIES), "partition": ("by:hospital", *DEALS)}
 """What the board offers for a run."""
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a laptop must share with its host."""
-    return {"fedtutor": __version__, "flwr": importlib.metadata.version("flwr")}
 
 
 class Desk:
     """Answers laptops and the board for a :class:`~fedtutor.classroom.host.Classroom`.
-
-    Use it in a ``with`` block, around or within the classroom's.
 
     Attributes
     ----------
@@ -151,7 +141,7 @@ class Desk:
 
     def state(self, asked: dict) -> dict:
         """Return what the board shows."""
-        return self._room().state() | {"shown": show(self._room().code)}
+        return self._room().state()
 
     def start(self, asked: dict) -> dict:
         """Start the run that the board asks for."""
@@ -183,10 +173,7 @@ class Desk:
         return x509.load_pem_x509_certificate(files.authority.read_bytes())
 
     def _class_key(self) -> bytes:
-        room, authority = self._room(), self._authority().public_bytes(Encoding.DER)
-        if getattr(self, "_made_of", None) != (room.code, authority):
-            self._made_of, self._made = (room.code, authority), key_of(room.code, authority)
-        return self._made
+        return key_of(self._room().code, self._authority().public_bytes(Encoding.DER))
 
     async def _page(self, request: Request) -> Response:
         """Send the page, which holds what is on the wall; the key is in its address only."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import re
 import socket
 import sys
 import threading
@@ -29,11 +28,11 @@ from fedtutor.classroom import PORT
 from fedtutor.classroom.app import CODE, SCENARIOS
 from fedtutor.classroom.code import new_code
 from fedtutor.classroom.network import own_addresses
+from fedtutor.classroom.runs import RUN_ID, Run, doing
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.certificates import CURVE, TlsFiles, write_tls_files
 from fedtutor.deployment.private import make_private_folder
-from fedtutor.deployment.running import Running
 from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.deployment.superlink import SuperLink
 from fedtutor.errors import FederationError, visible
@@ -43,7 +42,6 @@ from fedtutor.support.output import PROGRESS, write_text
 CLASS_FILE = "class.json"
 LONGEST_NAME = 40
 HALF_A_DAY = datetime.timedelta(hours=12)
-RUN_ID = re.compile(r"started run (\d+)")
 
 
 @dataclass(frozen=True)
@@ -61,24 +59,6 @@ class Seat:
     def node_key(self) -> bytes:
         """The key as the SuperLink lists it."""
         return public_key_to_bytes(read_key(self.key))
-
-
-@dataclass
-class Run:
-    """A run that was started, and what watches it."""
-
-    number: int
-    settings: RunSettings
-    scenario: str
-    seat: int
-    folder: Path
-    running: Running
-    stopped: bool = False
-
-    @property
-    def going(self) -> bool:
-        """Whether it has not ended yet."""
-        return self.running.program.running
 
 
 class Classroom(SuperLink):
@@ -329,65 +309,22 @@ class Classroom(SuperLink):
         """Return all that the board shows, as JSON."""
         with self._lock:
             run = self.runs[-1] if self.runs else None
-            events = run.running.events() if run else []
-            rounds = [event for event in events if event["event"] == "round"]
+            events = run.running.events() if run and run.going else []
             seats = [
                 {
                     "name": seat.name,
                     "here": self.is_here(number),
                     "images": self.images_of(number),
-                    "doing": doing(seat.name, events) if run and run.going else "",
+                    "doing": doing(seat.name, events),
                 }
                 for number, seat in enumerate(self.seats)
             ]
             return {
-                "address": self.address,
-                "port": self.hospitals_port,
-                "code": self.code,
                 "classes": list(self.cohort.test.class_names),
                 "hospitals": self.settings.hospitals,
                 "seats": seats,
-                "run": run and {**self._about(run, events), "rounds": rounds},
+                "run": run and run.state(self.cohort.scheme),
             }
-
-    def _about(self, run: Run, events: list[dict]) -> dict:
-        """Return what is known of a run besides its rounds."""
-        file = run.folder / "references.json"
-        references = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        stopped = [event["reason"] for event in events if event["event"] == "stopped"]
-        ended = any(event["event"] == "end" for event in events)
-        if not run.going and not ended and not stopped:
-            why = "stopped by the teacher" if run.stopped else run.running.program.tail(3)
-            stopped = [why]
-        waiting = [event["text"] for event in events if event["event"] == "waiting"][-1:]
-        last = events[-1] if events else None
-        return {
-            "number": run.number,
-            "going": run.going,
-            "planned": run.settings.rounds,
-            "strategy": run.settings.strategy,
-            "partition": self.cohort.scheme,
-            "scenario": run.scenario,
-            "seat": run.seat,
-            "references": references,
-            "problem": "".join(stopped),
-            "waiting": "".join(waiting) if last and last["event"] == "waiting" else "",
-        }
-
-
-def doing(name: str, events: list[dict]) -> str:
-    """Return what a connected hospital does at this moment: "trains", "sent", or why it is out."""
-    rounds = [event["round"] for event in events if event["event"] == "round"]
-    if not rounds:
-        return ""
-    now = rounds[-1] + 1
-    for event in reversed(events):
-        if event["event"] == "reply" and event["round"] == now and event["hospital"] == name:
-            return "sent"
-        if event["event"] == "round" and event["round"] == rounds[-1]:
-            missed = [one["reason"] for one in event["left_out"] if one["hospital"] == name]
-            return f"left out: {missed[0]}" if missed else "trains"
-    return "trains"
 
 
 def read_key(text: str) -> ec.EllipticCurvePublicKey:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import secrets
 import ssl
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from filelock import FileLock, Timeout
 
+from fedtutor.classroom import versions
 from fedtutor.classroom.code import is_proof, key_of, proof, read_code
-from fedtutor.classroom.desk import versions
 from fedtutor.classroom.network import SECONDS, reach, split_address
 from fedtutor.datasets import DATASETS
 from fedtutor.deployment.appfolder import to_toml
@@ -78,6 +80,7 @@ class Laptop(Programs):
         self._wish, self._images, self._tell = name, images and images.absolute(), tell
         super().__init__(self._own_folder(folder), leave="all")
         self._authority, self._left = self.folder / "ca.crt", threading.Event()
+        self._turn = threading.Lock()  # to start or end programs, from whichever thread
         self._said, self._told = 0, ""
         self.name, self.number = "", -1
 
@@ -212,13 +215,18 @@ class Laptop(Programs):
     def watch(self) -> None:
         """Tell what comes and goes, and bring a SuperNode that has ended back, till we leave."""
         while not self._left.wait(0.5):
-            for line in self.news():
-                self._tell(line)
-            node = self._programs["SuperNode"]
-            if not node.running:
-                self._tell(self._why_ended(node.said()))
-                if not self._left.wait(PAUSE):
-                    self._start_again()
+            with self._turn:
+                if not self._left.is_set():
+                    self._look_after()
+
+    def _look_after(self) -> None:
+        for line in self.news():
+            self._tell(line)
+        node = self._programs["SuperNode"]
+        if not node.running:
+            self._tell(self._why_ended(node.said()))
+            if not self._left.wait(PAUSE):
+                self._start_again()
 
     def _why_ended(self, said: str) -> str:
         if REFUSED in said:
@@ -256,14 +264,13 @@ class Laptop(Programs):
     def close(self) -> None:
         """Leave the class: tell the host, then end what runs here."""
         self._left.set()
-        node = self._programs.get("SuperNode")
-        if node and node.running and sys.platform != "win32":
-            node.process.terminate()  # it then says goodbye
-            for _ in range(50):
-                if not node.running:
-                    break
-                time.sleep(0.1)
-        super().close()
+        with self._turn:
+            node = self._programs.get("SuperNode")
+            if node and node.running and sys.platform != "win32":
+                node.process.terminate()  # it then says goodbye
+                with suppress(subprocess.TimeoutExpired):
+                    node.process.wait(5)
+            super().close()
         self._lock.release()
 
 

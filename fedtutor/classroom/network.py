@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 
@@ -31,12 +32,10 @@ def own_networks() -> Iterator[ipaddress.IPv4Interface]:
 def own_addresses() -> list[str]:
     """Return this machine's addresses, first the one that it would go out with; never none."""
     found = [str(interface.ip) for interface in own_networks()]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(AWAY)
-            found.sort(key=lambda address: address != probe.getsockname()[0])
-        except OSError:
-            pass  # no way out, as in a room without a network
+    # There may be no way out, as in a room without a network.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect(AWAY)
+        found.sort(key=lambda address: address != probe.getsockname()[0])
     return found or ["127.0.0.1"]
 
 

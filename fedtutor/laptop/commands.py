@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fedtutor.options import STOPPED
+from fedtutor.options import STOPPED, path
 from fedtutor.support.places import clone, material
 
 
@@ -36,13 +36,7 @@ def add_commands(commands: Any) -> None:
         "is fedtutor-course in the current folder.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    lab.add_argument(
-        "folder",
-        nargs="?",
-        type=lambda text: Path(text).expanduser(),
-        metavar="FOLDER",
-        help="your folder",
-    )
+    lab.add_argument("folder", nargs="?", type=path, metavar="FOLDER", help="your folder")
     lab.add_argument("--copy-only", action="store_true", help="copy, and do not open JupyterLab")
     lab.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
     lab.add_argument(

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from fedtutor.classroom import desk as desks
 from fedtutor.classroom.code import is_proof, key_of, new_code, proof
-from fedtutor.classroom.host import doing
+from fedtutor.classroom.runs import doing
 from fedtutor.deployment.certificates import write_key_pair, write_tls_files
 from fedtutor.errors import FederationError
 

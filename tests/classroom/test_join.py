@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -9,9 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fedtutor.classroom import join
+from fedtutor.classroom import join, versions
 from fedtutor.classroom.code import new_code, show
-from fedtutor.classroom.desk import versions
 from fedtutor.classroom.join import Laptop, say_message
 from fedtutor.deployment.hospital_file import write_hospital_file
 from fedtutor.errors import DataError, FederationError
@@ -118,3 +118,16 @@ def test_a_laptop_that_was_made_in_one_thread_is_left_in_another(tmp_path):
         laptop = pool.submit(Laptop, "127.0.0.1", new_code(), folder=tmp_path).result()
     laptop._lock.release()
     Laptop("127.0.0.1", new_code(), folder=tmp_path)._lock.release()
+
+
+def test_nothing_is_started_again_once_the_laptop_has_left(laptop, monkeypatch):
+    started = []
+    monkeypatch.setattr(laptop, "_look_after", lambda: started.append(1))
+    laptop._turn.acquire()
+    watching = threading.Thread(target=laptop.watch)
+    watching.start()
+    time.sleep(0.7)  # it waits for its turn by now
+    laptop._left.set()
+    laptop._turn.release()
+    watching.join(60)
+    assert started == []

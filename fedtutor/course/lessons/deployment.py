@@ -29,9 +29,10 @@ from fedtutor.course.lessons.flower_simulation import ask, attendance
 from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.deployment.appfolder import to_toml, write_app
 from fedtutor.deployment.federation import LocalFederation
+from fedtutor.deployment.gate import HOSPITALS_ONLY
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.running import Running
-from fedtutor.deployment.superlink import LocalSimulation
+from fedtutor.deployment.superlink import LocalSimulation, SuperLink
 from fedtutor.federation.in_process import InProcessGrid
 from fedtutor.federation.records import arrays_in, to_record, to_weights
 from fedtutor.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture, row_of_images
@@ -168,25 +169,25 @@ def main(grid, context):
 """
 
 
-def stranger_runs(room: Classroom, port: int) -> list[str]:
+def stranger_runs(link: SuperLink, port: int) -> list[str]:
     """Start a stranger's app at a port of the server; return what he learns, or is told.
 
     He has the address and the certificate, which every hospital has, and no key.
     """
-    assert room.tls_files is not None
-    home = make_private_folder(room.folder / "stranger")
+    assert link.tls_files is not None
+    home = make_private_folder(link.folder / "stranger")
     make_private_folder(home / "tmp")
-    known = {"address": f"localhost:{port}", "root-certificates": str(room.tls_files.authority)}
+    known = {"address": f"localhost:{port}", "root-certificates": str(link.tls_files.authority)}
     config = to_toml({"superlink": {"default": "there", "there": known}})
     (make_private_folder(home / "flwr") / "config.toml").write_text(config, encoding="utf-8")
     app = write_app(home / "app", {}, STRANGERS_APP)
-    program = room._start(
-        "stranger", "flwr", "run", str(app), "there", "--stream", folder=home, log="stranger.log"
-    )
+    command = ("run", str(app), "there", "--stream")
+    program = link._start("stranger", "flwr", *command, folder=home, log="stranger.log")
     program.process.wait()
     said = " ".join(program.said().replace("│", " ").split())
-    told = re.findall(r"This port is for hospitals only", said)
-    return sorted(re.findall(r"the stranger reads: .*", program.said())) or told[:1]
+    learnt = sorted(re.findall(r"the stranger reads: .*", program.said()))
+    told = HOSPITALS_ONLY.partition(":")[0]
+    return learnt or [told] * (told in said)
 
 
 ENGINES_APP = '''"""A small app, and a mod that was written in a notebook."""
