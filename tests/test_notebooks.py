@@ -185,9 +185,9 @@ def test_what_takes_too_long_is_found(broken, seconds, problem):
 
 
 def test_the_notebooks_of_whole_experiments_may_take_longer_but_not_for_ever(broken):
-    found = broken(name="08_toy.ipynb", seconds=(290, 59))
+    found = broken(name="13_toy.ipynb", seconds=(290, 59))
     assert not any("takes" in problem for problem in found)
-    found = broken(name="08_toy.ipynb", seconds=(301, 61))
+    found = broken(name="13_toy.ipynb", seconds=(301, 61))
     assert "a cell takes 61 s; at most 60" in found
     assert "the notebook takes 301 s; at most 300" in found
 
