@@ -80,6 +80,8 @@ class Classroom(SuperLink):
         If the data cannot be dealt out so, or the folder has another class's settings.
     """
 
+    behind = frozenset({"references"})
+
     def __init__(
         self,
         settings: RunSettings,

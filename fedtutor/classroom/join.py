@@ -66,6 +66,11 @@ class Laptop(Programs):
         That says what is wrong, before anything is started.
     """
 
+    poll = 0.5  # a laptop waits most of the time
+    # Flower gives the process that it starts for a message 30 s, then starts one more. On a
+    # slow machine training could make it late, and the machine slower still; so training waits.
+    behind = frozenset({"resident of SuperNode"})
+
     def __init__(
         self,
         address: str,

@@ -23,7 +23,7 @@ import psutil
 
 from fedtutor.deployment.private import remove_secrets
 from fedtutor.errors import FederationError
-from fedtutor.support.system import patiently, start_apart, when_told_to_end
+from fedtutor.support.system import give_way, patiently, start_apart, when_told_to_end
 
 HOME = "FLWR_HOME"
 GONE_SECONDS = 60.0
@@ -103,10 +103,18 @@ class Program:
     log : new file that gets all it says.
     environment : with a ``FLWR_HOME`` in ``folder``.
     folder : where it runs.
+    behind : whether other programs come first.
     """
 
     def __init__(
-        self, name: str, command: Sequence, log: Path, *, environment: dict[str, str], folder: Path
+        self,
+        name: str,
+        command: Sequence,
+        log: Path,
+        *,
+        environment: dict[str, str],
+        folder: Path,
+        behind: bool = False,
     ) -> None:
         self.name, self.log, self.folder = name, log, folder
         with log.open("wb") as out:
@@ -118,6 +126,8 @@ class Program:
                 env=environment,
                 cwd=folder,
             )
+        if behind:
+            give_way(self.process)
 
     @property
     def running(self) -> bool:

@@ -34,6 +34,11 @@ class Programs:
         :func:`~fedtutor.deployment.processes.clear_away`.
     """
 
+    poll = 0.1
+    """Seconds between two looks of Flower's programs whether there is work for them."""
+    behind: frozenset[str] = frozenset()
+    """Names of the programs that let all others on this machine come first."""
+
     def __init__(self, folder: Path | None = None, *, leave: Leave = "results") -> None:
         self._leave: Leave = "nothing" if folder is None else leave
         self.folder = (folder or Path(tempfile.mkdtemp(prefix="fedtutor-"))).absolute()
@@ -80,7 +85,7 @@ class Programs:
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(self.poll),
             "FLWR_LOG_LEVEL": "INFO",
             "PYTHONUNBUFFERED": "1",
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # their logs, whatever the system's is
@@ -97,6 +102,7 @@ class Programs:
             folder / log,
             environment=self.environment(folder) | variables,
             folder=folder,
+            behind=name in self.behind,
         )
         return program
 

@@ -9,8 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if sys.platform == "win32" else ()
 """Seconds between attempts at a file that somebody has open: only Windows then keeps it."""
@@ -21,6 +24,17 @@ def start_apart(command: Sequence[str], **options: Any) -> subprocess.Popen:
     if sys.platform == "win32":
         options["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
     return subprocess.Popen(command, start_new_session=True, **options)
+
+
+def give_way(process: subprocess.Popen) -> None:
+    """Let other programs come first: this one, started apart, and all that it will start."""
+    below = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(process.pid).nice(below)
+    # On Linux programs started apart have equal shares, whatever their nice values, but for this.
+    if sys.platform == "linux":
+        with suppress(OSError):
+            Path(f"/proc/{process.pid}/autogroup").write_text(str(below), encoding="utf-8")
 
 
 def when_told_to_end(handler: Any) -> None:

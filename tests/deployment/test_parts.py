@@ -48,14 +48,31 @@ def test_a_key_pair_is_of_openssh_s_kind(tmp_path):
     assert public.read_text().startswith("ecdsa-sha2-nistp384 ")
 
 
-def program(code, folder):
+SLEEP = "import time; time.sleep(600)"
+
+
+def program(code, folder, **options):
     return Program(
         "the server",
         [sys.executable, "-c", code],
         folder / "log",
         environment=os.environ | {"FLWR_HOME": str(folder)},
         folder=folder,
+        **options,
     )
+
+
+START_ONE = "import subprocess, sys; subprocess.run([sys.executable, '-c', " + repr(SLEEP) + "])"
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_program_that_lets_others_come_first_does_so_with_all_that_it_starts(tmp_path, behind):
+    started = program(START_ONE, tmp_path, behind=behind)
+    process = psutil.Process(started.process.pid)
+    started.wait_until(process.children, 600, "its child")
+    own = psutil.Process().nice()
+    assert [one.nice() == own for one in (process, *process.children())] == 2 * [not behind]
+    started.kill()
 
 
 def test_a_program_that_ends_at_its_start_is_quoted(tmp_path):
@@ -65,7 +82,7 @@ def test_a_program_that_ends_at_its_start_is_quoted(tmp_path):
 
 
 def test_one_that_never_is_ready_is_not_waited_for_without_end(tmp_path):
-    slow = program("import time; time.sleep(600)", tmp_path)
+    slow = program(SLEEP, tmp_path)
     with pytest.raises(FederationError, match=r"no sign of an answer after 0\.2 s"):
         slow.wait_until(lambda: False, 0.2, "an answer")
     slow.kill()
@@ -115,7 +132,7 @@ from pathlib import Path
 from fedtutor.deployment.processes import Program, Watchdog
 folder, leave = Path({folder!r}), {leave!r}
 watchdog = Watchdog(folder, leave=leave)
-command = [sys.executable, "-c", "import time; time.sleep(600)"]
+command = [sys.executable, "-c", SLEEP]
 environment = os.environ | {{"FLWR_HOME": str(folder)}}
 program = Program("p", command, folder / "log", environment=environment, folder=folder)
 print(program.process.pid, flush=True)
@@ -192,7 +209,7 @@ def test_free_ports_are_free():
 def test_a_lock_that_a_signal_has_left_shut_is_not_waited_for_without_end(tmp_path):
     program = Program(
         "sleeper",
-        [sys.executable, "-c", "import time; time.sleep(600)"],
+        [sys.executable, "-c", SLEEP],
         tmp_path / "log",
         environment=os.environ | {"FLWR_HOME": str(tmp_path / "flwr")},
         folder=tmp_path,
