@@ -80,7 +80,7 @@ class Classroom(SuperLink):
         If the data cannot be dealt out so, or the folder has another class's settings.
     """
 
-    behind = frozenset({"references"})
+    behind = frozenset({"references"})  # they train, and the SuperLink must answer in time
 
     def __init__(
         self,
