@@ -28,7 +28,7 @@ def start_apart(command: Sequence[str], **options: Any) -> subprocess.Popen:
 
 def give_way(process: subprocess.Popen) -> None:
     """Let other programs come first: this one, started apart, and all that it will start."""
-    below = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10
+    below = psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 5
     with suppress(psutil.NoSuchProcess):
         psutil.Process(process.pid).nice(below)
     # On Linux programs started apart have equal shares, whatever their nice values, but for this.
