@@ -10,7 +10,7 @@ from typing import Any
 
 from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
-from fedtutor.datasets.readers import covid, medmnist, nih, oct
+from fedtutor.datasets.readers import covid, medmnist, nih, oct, tuberculosis
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
@@ -76,6 +76,7 @@ READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
     "covid19-radiography": (covid.read_radiography, covid.RADIOGRAPHY_TASKS),
     "covid-chestxray": (covid.read_covid_chestxray, covid.CHESTXRAY_TASKS),
     "retinal-oct": (oct.read_oct2017, oct.TASKS),
+    "tuberculosis-cxr": (tuberculosis.read_tuberculosis, {"": tuberculosis.CLASSES}),
     **{name: (medmnist.read_set, {"": names}) for name, names in medmnist.MEDMNIST_CLASSES.items()},
 }
 

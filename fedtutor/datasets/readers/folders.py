@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedtutor.datasets.readers import covid, files, medmnist, nih, oct
+from fedtutor.datasets.readers import covid, files, medmnist, nih, oct, tuberculosis
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 
@@ -93,6 +93,7 @@ def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
         covid.find_chestxray_table: covid.read_covid_chestxray,
         covid.find_radiography: covid.read_radiography,
         oct.is_oct2017: oct.read_oct2017,
+        tuberculosis.find_tuberculosis: tuberculosis.read_tuberculosis,
     }
     return next((read for has_layout, read in readers.items() if has_layout(folder)), None)
 
