@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedtutor.cores import check_stopped, one_a_thread
+from fedtutor.errors import DataError
 from fedtutor.images import Images, MedicalImages
 from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label, predict
 from fedtutor.settings import TrainingSettings
@@ -77,7 +78,10 @@ class Trainer:
         """Begin anew from ``weights``, the optimiser's memory wiped."""
         import tensorflow as tf
 
-        pairs = zip(weights, self._variables, strict=True)
+        pairs = list(zip(weights, self._variables, strict=True))
+        if any(w.shape != v.shape for w, v in pairs):
+            form = "x".join(map(str, self.model.input_shape[1:]))
+            raise DataError(f"this model is not for images of {form}; agree on size and colour.")
         self._start(*(tf.convert_to_tensor(w, v.dtype) for w, v in pairs))
 
     def more(

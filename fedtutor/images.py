@@ -12,10 +12,7 @@ from fedtutor.errors import DataError, check_whole, visible
 from fedtutor.support.rows import Rows
 
 Images = np.ndarray | Rows
-"""uint8 (n, height, width, channels), in memory or read from a file when asked for."""
-
-CHANNELS = (1, 3)
-"""Of an image: grey, or red, green and blue."""
+"""uint8 (n, height, width, 1 or 3), in memory or read from a file when asked for."""
 
 SPLIT_NAMES = ("train", "val", "test")
 NO_FINDING = "no finding"
@@ -56,7 +53,7 @@ class MedicalImages:
         object.__setattr__(self, "class_names", tuple(map(visible, self.class_names)))
         n = len(self.images)
         shape = self.images.shape
-        if len(shape) != 4 or shape[3] not in CHANNELS or self.images.dtype != np.uint8:
+        if shape[1:][2:] not in ((1,), (3,)) or self.images.dtype != np.uint8:
             raise DataError(
                 "images must be uint8 of shape (n, height, width, 1), grey, or (n, height, width, "
                 f"3), colour; got {self.images.dtype} of shape {shape}."

@@ -47,7 +47,8 @@ def find_duplicates(images: np.ndarray | Rows) -> pd.DataFrame:
 
     Parameters
     ----------
-    images : uint8 (n, height, width, 1), in memory or on disk.
+    images : uint8 (n, height, width, channels), in memory or on disk; of colours the luminance is
+        looked at, and "exact" compares all of them.
 
     Returns
     -------
@@ -126,8 +127,8 @@ class _Fingerprints:
         digests = np.empty(len(images), dtype="S16")
         for start in range(0, len(images), BLOCK):  # they may be on disk
             for k, image in enumerate(np.asarray(images[start : start + BLOCK]), start):
-                image = np.ascontiguousarray(image[..., 0])
-                thumbnails[k] = resize(Image.fromarray(image), THUMBNAIL)
+                image = np.ascontiguousarray(image if image.shape[2] == 3 else image[..., 0])
+                thumbnails[k] = resize(Image.fromarray(image).convert("L"), THUMBNAIL)
                 # NumPy drops trailing zero bytes of an S16, alike on both sides of a comparison.
                 digests[k] = hashlib.blake2b(image.data, digest_size=16).digest()
         return cls(_bits(thumbnails), _details(thumbnails), digests)

@@ -116,6 +116,7 @@ def load(
     size: int | None = None,
     task: str | None = None,
     strict: bool | None = None,
+    colour: bool = False,
     hospitals: int = 5,
     seed: int = 0,
 ) -> MedicalImages:
@@ -129,6 +130,8 @@ def load(
     task : what to tell apart, one of the set's ``tasks``; by default the first.
     strict : refuse a set with an image that cannot be read, or leave such images out and log how
         many. By default a folder of one's own is refused, and a known data set is not.
+    colour : read a folder of one's own as red, green and blue. By default its images become grey,
+        as X-rays are that were saved in colours. Known sets and ``.npz`` files are as they are.
     hospitals, seed : of the phantoms, which are drawn on the spot; real sets do not use them.
 
     Raises
@@ -142,7 +145,7 @@ def load(
     # A name never has a separator or a suffix, so that a typing error is told from a path.
     is_path = str(dataset) and (path.exists() or path.suffix or len(path.parts) > 1)
     if is_path and str(dataset) not in DATASETS:
-        return read_path(path, size=size, task=task, strict=strict)
+        return read_path(path, size=size, task=task, strict=strict, colour=colour)
     info = find_dataset(str(dataset))
     if task is not None and task not in info.tasks:
         raise DataError(
