@@ -10,7 +10,7 @@ from typing import Any
 
 from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
-from fedtutor.datasets.readers import covid, medmnist, nih, oct, tuberculosis
+from fedtutor.datasets.readers import covid, isic, medmnist, nih, oct, tuberculosis
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
@@ -29,7 +29,8 @@ class Dataset:
     size : side of the images in pixels by default.
     source : where a person finds it.
     read : from (folder, size, task, strict) to its images.
-    parts : what can be fetched, by the name that ``fetch --part`` takes; by default the first is.
+    parts : what can be fetched, by the name that ``fetch --part`` takes; by default the first is,
+        with ``all_parts`` all are.
     tables : come with any part, and alone as the part "tables".
     git, kaggle : where else it comes from.
     """
@@ -48,6 +49,7 @@ class Dataset:
     patients: int | None = None
     git: str | None = None
     kaggle: str | None = None
+    all_parts: bool = False
     synthetic: bool = False
 
     @property
@@ -76,6 +78,7 @@ READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
     "covid19-radiography": (covid.read_radiography, covid.RADIOGRAPHY_TASKS),
     "covid-chestxray": (covid.read_covid_chestxray, covid.CHESTXRAY_TASKS),
     "retinal-oct": (oct.read_oct2017, oct.TASKS),
+    "fed-isic2019": (isic.read_fed_isic, isic.TASKS),
     "tuberculosis-cxr": (tuberculosis.read_tuberculosis, {"": tuberculosis.CLASSES}),
     **{name: (medmnist.read_set, {"": names}) for name, names in medmnist.MEDMNIST_CLASSES.items()},
 }

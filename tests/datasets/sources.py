@@ -14,7 +14,9 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
+from test_isic import write_parquet
 
 from fedtutor.datasets import DATASETS
 from fedtutor.datasets.download import RemoteFile
@@ -112,6 +114,19 @@ def radiography(folder, monkeypatch):
     kagglehub(release.parent, monkeypatch)
 
 
+def isic(folder, monkeypatch):
+    """Flower's two parquet files, FLamby's table and the challenge's, in a mirror."""
+    pytest.importorskip("pyarrow", reason="the files of fed-isic2019 are written with pyarrow")
+    mirror = write_parquet(folder / "mirror" / "fed-isic2019")
+    info = DATASETS["fed-isic2019"]
+    parts = {
+        part: RemoteFile(file.name, "https://nowhere.invalid/file")
+        for part, file in info.parts.items()
+    }
+    tables = tuple(remote(mirror / file.name) for file in info.tables)
+    register(monkeypatch, "fed-isic2019", parts=parts, tables=tables)
+
+
 def tuberculosis(folder, monkeypatch):
     """What kagglehub has downloaded: the sets of both hospitals, with their readings."""
     release = folder / "kagglehub-cache"
@@ -189,6 +204,7 @@ SOURCES = {
     "covid19-radiography": radiography,
     "covid-chestxray": chestxray,
     "retinal-oct": oct2017,
+    "fed-isic2019": isic,
     "tuberculosis-cxr": tuberculosis,
     **{name: partial(medmnist, name) for name in ("pneumoniamnist", "octmnist", "chestmnist")},
     **{name: partial(phantoms, name) for name in ("chest-phantoms", "oct-phantoms")},

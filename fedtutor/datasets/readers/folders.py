@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedtutor.datasets.readers import covid, files, medmnist, nih, oct, tuberculosis
+from fedtutor.datasets.readers import covid, files, isic, medmnist, nih, oct, tuberculosis
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 
@@ -99,6 +99,7 @@ def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
         nih.find_nih_table: nih.read_nih,
         covid.find_chestxray_table: covid.read_covid_chestxray,
         covid.find_radiography: covid.read_radiography,
+        isic.find_isic: isic.read_fed_isic,
         oct.is_oct2017: oct.read_oct2017,
         tuberculosis.find_tuberculosis: tuberculosis.read_tuberculosis,
     }
