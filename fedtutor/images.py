@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fedtutor.errors import DataError, check_whole, visible
-from fedtutor.support.rows import Rows
+from fedtutor.support.rows import Rows, on_disk
 
 Images = np.ndarray | Rows
 """uint8 (n, height, width, 1 or 3), in memory or read from a file when asked for."""
@@ -114,10 +114,9 @@ class MedicalImages:
 
         Images on disk stay there, see :class:`fedtutor.support.rows.Rows`.
         """
-        on_disk = isinstance(self.images, np.memmap | Rows)
 
         def rows(array: np.ndarray | Rows) -> np.ndarray | Rows:
-            return Rows(array, indices) if on_disk else array[indices]
+            return Rows(array, indices) if on_disk(self.images) else array[indices]
 
         return replace(
             self,
