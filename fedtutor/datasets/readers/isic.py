@@ -26,7 +26,7 @@ CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
 """Melanoma, naevus, basal cell carcinoma, actinic keratosis, benign keratosis, dermatofibroma,
 vascular lesion, squamous cell carcinoma: FLamby's ``target``, 0 to 7."""
 
-TASKS = {"eight-class": CLASSES, "as-published": CLASSES}
+TASKS: dict[str, tuple[str, ...]] = {"eight-class": CLASSES, "as-published": CLASSES}
 
 CENTRES = (
     "Barcelona", "Vienna (MoleMax)", "Vienna (modern)", "Rosendahl, Queensland", "MSK",
@@ -66,9 +66,9 @@ def read_isic_table(folder: Path) -> pd.DataFrame:
     folder = Path(folder)
     path, known = find_isic(folder), folder / LESIONS
     if path is None or not known.is_file():
-        missing = known.name if path else SPLITS[0]
+        absent = known.name if path else SPLITS[0]
         how = "this fetches it: fedtutor fetch fed-isic2019 --part tables"
-        raise DataError(f"{folder} has no {missing}, one of the two tables; {how}")
+        raise DataError(f"{folder} has no {absent}, one of the two tables; {how}")
     split, people = files.read_csv(path), files.read_csv(known)
     people = people.rename(columns={"gender": "sex"})  # as some copies call it
     needed = ("image", "age_approx", "anatom_site_general", "lesion_id", "sex")
@@ -81,9 +81,9 @@ def read_isic_table(folder: Path) -> pd.DataFrame:
     files.refuse_blanks(path, split, ["image", "target", "center", "fold"])
     people = people.drop_duplicates("image").set_index("image").reindex(split["image"])
     lesion = people["lesion_id"].to_numpy()
-    if absent := int(pd.isna(lesion).sum()):
+    if untold := int(pd.isna(lesion).sum()):
         raise DataError(
-            f"{known} tells the lesion of all but {absent} of the {len(split)} images of "
+            f"{known} tells the lesion of all but {untold} of the {len(split)} images of "
             f"{path.name}; without it the same lesion could be learnt and tested. Fetch it again."
         )
     return pd.DataFrame(
@@ -130,9 +130,9 @@ def read_fed_isic(
     folder = Path(folder)
     class_names = files.classes_of_task(task, TASKS, "fed-isic2019")
     table = read_isic_table(folder)
-    for path in sorted(folder.glob("*.parquet")):
-        side = path.name.partition("-")[0]
-        _unpack(path, table[table["split"] == side], folder / UNPACKED / side)
+    for side in ("train", "test"):
+        for path in folder.glob(f"{side}-*.parquet"):
+            _unpack(path, table[table["split"] == side], folder / UNPACKED / side)
     table = files.present_rows(folder, table)
     if task == "as-published":
         shared = table.groupby("lesion")["split"].transform("nunique") > 1
@@ -178,16 +178,16 @@ def _unpack(path: Path, rows: pd.DataFrame, folder: Path) -> None:
         ) from error
     centre = rows["hospital"].map(CENTRES.index)
     rows = rows.iloc[np.argsort(centre.to_numpy(), kind="stable")]
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")), ParquetFile(path) as source:
             if not folder.is_dir():
                 _check_order(path, source.read(columns=["center", "label"]).to_pydict(), rows)
                 _write_images(source, rows["file"], folder)
-    except (ArrowException, KeyError, TypeError) as error:
+    except (ArrowException, OSError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} cannot be read as the parquet file of fed-isic2019: {files.one_line(error)}; "
-            "fetch it again."
+            f"{path} could not be unpacked into {folder}: {files.one_line(error)}. Fetch it again, "
+            "or make room, or get the right to write there."
         ) from error
 
 
