@@ -33,6 +33,7 @@ GROUPS = (
     "hospitals",
     "rounds",
     "cores",
+    "scale",
     "notebooks",
 )
 FILES = {"cores": "every_core"}

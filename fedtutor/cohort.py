@@ -45,6 +45,7 @@ def build_cohort(settings: RunSettings) -> Cohort:
         data = load(
             settings.dataset,
             size=settings.size,
+            colour=settings.colour == "rgb",
             task=settings.task,
             hospitals=settings.hospitals or 5,
             seed=settings.seed,

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedtutor.cores import check_stopped, one_a_thread
+from fedtutor.errors import DataError
 from fedtutor.images import Images, MedicalImages
 from fedtutor.model import MIN_DEVIATION, Weights, create_model, is_multi_label, predict
 from fedtutor.settings import TrainingSettings
+from fedtutor.support.rows import on_disk
 from fedtutor.training import check_head, epoch_order, loss_function
 
 if TYPE_CHECKING:
@@ -77,7 +79,10 @@ class Trainer:
         """Begin anew from ``weights``, the optimiser's memory wiped."""
         import tensorflow as tf
 
-        pairs = zip(weights, self._variables, strict=True)
+        pairs = list(zip(weights, self._variables, strict=True))
+        if any(w.shape != v.shape for w, v in pairs):
+            form = "x".join(map(str, self.model.input_shape[1:]))
+            raise DataError(f"this model is not for images of {form}; agree on size and colour.")
         self._start(*(tf.convert_to_tensor(w, v.dtype) for w, v in pairs))
 
     def more(
@@ -96,15 +101,20 @@ class Trainer:
             self._learning_rate.assign(learning_rate)
         for anchor, variable in zip(self._anchor, self._trained, strict=False):
             anchor.assign(variable)
-        images, labels = map(tf.convert_to_tensor, (np.asarray(data.images), data.labels))
+        from_disk = on_disk(data.images)  # by the piece, or memory would grow with the images
+        given = (data.images, data.labels)
+        whole = () if from_disk else tuple(map(tf.convert_to_tensor, given))
         piece = self.settings.batch_size
         piece *= max(1, PIXELS_AT_A_TIME // (piece * math.prod(data.image_shape)))
         for order in epoch_order(len(data), epochs, seed=seed):
             loss = 0.0
             for start in range(0, len(order), piece):
                 check_stopped()
-                part = tf.convert_to_tensor(order[start : start + piece])
-                loss += float(self._steps(images, labels, part))
+                part = order[start : start + piece]
+                if from_disk:
+                    whole = tuple(tf.convert_to_tensor(np.asarray(one[part])) for one in given)
+                    part = np.arange(len(part), dtype=np.int32)
+                loss += float(self._steps(*whole, tf.convert_to_tensor(part)))
         return loss / len(data)
 
     def weights(self) -> Weights:

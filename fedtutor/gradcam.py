@@ -48,7 +48,7 @@ def grad_cam(
     ----------
     model : a Sequential or Functional Keras model. If it ends in a softmax or sigmoid ``Dense``
         the score is the logit before it, as a saturated softmax has no gradient.
-    images : uint8 (n, height, width, 1).
+    images : uint8 (n, height, width, channels).
     classes : the class asked about, for each image or for all; by default the likeliest.
     layer : name of a layer with feature maps, also of a model inside this one; by default the
         last convolution.

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from fedtutor.errors import DataError, check_whole, visible
-from fedtutor.support.rows import Rows
+from fedtutor.support.rows import Rows, on_disk
 
 Images = np.ndarray | Rows
-"""uint8 (n, height, width, 1), in memory or read from a file when asked for."""
+"""uint8 (n, height, width, 1 or 3), in memory or read from a file when asked for."""
 
 SPLIT_NAMES = ("train", "val", "test")
 NO_FINDING = "no finding"
@@ -20,12 +20,13 @@ NO_FINDING = "no finding"
 
 @dataclass(frozen=True)
 class MedicalImages:
-    """A set of labelled grey-scale medical images.
+    """A set of labelled medical images, all grey or all in colour.
 
     Attributes
     ----------
-    images : uint8 array of shape (n, height, width, 1), 0 is black; in memory, mapped from a
-        file, or :class:`~fedtutor.support.rows.Rows` of such a file.
+    images : uint8 array of shape (n, height, width, 1), grey, or (n, height, width, 3), red, green
+        and blue; 0 is black. In memory, mapped from a file, or
+        :class:`~fedtutor.support.rows.Rows` of such a file.
     labels : one class an image: int64 array of shape (n,), an index into ``class_names``.
         Multi-label, any number of findings an image: uint8 array of shape (n, k), 1 where the
         image has the finding and 0 where not.
@@ -51,10 +52,11 @@ class MedicalImages:
         object.__setattr__(self, "name", visible(self.name))
         object.__setattr__(self, "class_names", tuple(map(visible, self.class_names)))
         n = len(self.images)
-        if self.images.shape[1:][2:] != (1,) or self.images.dtype != np.uint8:
+        shape = self.images.shape
+        if shape[1:][2:] not in ((1,), (3,)) or self.images.dtype != np.uint8:
             raise DataError(
-                f"images must be uint8 of shape (n, height, width, 1); "
-                f"got {self.images.dtype} of shape {self.images.shape}."
+                "images must be uint8 of shape (n, height, width, 1), grey, or (n, height, width, "
+                f"3), colour; got {self.images.dtype} of shape {shape}."
             )
         lengths = {"labels": len(self.labels), "table": len(self.table)}
         if self.masks is not None:
@@ -97,7 +99,7 @@ class MedicalImages:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, 1), the input shape of a model for these images."""
+        """(height, width, channels), the input shape of a model for these images."""
         _, height, width, channels = self.images.shape
         return height, width, channels
 
@@ -112,10 +114,9 @@ class MedicalImages:
 
         Images on disk stay there, see :class:`fedtutor.support.rows.Rows`.
         """
-        on_disk = isinstance(self.images, np.memmap | Rows)
 
         def rows(array: np.ndarray | Rows) -> np.ndarray | Rows:
-            return Rows(array, indices) if on_disk else array[indices]
+            return Rows(array, indices) if on_disk(self.images) else array[indices]
 
         return replace(
             self,

@@ -93,7 +93,7 @@ def is_multi_label(model: keras.Model) -> bool:
 
 
 def standardise(images: np.ndarray) -> np.ndarray:
-    """Standardise uint8 images (n, h, w, 1) to float32, each of mean 0 and deviation 1.
+    """Standardise uint8 images (n, h, w, channels) to float32, each of mean 0 and deviation 1.
 
     Scanners differ in brightness and contrast; taking both out of every image by itself leaves
     the hospitals less to disagree about, and needs no number that would have to be shared.
@@ -107,7 +107,7 @@ def standardise(images: np.ndarray) -> np.ndarray:
 def predict(
     model: keras.Model, images: Images, *, batch_size: int = 64, forward: Callable | None = None
 ) -> np.ndarray:
-    """Return class probabilities, float32 (n, num_classes), of uint8 images (n, h, w, 1).
+    """Return class probabilities, float32 (n, num_classes), of uint8 images (n, h, w, channels).
 
     Works in blocks of ``batch_size``, so that a large test set is never held as float. ``forward``
     is the model's own pass, if somebody has compiled it.

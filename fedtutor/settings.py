@@ -17,6 +17,7 @@ from fedtutor.errors import DataError, PartitionError
 
 OPTIMIZERS = ("adam", "sgd", "momentum")
 SCHEDULES = ("constant", "cosine")
+COLOURS = ("grey", "rgb")
 FEDPROX_MU = 0.01
 """FedProx's pull where nothing else is asked for; the smallest that Li et al. 2020 try is 0.001."""
 
@@ -126,6 +127,7 @@ class RunSettings(Checked):
     size: int | None = setting(
         None, "side of the images (default: the set's own)", "PIXELS", kind=int
     )
+    colour: str = setting("grey", "how a folder is read: grey, or rgb", "NAME", known=COLOURS)
     seed: int = setting(0, "of everything random", least=0)
     min_hospitals: int = setting(1, "stop if fewer send a usable update in a round", least=1)
     training: TrainingSettings = field(default_factory=TrainingSettings)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import beside_pfl, every_core
+from benchmarks import beside_pfl, every_core, scale
 from benchmarks.__main__ import (
     BEGIN,
     END,
@@ -27,6 +27,7 @@ from benchmarks.__main__ import (
     merged,
 )
 from benchmarks.harness import Child, from_pairs, in_child
+from fedtutor.datasets import load
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
@@ -217,3 +218,19 @@ def test_the_other_environment_pins_only_the_two_packages_it_is_for():
     lines = (ROOT / "requirements-pfl.txt").read_text(encoding="utf-8").splitlines()
     assert all(re.fullmatch(r"[a-z]+==[0-9.]+", line) for line in lines)
     assert [line.split("==")[0] for line in lines] == ["pfl", "torch"]
+
+
+@pytest.mark.parametrize("name", scale.COUNTS)
+def test_the_large_sets_are_in_the_real_layout_and_a_part_of_them_is_a_set(tmp_path, name):
+    whole = tmp_path / name / "whole"
+    scale.write_set(whole, name, 96)
+    for folder, count in ((whole, 96), (scale.part_of(whole, 0.25), 24)):
+        data = load(folder, size=16, task=scale.TASKS[name])
+        assert (len(data), data.name) == (count, name)
+    if name == "nih-chestxray14":
+        assert "split" in data.table and len(set(data.column("patient"))) < 24
+        assert len({file.split("/")[0] for file in data.column("file")}) == 12
+
+
+def test_the_memory_of_a_process_is_told_on_every_system():
+    assert 10 < scale.own_mb() < 1e5

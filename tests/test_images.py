@@ -17,13 +17,23 @@ from fedtutor.images import check_no_leakage, patients_of, split_by_patient
     [
         np.zeros((4, 8, 8, 1), np.float32),
         np.zeros((4, 8, 8), np.uint8),
-        np.zeros((4, 8, 8, 3), np.uint8),
+        np.zeros((4, 8, 8, 2), np.uint8),
+        np.zeros((4, 8, 8, 4), np.uint8),
+        np.zeros((4, 8, 8, 3), np.float32),
     ],
-    ids=["float", "no channel", "colour"],
+    ids=["float", "no channel", "two channels", "with opacity", "colour in float"],
 )
 def test_images_of_another_kind_are_refused_with_their_shape(make_images, images):
-    with pytest.raises(DataError, match=r"uint8 of shape \(n, height, width, 1\); got .*\(4, 8, 8"):
+    allowed = r"uint8 of shape \(n, height, width, 1\), grey, or \(n, height, width, 3\), colour"
+    with pytest.raises(DataError, match=rf"{allowed}; got {images.dtype} of shape \(4, 8, 8"):
         replace(make_images(4), images=images)
+
+
+def test_images_in_colour_keep_their_three_channels_in_every_part(make_images):
+    images = np.arange(4 * 8 * 8 * 3, dtype=np.uint8).reshape(4, 8, 8, 3)
+    data = replace(make_images(4), images=images)
+    assert data.image_shape == data.form["input_shape"] == (8, 8, 3)
+    assert np.array_equal(data.take(np.array([2, 0])).images, images[[2, 0]])
 
 
 @pytest.mark.parametrize(

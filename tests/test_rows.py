@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedtutor import compiled_training
 from fedtutor.compiled_training import Trainer
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.model import create_model, predict
@@ -73,4 +74,27 @@ def test_a_data_set_on_disk_is_split_and_trained_on_without_being_read_at_once(m
     assert isinstance(on_disk.take(np.array([1])).images, Rows)
     assert results[0][-1].nonzero()[0].tolist() == [3]
     for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_of_images_on_disk_training_reads_a_piece_at_a_time(monkeypatch):
+    """Or memory would grow with the images; the pieces are whole batches, so nothing changes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 1), np.uint8)
+    labels, table = np.arange(40) % 2, pd.DataFrame({"patient": np.arange(40)})
+    on_disk = MedicalImages(Rows(pixels, np.arange(40)), labels, ("a", "b"), table, "x")
+    read, getitem = [], Rows.__getitem__
+
+    def watched(self, key):
+        read.append(len(found := getitem(self, key)))
+        return found
+
+    monkeypatch.setattr(Rows, "__getitem__", watched)
+    monkeypatch.setattr(compiled_training, "PIXELS_AT_A_TIME", 16 * 144)
+    trainer = Trainer(create_model((12, 12, 1), 2), TrainingSettings())
+    start = create_model((12, 12, 1), 2).get_weights()
+    ours, loss = trainer.train(start, on_disk, epochs=2)
+    assert read == [16, 16, 8] * 2
+    theirs, same_loss = trainer.train(start, replace(on_disk, images=pixels), epochs=2)
+    assert loss == same_loss
+    for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -342,4 +342,5 @@ def read_key(text: str) -> ec.EllipticCurvePublicKey:
 
 def _deal(settings: RunSettings) -> list:
     """Return what decides who has which data, whatever the board chooses."""
-    return [settings.dataset, settings.task, settings.hospitals, settings.size, settings.seed]
+    names = "dataset", "task", "hospitals", "size", "colour", "seed"
+    return [getattr(settings, name) for name in names]

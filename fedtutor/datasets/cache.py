@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -28,11 +29,15 @@ KEEP = 4
 
 PIXELS, FACTS = "pixels.raw", "facts.json"
 ENTRY, UNFINISHED = "cache-", ".unfinished-"
+Shape = tuple[int, int, int]
+"""(size, size, channels) of an image."""
 
 logger = logging.getLogger(__name__)
 
 
-def cached_images(files: Sequence[Path], *, size: int, folder: Path) -> Decoded:
+def cached_images(
+    files: Sequence[Path], *, size: int, folder: Path, colour: bool = False
+) -> Decoded:
     """Do as :func:`fedtutor.datasets.decode.read_images`, but decode the same files only once.
 
     The cache is a sub-folder of ``folder`` with the pixels, which are read-only, and mapped and not
@@ -48,22 +53,23 @@ def cached_images(files: Sequence[Path], *, size: int, folder: Path) -> Decoded:
     folder : keeps the ``KEEP`` caches last used, and nothing else; it is made if need be. Paths
         are compared relative to the folder that it is in, so that a data set can be moved.
     """
-    entry = folder / _entry_name(files, size, folder.parent)
+    shape = size, size, 3 if colour else 1
+    entry = folder / _entry_name(files, shape, folder.parent)
     try:
-        return _load(entry, len(files), size) or _build(entry, files, size)
+        return _load(entry, len(files), shape) or _build(entry, files, shape)
     except OSError as error:
         reason, count = error.strerror or error, len(files)
         kept = f"{count} images of {size}x{size} pixels cannot be kept in {folder} ({reason}); they"
-        require_memory(kept, count * size**2)
+        require_memory(kept, count * math.prod(shape))
         logger.warning("%s are decoded into memory this time.", kept)
-        found = decode.read_images(files, size=size)
+        found = decode.read_images(files, size=size, colour=colour)
         found.images.flags.writeable = False
         return found
 
 
-def _entry_name(files: Sequence[Path], size: int, root: Path) -> str:
-    """Name a cache after all that it depends on: the code, the size, the files and their state."""
-    digest = hashlib.blake2b(f"{decode.version()} {size}".encode(), digest_size=16)
+def _entry_name(files: Sequence[Path], shape: Shape, root: Path) -> str:
+    """Name a cache after all that it depends on: the code, the shape, the files and their state."""
+    digest = hashlib.blake2b(f"{decode.version()} {shape}".encode(), digest_size=16)
     prefix = os.path.join(root, "")
     for file in files:
         name = os.fspath(file)
@@ -76,13 +82,12 @@ def _entry_name(files: Sequence[Path], size: int, root: Path) -> str:
     return ENTRY + digest.hexdigest()
 
 
-def _load(entry: Path, count: int, size: int) -> Decoded | None:
+def _load(entry: Path, count: int, shape: Shape) -> Decoded | None:
     """Return the cache of ``count`` files at ``entry``, or None if there is none that is whole."""
     try:
         bad, checksum = json.loads((entry / FACTS).read_bytes())
         bad = {int(k): str(v) for k, v in bad.items()}
-        shape = (count - len(bad), size, size, 1)
-        images = np.memmap(entry / PIXELS, np.uint8, "r", shape=shape)
+        images = np.memmap(entry / PIXELS, np.uint8, "r", shape=(count - len(bad), *shape))
         if checksum != _checksum(entry / PIXELS):
             return None
     except (OSError, ValueError, TypeError, AttributeError):  # it was damaged
@@ -101,14 +106,14 @@ def _checksum(file: Path) -> int:
     return checksum
 
 
-def _build(entry: Path, files: Sequence[Path], size: int) -> Decoded:
+def _build(entry: Path, files: Sequence[Path], shape: Shape) -> Decoded:
     """Build the cache, or wait until the process that is building it has done so."""
     folder = entry.parent
     folder.mkdir(parents=True, exist_ok=True)
     with _hold(FileLock(folder / "lock")):
-        if found := _load(entry, len(files), size):
+        if found := _load(entry, len(files), shape):
             return found
-        _make_room(entry, len(files) * size**2)
+        _make_room(entry, len(files) * math.prod(shape))
         # The temporary folder is for its owner's eyes only; the one that stays need not be.
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as temporary:
             staged = Path(temporary) / entry.name
@@ -118,13 +123,15 @@ def _build(entry: Path, files: Sequence[Path], size: int) -> Decoded:
                 open(staged / PIXELS, "wb") as stream,
                 reporting("decoding images", in_bytes=False) as report,
             ):
-                bad = decode.decode_each(files, stream.write, size, report)
+                bad = decode.decode_each(
+                    files, stream.write, shape[0], report, colour=shape[2] == 3
+                )
                 stream.flush()
                 os.fsync(stream.fileno())  # or a power cut could leave zeros
             facts = json.dumps([bad, _checksum(staged / PIXELS)])
             (staged / FACTS).write_text(facts, encoding="utf-8")
             patiently(staged.rename, entry)
-        if found := _load(entry, len(files), size):
+        if found := _load(entry, len(files), shape):
             return found
         raise OSError(errno.EIO, "what was written cannot be read back")
 

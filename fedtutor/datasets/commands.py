@@ -115,10 +115,14 @@ def _tell_all(info: Dataset, console: Console) -> None:
     where = " on the spot" if info.synthetic else f"; its folder: {info.folder}"
     facts = [f"Here: {_whether_here(info)}{where}", f"Size by default: {info.size} pixels"]
     facts += [f"Tasks, the first by default: {', '.join(info.tasks)}"] if info.tasks else []
-    facts += ["Parts, the first by default:"] if info.parts else []
+    which = "all" if info.all_parts else "the first"
+    facts += [f"Parts, {which} by default:"] if info.parts else []
     facts += [f"  --part {part:8}{file.size:>16}" for part, file in info.parts.items()]
-    facts += [f"  --part {'tables':8}{'1 MB':>16}, with any other, too"] if info.tables else []
-    commands = ["  pip install kagglehub"] if info.kaggle else []
+    tables = f"{round(sum(file.num_bytes or 0 for file in info.tables) / 1e6)} MB"
+    facts += [f"  --part {'tables':8}{tables:>16}, with any other, too"] if info.tables else []
+    packed = any(file.name.endswith(".parquet") for file in info.parts.values())
+    needed = ["kagglehub"] * bool(info.kaggle) + ['"fedtutor[parquet]"'] * packed
+    commands = [f"  pip install {package}" for package in needed]
     commands += [] if info.synthetic else [f"  {info.fetching}"]
     commands += [f"  fedtutor run --dataset {info.name}"]
     for line in ("", *facts, "", *commands):

@@ -1,4 +1,4 @@
-"""Decode image files to grey pixels, on all cores; what is no whole image is refused by name."""
+"""Decode image files to pixels, grey or in colour, on all cores; what is no image is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Decoded(NamedTuple):
 
     Attributes
     ----------
-    images : uint8 (n_good, size, size, 1), 0 is black.
+    images : uint8 (n_good, size, size, 1), in colour (n_good, size, size, 3); 0 is black.
     bad : the position in the list of each other file, and what is wrong with it, as in
         :class:`BadImageError`.
     """
@@ -71,7 +71,7 @@ def version() -> str:
     return hashlib.blake2b(source, digest_size=8).hexdigest()
 
 
-def read_images(files: Sequence[Path], *, size: int) -> Decoded:
+def read_images(files: Sequence[Path], *, size: int, colour: bool = False) -> Decoded:
     """Decode image files on all cores, each as :func:`read_image` does, to size x size pixels.
 
     Raises
@@ -79,26 +79,31 @@ def read_images(files: Sequence[Path], *, size: int) -> Decoded:
     DataError
         If no file is good, or the disk refuses to give one.
     """
-    images = np.empty((len(files), size, size, 1), np.uint8)
-    rows = iter(images[..., 0])
+    images = np.empty((len(files), size, size, 3 if colour else 1), np.uint8)
+    rows = iter(images if colour else images[..., 0])
 
     def write(image: np.ndarray) -> None:
         next(rows)[:] = image
 
-    bad = decode_each(files, write, size)
+    bad = decode_each(files, write, size, colour=colour)
     return Decoded(images[: len(files) - len(bad)], bad)
 
 
 def decode_each(
-    files: Sequence[Path], write: Callable[[Any], object], size: int, report: Report | None = None
+    files: Sequence[Path],
+    write: Callable[[Any], object],
+    size: int,
+    report: Report | None = None,
+    *,
+    colour: bool = False,
 ) -> dict[int, str]:
-    """Hand each good image, uint8 (size, size), to ``write`` in order; return the bad ones.
+    """Hand each good image, as :func:`read_image` gives it, to ``write``; return the bad ones.
 
     Holds a few images at a time, however many files there are. Raises as :func:`read_images`.
     """
     bad: dict[int, str] = {}
     # Threads suffice: the decoders of PIL work without the interpreter's lock.
-    work = side_by_side(lambda file: _image_or_error(file, size), files, num_cores())
+    work = side_by_side(lambda file: _image_or_error(file, size, colour), files, num_cores())
     with closing(work) as images:  # Ctrl-C need not wait for those that were begun
         for position, image in enumerate(images):
             if isinstance(image, np.ndarray):
@@ -113,19 +118,19 @@ def decode_each(
     return bad
 
 
-def _image_or_error(file: Path, size: int) -> np.ndarray | BadImageError:
+def _image_or_error(file: Path, size: int, colour: bool) -> np.ndarray | BadImageError:
     try:
-        return read_image(file, size)
+        return read_image(file, size, colour=colour)
     except BadImageError as error:
         return error
 
 
-def read_image(path: Path, size: int) -> np.ndarray:
-    """Read one PNG or JPEG file as uint8 (size, size), grey, 0 is black.
+def read_image(path: Path, size: int, *, colour: bool = False) -> np.ndarray:
+    """Read one PNG or JPEG file as uint8 (size, size), grey, 0 is black; or in colour, RGB last.
 
     - The aspect ratio is not kept. Of an animation the first frame is taken. A photograph is
       turned the way its EXIF orientation says.
-    - Colours become their luminance.
+    - Colours become their luminance; in ``colour`` they stay, and grey is three times the same.
     - Opacity is dropped: what was measured is in the colours, the alpha channel came with an
       export. The RGBA files of NIH ChestX-ray14 are opaque, so nothing changes there; blending
       a channel that some program left at 0 would give a black image.
@@ -140,7 +145,7 @@ def read_image(path: Path, size: int) -> np.ndarray:
         If the disk does not give the bytes, which may pass and says nothing of the image.
     """
     try:
-        return _decode(path, size)
+        return _decode(path, size, "RGB" if colour else "L")
     except (BadImageError, MemoryError):
         raise
     except FileNotFoundError as error:
@@ -152,7 +157,7 @@ def read_image(path: Path, size: int) -> np.ndarray:
         raise BadImageError(path, f"cannot be decoded ({what}); fetch it again") from error
 
 
-def _decode(path: Path, size: int) -> np.ndarray:
+def _decode(path: Path, size: int, mode: str) -> np.ndarray:
     """Do what :func:`read_image` does, but with PIL's own errors for damaged files."""
     # Opening a pipe would wait for a writer for ever.
     if not stat.S_ISREG(os.stat(path).st_mode):
@@ -162,8 +167,8 @@ def _decode(path: Path, size: int) -> np.ndarray:
             raise BadImageError(
                 path, f"has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read"
             )
-        image.draft("L", (size, size))  # lets a JPEG be decoded at a fraction of its size
-        return resize(_to_grey(path, image), size)
+        image.draft(mode, (size, size))  # lets a JPEG be decoded at a fraction of its size
+        return resize(_unpack(path, image, mode), size)
 
 
 def _open(path: Path, stream: BinaryIO) -> ImageFile:
@@ -178,8 +183,8 @@ def _open(path: Path, stream: BinaryIO) -> ImageFile:
     raise BadImageError(path, "is not an image, whatever its name says; PNG and JPEG are read")
 
 
-def _to_grey(path: Path, image: ImageFile) -> Image.Image:
-    """Unpack the pixels, set them upright and make them 8-bit grey, as in :func:`read_image`."""
+def _unpack(path: Path, image: ImageFile, mode: str) -> Image.Image:
+    """Unpack the pixels, upright and in 8 bits, "L" or "RGB", as in :func:`read_image`."""
     # How the pixels are stored is forgotten once they are loaded.
     deep = re.search(";16[BLN]", str(image.tile[:1]))
     ImageOps.exif_transpose(image, in_place=True)
@@ -187,20 +192,20 @@ def _to_grey(path: Path, image: ImageFile) -> Image.Image:
         values = np.asarray(image)
         white = next(2**bits - 1 for bits in GREY_BITS if values.max() < 2**bits)
         scaled = np.multiply(values, 255 / white, dtype=np.float32)
-        return Image.fromarray(np.rint(scaled).astype(np.uint8))
+        return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert(mode)
     # Of 16-bit colours PIL keeps the upper bytes, in which 14 bits or fewer leave little.
     if deep and np.asarray(image)[..., :3].max() < 64:
         raise BadImageError(
             path, "has 16-bit colours of which only the lower bits are used; save it as 16-bit grey"
         )
-    if image.mode == "L":
+    if image.mode == mode:
         return image
     image.info.pop("transparency", None)  # PIL would warn that the opacity is lost
-    return image.convert("L")
+    return image.convert(mode)
 
 
 def resize(image: Image.Image, size: int) -> np.ndarray:
-    """Return a grey image as uint8 (size, size); averaged where it shrinks."""
+    """Return an 8-bit image as uint8 (size, size), RGB last; averaged where it shrinks."""
     if image.size != (size, size):
         filter_ = Image.Resampling.BOX if min(image.size) >= size else Image.Resampling.BICUBIC
         # Beyond the gap PIL shrinks by a whole number first; a line of 50 million pixels would

@@ -23,8 +23,8 @@ MIN_CORRELATION = 0.85
 THUMBNAIL, FREQUENCIES, NEIGHBOURHOOD = 32, 16, 7
 """Side of a thumbnail; frequencies kept in each direction; side of the box of a local mean."""
 
-BLOCK = 1024
-"""Hashes compared at a time with all others, so that 20,000 images take 80 MB and not 1.6 GB."""
+BLOCK, WIDTH = 1024, 8192
+"""Hashes compared at a time with how many others, so that memory does not grow with the pairs."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,8 @@ def find_duplicates(images: np.ndarray | Rows) -> pd.DataFrame:
 
     Parameters
     ----------
-    images : uint8 (n, height, width, 1), in memory or on disk.
+    images : uint8 (n, height, width, channels), in memory or on disk; of colours the luminance is
+        looked at, and "exact" compares all of them.
 
     Returns
     -------
@@ -114,23 +115,26 @@ def remove_across(
 
 @dataclass(frozen=True)
 class _Fingerprints:
-    """What is compared: float32 (n, 255) of -1 and 1, float32 (n, 1024), and n digests."""
+    """What is compared, 1.3 kB an image: int8 (n, 255), -1 or 1; uint8 (n, 32, 32); n digests."""
 
     bits: np.ndarray
-    details: np.ndarray
+    thumbnails: np.ndarray
     digests: np.ndarray
 
     @classmethod
     def of(cls, images: np.ndarray | Rows) -> _Fingerprints:
-        thumbnails = np.empty((len(images), THUMBNAIL, THUMBNAIL), np.float32)
+        bits = np.empty((len(images), FREQUENCIES**2 - 1), np.int8)
+        thumbnails = np.empty((len(images), THUMBNAIL, THUMBNAIL), np.uint8)
         digests = np.empty(len(images), dtype="S16")
         for start in range(0, len(images), BLOCK):  # they may be on disk
             for k, image in enumerate(np.asarray(images[start : start + BLOCK]), start):
-                image = np.ascontiguousarray(image[..., 0])
-                thumbnails[k] = resize(Image.fromarray(image), THUMBNAIL)
+                image = np.ascontiguousarray(image if image.shape[2] == 3 else image[..., 0])
+                thumbnails[k] = resize(Image.fromarray(image).convert("L"), THUMBNAIL)
                 # NumPy drops trailing zero bytes of an S16, alike on both sides of a comparison.
                 digests[k] = hashlib.blake2b(image.data, digest_size=16).digest()
-        return cls(_bits(thumbnails), _details(thumbnails), digests)
+            part = slice(start, start + BLOCK)
+            bits[part] = _bits(thumbnails[part])
+        return cls(bits, thumbnails, digests)
 
 
 def _bits(thumbnails: np.ndarray) -> np.ndarray:
@@ -139,16 +143,18 @@ def _bits(thumbnails: np.ndarray) -> np.ndarray:
     frequency, position = np.ogrid[:FREQUENCIES, :THUMBNAIL]
     cosines = np.cos(np.pi * frequency * (position + 0.5) / THUMBNAIL)
     cosines = (cosines / np.linalg.norm(cosines, axis=1, keepdims=True)).astype(np.float32)
-    spectrum = (cosines @ thumbnails @ cosines.T).reshape(-1, FREQUENCIES**2)[:, 1:]
+    spectrum = (cosines @ thumbnails.astype(np.float32) @ cosines.T).reshape(-1, FREQUENCIES**2)
+    spectrum = spectrum[:, 1:]
     above = spectrum > np.median(spectrum, axis=1, keepdims=True)
     # As -1 and 1, the distance of all pairs is one matrix product.
-    return np.where(above, np.float32(1), np.float32(-1))
+    return np.where(above, np.int8(1), np.int8(-1))
 
 
 def _details(thumbnails: np.ndarray) -> np.ndarray:
     """Take the local mean off the thumbnails, as unit vectors; 0 where there is no detail."""
     near = np.abs(np.subtract.outer(range(THUMBNAIL), range(THUMBNAIL))) <= NEIGHBOURHOOD // 2
     mean = (near / near.sum(axis=1, keepdims=True)).astype(np.float32)
+    thumbnails = thumbnails.astype(np.float32)
     details = (thumbnails - mean @ thumbnails @ mean.T).reshape(-1, THUMBNAIL**2)
     details -= details.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(details, axis=1, keepdims=True)
@@ -156,25 +162,39 @@ def _details(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _pairs(a: _Fingerprints, other: _Fingerprints | None = None) -> pd.DataFrame:
-    """List the twins among all pairs of ``a`` and ``other``, or of ``a`` alone."""
-    b, num_bits, tables = other or a, a.bits.shape[1], []
+    """List the twins among all pairs of ``a`` and ``other``, or of ``a`` alone, in their order."""
+    b, tables = other or a, []
     for start in range(0, max(len(a.bits), 1), BLOCK):  # one block at least, though it be empty
         ahead = 0 if other else start
-        agreement = a.bits[start : start + BLOCK] @ b.bits[ahead:].T
-        near = agreement >= num_bits - 2 * MAX_DISTANCE
-        if not other:
-            near = np.triu(near, k=1)
-        first, second = np.nonzero(near)
-        distance = np.rint((num_bits - agreement[near]) / 2).astype(np.int64)
-        first, second = first + start, second + ahead
-        exact = a.digests[first] == b.digests[second]
-        # A second look, at no more pairs at a time than there are images in a block.
-        correlation = np.empty(len(first))
-        for k in range(0, len(first), BLOCK):
-            part = slice(k, k + BLOCK)
-            correlation[part] = (a.details[first[part]] * b.details[second[part]]).sum(axis=1)
-        correlation[exact] = 1  # an even image has no details to compare
-        pairs = pd.DataFrame({"first": first, "second": second, "distance": distance})
-        pairs = pairs.assign(correlation=correlation, exact=exact)
-        tables.append(pairs[correlation >= MIN_CORRELATION])
-    return pd.concat(tables, ignore_index=True)
+        for column in range(ahead, max(len(b.bits), ahead + 1), WIDTH):
+            first, second, distance = _near(a, b, start, column)
+            if not other:
+                first, second, distance = (v[second > first] for v in (first, second, distance))
+            tables.append(_confirmed(a, b, first, second, distance))
+    return pd.concat(tables).sort_values(["first", "second"], ignore_index=True)
+
+
+def _near(a: _Fingerprints, b: _Fingerprints, row: int, column: int) -> tuple[np.ndarray, ...]:
+    """Return the positions in ``a`` and in ``b`` and the distance of the near ones of one block."""
+    rows, columns = a.bits[row : row + BLOCK], b.bits[column : column + WIDTH]
+    agreement = rows.astype(np.float32) @ columns.astype(np.float32).T
+    num_bits = a.bits.shape[1]
+    first, second = np.nonzero(agreement >= num_bits - 2 * MAX_DISTANCE)
+    distance = np.rint((num_bits - agreement[first, second]) / 2).astype(np.int64)
+    return first + row, second + column, distance
+
+
+def _confirmed(
+    a: _Fingerprints, b: _Fingerprints, first: np.ndarray, second: np.ndarray, distance: np.ndarray
+) -> pd.DataFrame:
+    """Take a second look at pairs that are near, and return those that are twins."""
+    exact = a.digests[first] == b.digests[second]
+    correlation = np.empty(len(first))
+    for k in range(0, len(first), BLOCK):  # no more pairs at a time than images in a block
+        part = slice(k, k + BLOCK)
+        pair = _details(a.thumbnails[first[part]]) * _details(b.thumbnails[second[part]])
+        correlation[part] = pair.sum(axis=1)
+    correlation[exact] = 1  # an even image has no details to compare
+    pairs = pd.DataFrame({"first": first, "second": second, "distance": distance})
+    pairs = pairs.assign(correlation=correlation, exact=exact)
+    return pairs[correlation >= MIN_CORRELATION]

@@ -10,7 +10,7 @@ from typing import Any
 
 from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
-from fedtutor.datasets.readers import covid, medmnist, nih, oct
+from fedtutor.datasets.readers import covid, isic, medmnist, nih, oct, tuberculosis
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
@@ -29,7 +29,8 @@ class Dataset:
     size : side of the images in pixels by default.
     source : where a person finds it.
     read : from (folder, size, task, strict) to its images.
-    parts : what can be fetched, by the name that ``fetch --part`` takes; by default the first is.
+    parts : what can be fetched, by the name that ``fetch --part`` takes; by default the first is,
+        with ``all_parts`` all are.
     tables : come with any part, and alone as the part "tables".
     git, kaggle : where else it comes from.
     """
@@ -48,6 +49,7 @@ class Dataset:
     patients: int | None = None
     git: str | None = None
     kaggle: str | None = None
+    all_parts: bool = False
     synthetic: bool = False
 
     @property
@@ -76,6 +78,8 @@ READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
     "covid19-radiography": (covid.read_radiography, covid.RADIOGRAPHY_TASKS),
     "covid-chestxray": (covid.read_covid_chestxray, covid.CHESTXRAY_TASKS),
     "retinal-oct": (oct.read_oct2017, oct.TASKS),
+    "fed-isic2019": (isic.read_fed_isic, isic.TASKS),
+    "tuberculosis-cxr": (tuberculosis.read_tuberculosis, {"": tuberculosis.CLASSES}),
     **{name: (medmnist.read_set, {"": names}) for name, names in medmnist.MEDMNIST_CLASSES.items()},
 }
 
@@ -115,6 +119,7 @@ def load(
     size: int | None = None,
     task: str | None = None,
     strict: bool | None = None,
+    colour: bool = False,
     hospitals: int = 5,
     seed: int = 0,
 ) -> MedicalImages:
@@ -128,6 +133,8 @@ def load(
     task : what to tell apart, one of the set's ``tasks``; by default the first.
     strict : refuse a set with an image that cannot be read, or leave such images out and log how
         many. By default a folder of one's own is refused, and a known data set is not.
+    colour : read a folder of one's own as red, green and blue. By default its images become grey,
+        as X-rays are that were saved in colours. Known sets and ``.npz`` files are as they are.
     hospitals, seed : of the phantoms, which are drawn on the spot; real sets do not use them.
 
     Raises
@@ -141,7 +148,7 @@ def load(
     # A name never has a separator or a suffix, so that a typing error is told from a path.
     is_path = str(dataset) and (path.exists() or path.suffix or len(path.parts) > 1)
     if is_path and str(dataset) not in DATASETS:
-        return read_path(path, size=size, task=task, strict=strict)
+        return read_path(path, size=size, task=task, strict=strict, colour=colour)
     info = find_dataset(str(dataset))
     if task is not None and task not in info.tasks:
         raise DataError(

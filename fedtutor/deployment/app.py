@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def images_of(context: Context) -> MedicalImages:
     """Return a hospital's images: its own file, or its share of a data set that all have."""
     settings, _ = settings_of(context.run_config)
     if "data" in context.node_config:
-        return _own_images(Path(str(context.node_config["data"])), size=settings.size)
+        path = Path(str(context.node_config["data"]))
+        return _own_images(path, size=settings.size, colour=settings.colour == "rgb")
     return _share(context)[0]
 
 
@@ -70,16 +72,26 @@ def _share(context: Context) -> tuple[MedicalImages, str]:
 
 
 def check_classes(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Refuse to train if the server's labels mean something else than ours: a Flower mod."""
+    """Refuse to train if the server's classes or images are others than ours: a Flower mod."""
     if "config" in message.content:
-        wanted: Any = config_in(message)["class-names"]
-        ours = images_of(context).class_names
-        if list(wanted) != list(ours):
+        wanted: Any = config_in(message)
+        ours = images_of(context)
+        if list(wanted["class-names"]) != list(ours.class_names):
             raise DataError(
-                f"the server's labels are {', '.join(wanted)}, and this hospital's "
-                f"{', '.join(ours)}; agree on the classes and their order."
+                f"the server's labels are {', '.join(wanted['class-names'])}, and this hospital's "
+                f"{', '.join(ours.class_names)}; agree on the classes and their order."
+            )
+        if tuple(wanted["image-shape"]) != ours.image_shape:
+            raise DataError(
+                f"the server's model takes images of {_by(wanted['image-shape'])}, and this "
+                f"hospital has {_by(ours.image_shape)}; agree on size and colour."
             )
     return call_next(message, context)
+
+
+def _by(shape: Sequence[int]) -> str:
+    """Say "28x28 pixels in colour" for (28, 28, 3)."""
+    return f"{shape[0]}x{shape[1]} pixels in {'grey' if shape[2] == 1 else 'colour'}"
 
 
 client_app = federation.make_client_app(
@@ -109,7 +121,7 @@ def main(grid: Grid, context: Context) -> None:
         local_epochs=settings.local_epochs,
         seed=settings.seed,
     )
-    config["class-names"] = list(test.class_names)
+    config["class-names"], config["image-shape"] = list(test.class_names), list(test.image_shape)
     app = federation.make_server_app(
         journal.model.get_weights(),
         strategy,
@@ -136,7 +148,8 @@ def main(grid: Grid, context: Context) -> None:
 
 def _test_images(settings: RunSettings, server: ServerSettings) -> MedicalImages:
     if server.test_data:
-        return read_hospital_file(Path(server.test_data), size=settings.size)
+        colour = settings.colour == "rgb"
+        return read_hospital_file(Path(server.test_data), size=settings.size, colour=colour)
     try:
         return _cohort(settings).test
     except DataError as error:

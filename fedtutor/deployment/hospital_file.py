@@ -31,7 +31,9 @@ def write_hospital_file(images: MedicalImages, path: Path) -> None:
         np.savez_compressed(file, **parts)
 
 
-def read_hospital_file(path: Path, *, size: int | None = None) -> MedicalImages:
+def read_hospital_file(
+    path: Path, *, size: int | None = None, colour: bool = False
+) -> MedicalImages:
     """Read what :func:`write_hospital_file` wrote, or what :func:`fedtutor.datasets.load` reads.
 
     Raises :class:`DataError` if there is nothing there, or it cannot be read.
@@ -40,9 +42,10 @@ def read_hospital_file(path: Path, *, size: int | None = None) -> MedicalImages:
     ----------
     path : such an ``.npz``, one of MedMNIST, or a folder of images.
     size : side of the square images in pixels; a file of ours has its own.
+    colour : read the images of a folder in colour; a file has its own.
     """
     if not _is_ours(path):
-        return load(path, size=size)
+        return load(path, size=size, colour=colour)
     with np.load(path, allow_pickle=False) as file:
         parts = dict(file)
     table = pd.DataFrame(index=range(len(parts["labels"])))

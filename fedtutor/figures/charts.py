@@ -250,7 +250,8 @@ def _two_of_each_class(
         for row, index in enumerate(np.flatnonzero(truth[:, k])[:2]):
             left, top = middle - side / 2, row * 1.35 * side
             extent = (left, left + side, top + side, top)
-            axes.imshow(data.images[index, ..., 0], cmap="gray", vmin=0, vmax=255, extent=extent)
+            image = np.squeeze(data.images[index])
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent)
             words = f"model: {probabilities[index, k]:.2f}"
             axes.text(middle, top + 1.02 * side, words, ha="center", va="top", fontsize=9)
     axes.set(xlim=(0, max(len(classes), 1) * pitch), ylim=(2.7 * side, -0.35 * side))
@@ -293,7 +294,8 @@ def who_comes(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Pictu
 def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
     """Show an image of each hospital, all of one class, over the hospitals' grey levels.
 
-    The grey levels are those of a hospital's first 200 images, as they are and standardised.
+    The grey levels are those of a hospital's first 200 images, as they are and standardised; in
+    colour they are of red, green and blue together.
     """
     from fedtutor.model import standardise
 
@@ -323,7 +325,8 @@ def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
         ):
             shares = np.histogram(values, edges)[0] / values.size
             axes.plot((edges[:-1] + edges[1:]) / 2, shares, linewidth=1.6, **style)
-    for axes, label in ((raw, "grey level"), (evened, "grey level, standardised")):
+    level = "grey level" if hospitals[0].image_shape[2] == 1 else "colour level"
+    for axes, label in ((raw, level), (evened, f"{level}, standardised")):
         axes.set_xlabel(label)
         axes.set_yticks([])
         tidy(axes)
@@ -333,6 +336,6 @@ def looks(names: Sequence[str], hospitals: Sequence[MedicalImages]) -> Picture:
     return Picture(
         figure,
         f"One {hospitals[0].strata_names[stratum]} image of each hospital, and how common each "
-        f"grey level is, as it is and standardised. Median grey level: {said}.",
+        f"{level} is, as it is and standardised. Median {level}: {said}.",
         0.01,
     )

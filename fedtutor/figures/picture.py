@@ -98,7 +98,7 @@ def tidy(axes: Axes, grid: Literal["x", "y", "both"] | None = None) -> None:
 def show(
     axes: Axes, image: np.ndarray, title: str = "", *, limits: tuple[float, float] = (0, 255)
 ) -> None:
-    """Show one grey image, (h, w) or (h, w, 1), without axes; ``limits`` are black and white."""
+    """Show an image, (h, w), (h, w, 1) or RGB (h, w, 3), without axes; ``limits`` are of grey."""
     axes.imshow(np.squeeze(image), cmap="gray", vmin=limits[0], vmax=limits[1])
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()

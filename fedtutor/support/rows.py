@@ -7,6 +7,11 @@ from typing import Any
 import numpy as np
 
 
+def on_disk(array: Any) -> bool:
+    """Tell whether an array is read from a file when it is asked for."""
+    return isinstance(array, np.memmap | Rows)
+
+
 class Rows:
     """Rows of a memory-mapped array, in any order, that take no memory until they are used.
 

@@ -147,7 +147,7 @@ def get_weights(model: torch.nn.Module, features: FeatureShape) -> Weights:
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """Turn uint8 images (n, h, w, 1) into what the PyTorch model takes: float32 (n, 1, h, w)."""
+    """Turn uint8 images (n, h, w, c) into what the PyTorch model takes: float32 (n, c, h, w)."""
     return load_torch().from_numpy(standardise(images).transpose(0, 3, 1, 2).copy())
 
 
@@ -255,7 +255,7 @@ class TorchTrainer:
         set_weights(self.model, weights, self._features)
 
     def predict(self, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
-        """Return probabilities, float32 (n, num_classes), of uint8 images (n, h, w, 1)."""
+        """Return probabilities, float32 (n, num_classes), of uint8 images (n, h, w, c)."""
         torch = load_torch()
         head = torch.sigmoid if self._multi_label else partial(torch.softmax, dim=1)
         with torch.inference_mode():

@@ -14,7 +14,9 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
+from test_isic import write_parquet
 
 from fedtutor.datasets import DATASETS
 from fedtutor.datasets.download import RemoteFile
@@ -94,6 +96,12 @@ def nih(folder, monkeypatch, count=COUNT):
     return mirror
 
 
+def kagglehub(release, monkeypatch):
+    """A kagglehub that has downloaded ``release``."""
+    package = types.SimpleNamespace(dataset_download=lambda _: str(release))
+    monkeypatch.setitem(sys.modules, "kagglehub", package)
+
+
 def radiography(folder, monkeypatch):
     """What kagglehub has downloaded: a folder a class, with images, masks and tables."""
     release = folder / "kagglehub-cache" / "COVID-19_Radiography_Dataset"
@@ -103,8 +111,37 @@ def radiography(folder, monkeypatch):
             for number in range(1, COUNT // 3 + 1):
                 (release / name / level / f"{name}-{number}.png").write_bytes(picture())
         (release / f"{name}.metadata.xlsx").write_bytes(b"PK")
-    package = types.SimpleNamespace(dataset_download=lambda _: str(release.parent))
-    monkeypatch.setitem(sys.modules, "kagglehub", package)
+    kagglehub(release.parent, monkeypatch)
+
+
+def isic(folder, monkeypatch):
+    """Flower's two parquet files, FLamby's table and the challenge's, in a mirror."""
+    pytest.importorskip("pyarrow", reason="the files of fed-isic2019 are written with pyarrow")
+    mirror = write_parquet(folder / "mirror" / "fed-isic2019")
+    info = DATASETS["fed-isic2019"]
+    parts = {
+        part: RemoteFile(file.name, "https://nowhere.invalid/file")
+        for part, file in info.parts.items()
+    }
+    tables = tuple(remote(mirror / file.name) for file in info.tables)
+    register(monkeypatch, "fed-isic2019", parts=parts, tables=tables)
+
+
+def tuberculosis(folder, monkeypatch):
+    """What kagglehub has downloaded: the sets of both hospitals, with their readings."""
+    release = folder / "kagglehub-cache"
+    for site, place in (
+        ("CHNCXR", "ChinaSet_AllFiles/ChinaSet_AllFiles"),
+        ("MCUCXR", "Montgomery"),
+    ):
+        for part in ("CXR_png", "ClinicalReadings"):
+            (release / place / part).mkdir(parents=True)
+        for number in range(COUNT // 2):
+            stem = f"{site}_{number + 1:04d}_{number % 2}"
+            (release / place / "CXR_png" / f"{stem}.png").write_bytes(picture())
+            text = release / place / "ClinicalReadings" / f"{stem}.txt"
+            text.write_text("male 45yrs\nnormal", encoding="utf-8")
+    kagglehub(release, monkeypatch)
 
 
 def chestxray(folder, monkeypatch):
@@ -167,6 +204,8 @@ SOURCES = {
     "covid19-radiography": radiography,
     "covid-chestxray": chestxray,
     "retinal-oct": oct2017,
+    "fed-isic2019": isic,
+    "tuberculosis-cxr": tuberculosis,
     **{name: partial(medmnist, name) for name in ("pneumoniamnist", "octmnist", "chestmnist")},
     **{name: partial(phantoms, name) for name in ("chest-phantoms", "oct-phantoms")},
 }

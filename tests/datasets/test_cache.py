@@ -55,9 +55,9 @@ def decodings(monkeypatch):
     """The files that were decoded, as they are decoded."""
     paths = []
 
-    def watch(path, size):
+    def watch(path, size, **options):
         paths.append(path)
-        return read_image(path, size)
+        return read_image(path, size, **options)
 
     read_image = decode.read_image
     monkeypatch.setattr(decode, "read_image", watch)

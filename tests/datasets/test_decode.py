@@ -381,7 +381,7 @@ def test_files_are_decoded_on_all_cores_at_once(mixed, monkeypatch):
     monkeypatch.setattr(decode, "num_cores", lambda: 3)
     meeting = threading.Barrier(3, timeout=600)
 
-    def meet(path, size):
+    def meet(path, size, **_):
         meeting.wait()
         return GREY[:size, :size]
 
@@ -392,7 +392,7 @@ def test_files_are_decoded_on_all_cores_at_once(mixed, monkeypatch):
 def test_ctrl_c_ends_decoding_at_once(mixed, monkeypatch):
     decoded = []
 
-    def watch(path, size):
+    def watch(path, size, **_):
         decoded.append(path)
         return GREY[:size, :size]
 

@@ -435,14 +435,17 @@ def test_what_cannot_be_fetched_is_refused(arguments, words, data_folder, capsys
     assert words in capsys.readouterr().err
 
 
-def test_every_file_has_a_plain_name_and_https_and_all_but_one_a_hash():
+def test_every_file_has_a_plain_name_and_https_and_nearly_all_a_hash():
     files = [file for info in DATASETS.values() for file in (*info.parts.values(), *info.tables)]
-    assert len(files) == 12 + 2 + 1 + 3 * 4
-    assert all(re.fullmatch(r"\w+(\.npz|\.tar\.gz|\.csv\.gz)", file.name) for file in files)
+    assert len(files) == 12 + 2 + 1 + 2 + 2 + 3 * 4
+    assert all(
+        re.fullmatch(r"[\w-]+(\.npz|\.tar\.gz|\.csv(\.gz)?|\.parquet)", file.name) for file in files
+    )
     assert all(file.url.startswith("https://") for file in files)
     known = r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}"
     unknown = [file.name for file in files if not re.fullmatch(known, str(file.hash))]
-    assert unknown == ["OCT2017.tar.gz"]
+    parquet = [f"{side}-00000-of-00001.parquet" for side in ("train", "test")]
+    assert unknown == ["OCT2017.tar.gz", *parquet]
     # Of the others without a known size it is known what their images take unpacked.
     loose = [file.name for file in files if not file.num_bytes and file.max_bytes >= 2**33]
     assert loose == ["OCT2017.tar.gz"]

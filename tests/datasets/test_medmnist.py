@@ -48,6 +48,20 @@ def test_an_npz_file_becomes_images_with_their_official_split(tmp_path):
     assert (data.name, data.synthetic) == ("tiny", False)
 
 
+def test_an_npz_file_in_colour_keeps_its_three_channels_at_any_size(tmp_path):
+    rng = np.random.default_rng(0)
+    colours = {
+        f"{split}_images": rng.integers(0, 256, (n, 12, 12, 3), np.uint8)
+        for split, n in COUNTS.items()
+    }
+    data = read_medmnist(write_npz(tmp_path, **colours))
+    assert np.array_equal(data.images, np.concatenate(list(colours.values())))
+    small = read_medmnist(tmp_path / "tiny.npz", size=6)
+    blocks = colours["train_images"].reshape(6, 6, 2, 6, 2, 3).mean(axis=(2, 4))
+    assert small.image_shape == (6, 6, 3)
+    np.testing.assert_allclose(small.images[:6], blocks, atol=1)
+
+
 def test_an_npz_file_is_resized_when_asked(tmp_path):
     path = write_npz(tmp_path)
     small = read_medmnist(path, size=6)
@@ -94,7 +108,8 @@ def test_an_npy_file_named_npz_is_refused(tmp_path):
 
 WRONG_ARRAYS = {
     "colour train": {"train_images": np.zeros((6, 12, 12, 3), np.uint8)},
-    "colour": {f"{split}_images": np.zeros((n, 9, 9, 3), np.uint8) for split, n in COUNTS.items()},
+    "opacity": {f"{split}_images": np.zeros((n, 9, 9, 4), np.uint8) for split, n in COUNTS.items()},
+    "volumes": {f"{split}_images": np.zeros((n, 9, 9, 9), np.uint8) for split, n in COUNTS.items()},
     "sizes differ": {"val_images": np.zeros((2, 9, 9), np.uint8)},
     "sizes differ, not the pixels": {"val_images": np.zeros((2, 6, 24), np.uint8)},
     "float": {"train_images": np.zeros((6, 12, 12))},
@@ -140,10 +155,10 @@ def header_of(shape, dtype):
 
 CLAIMS = {
     "images": ((2**40, 12, 12), (2**40, 1), "do not fit into the .* of free memory"),
-    "empty images": ((2**40, 0, 0), (2**40, 1), "this course reads grey uint8 images"),
-    "pixels": ((6, 2**20, 2**20), (6, 1), "this course reads grey uint8 images"),
-    "findings": ((6, 12, 12), (6, 2**30), "this course reads grey uint8 images"),
-    "labels": ((6, 12, 12), (2**40, 1), "this course reads grey uint8 images"),
+    "empty images": ((2**40, 0, 0), (2**40, 1), "this course reads uint8 images, grey"),
+    "pixels": ((6, 2**20, 2**20), (6, 1), "this course reads uint8 images, grey"),
+    "findings": ((6, 12, 12), (6, 2**30), "this course reads uint8 images, grey"),
+    "labels": ((6, 12, 12), (2**40, 1), "this course reads uint8 images, grey"),
     "fewer than none": ((-6, 12, 12), (-6, 1), "holds no image"),
 }
 

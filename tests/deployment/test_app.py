@@ -6,6 +6,7 @@ import io
 import json
 import tomllib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,17 +143,34 @@ def test_what_is_no_file_of_ours_is_read_as_any_data_set(tmp_path, make_images):
         read_hospital_file(tmp_path / "ours.npz", size=28)
 
 
-@pytest.mark.slow
-def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_images, monkeypatch):
-    from dataclasses import replace
+OTHERS = {
+    "labels": (
+        {"class_names": ("b", "a", "c")},
+        "the server's labels are a, b, c, and this hospital's b, a, c",
+    ),
+    "colours": (
+        {"images": np.zeros((9, 12, 12, 3), np.uint8)},
+        "takes images of 12x12 pixels in grey, and this hospital has 12x12 pixels in colour",
+    ),
+    "size": (
+        {"images": np.zeros((9, 14, 12, 1), np.uint8)},
+        "takes images of 12x12 pixels in grey, and this hospital has 14x12 pixels in grey",
+    ),
+}
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("changes", "reason"), OTHERS.values(), ids=OTHERS)
+def test_a_hospital_whose_data_mean_something_else_is_left_out_by_name(
+    make_images, monkeypatch, changes, reason
+):
     ours = make_images(9, size=12)
-    theirs = replace(ours, class_names=("b", "a", "c"))
+    theirs = replace(ours, **changes)
     grids = []
     from fedtutor.model import create_model
 
     config = federation.train_config(SMALL.training, num_rounds=1)
-    config["class-names"] = list(ours.class_names)
+    config["class-names"], config["image-shape"] = list(ours.class_names), [12, 12, 1]
     server = federation.make_server_app(
         create_model((12, 12, 1), 3).get_weights(),
         federation.make_strategy("fedavg", 2),
@@ -165,7 +183,7 @@ def test_a_hospital_whose_labels_mean_something_else_is_left_out_by_name(make_im
     federation.run_in_process(server, client, ["Alike", "Other"])
     (out,) = grids[-1].left_out
     assert out.hospital == "Other"
-    assert "the server's labels are a, b, c, and this hospital's b, a, c" in out.reason
+    assert reason in out.reason
 
 
 def run_here(settings, **server):

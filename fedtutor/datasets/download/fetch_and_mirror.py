@@ -104,13 +104,14 @@ def mirror(
 
 
 def _chosen_files(info: Dataset, parts: Sequence[str]) -> list[RemoteFile]:
-    """Return the tables, and the files of these parts, or of the first."""
+    """Return the tables, and the files of these parts, or of those that come by default."""
     known = [*info.parts, *(["tables"] if info.tables else [])]
     if unknown := [part for part in parts if part not in known]:
         raise DataError(
             f"{info.name} has no part {', '.join(unknown)}; it has: {', '.join(known)}."
         )
-    chosen = [info.parts[part] for part in parts or known[:1] if part != "tables"]
+    wanted = parts or (info.parts if info.all_parts else known[:1])
+    chosen = [info.parts[part] for part in wanted if part != "tables"]
     return [*info.tables, *chosen]
 
 

@@ -161,22 +161,23 @@ def classes_of_task(
 
 
 def decode_rows(
-    folder: Path, table: pd.DataFrame, *, size: int | None, strict: bool
+    folder: Path, table: pd.DataFrame, *, size: int | None, strict: bool, colour: bool = False
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Decode the column ``file``, paths relative to ``folder``, of a table.
 
     Returns
     -------
     (images, table)
-        uint8 (n, size, size, 1), and the rows of the n good files. Bad files are counted in a
-        logged line and listed in ``table.attrs["bad_files"]``: file and reason of each. If
-        ``strict``, the first one raises :class:`BadImageError`.
+        uint8 (n, size, size, 1), in ``colour`` (n, size, size, 3), and the rows of the n good
+        files. Bad files are counted in a logged line and listed in ``table.attrs["bad_files"]``:
+        file and reason of each. If ``strict``, the first one raises :class:`BadImageError`.
     """
     files, size = [folder / file for file in table["file"]], size or DEFAULT_SIZE
     if len(files) < CACHE_FROM:
-        found = read_images(files, size=size)
+        found = read_images(files, size=size, colour=colour)
     else:
-        found = cached_images(files, size=size, folder=folder / CACHE_FOLDER)
+        cache = folder / CACHE_FOLDER
+        found = cached_images(files, size=size, folder=cache, colour=colour)
     if found.bad:
         if strict:
             first = min(found.bad)
@@ -197,6 +198,7 @@ def read_classes(
     *,
     size: int | None,
     strict: bool,
+    colour: bool = False,
 ) -> MedicalImages:
     """Read the images of a table whose column ``label``, which is taken out, names their class.
 
@@ -210,7 +212,7 @@ def read_classes(
         )
     if missing:
         logger.warning("%s: no image here is %s.", folder.name, " or ".join(missing))
-    images, table = decode_rows(folder, table, size=size, strict=strict)
+    images, table = decode_rows(folder, table, size=size, strict=strict, colour=colour)
     labels = pd.Categorical(table["label"], categories=list(class_names)).codes.astype(np.int64)
     return MedicalImages(images, labels, tuple(class_names), table.drop(columns="label"), name)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedtutor.datasets.readers import covid, files, medmnist, nih, oct
+from fedtutor.datasets.readers import covid, files, isic, medmnist, nih, oct, tuberculosis
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
 
@@ -35,7 +35,12 @@ KERMANY_NAME = re.compile(
 
 
 def read_path(
-    path: Path, *, size: int | None = None, task: str | None = None, strict: bool | None = None
+    path: Path,
+    *,
+    size: int | None = None,
+    task: str | None = None,
+    strict: bool | None = None,
+    colour: bool = False,
 ) -> MedicalImages:
     """Read an .npz file or a folder, whatever its layout.
 
@@ -43,8 +48,8 @@ def read_path(
     ----------
     path : a MedMNIST ``.npz``; the folder of one of the known data sets; or a folder with a
         ``labels.csv`` beside images in any sub-folder; or one whose sub-folders are the classes.
-    size, strict : as for :func:`fedtutor.datasets.load`; by default the pixels of the ``.npz``,
-        or 128.
+    size, strict, colour : as for :func:`fedtutor.datasets.load`; by default the pixels of the
+        ``.npz``, or 128.
     task : what to tell apart, for a known data set that offers a choice.
 
     Raises
@@ -83,7 +88,9 @@ def read_path(
             f"{class_names[1]!r}; at most {files.MAX_CLASSES} are read. Are these the labels?"
         )
     name, strict = path.resolve().name, strict is None or strict
-    return files.read_classes(path, table, class_names, name, size=size, strict=strict)
+    return files.read_classes(
+        path, table, class_names, name, size=size, strict=strict, colour=colour
+    )
 
 
 def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
@@ -92,7 +99,9 @@ def _known_reader(folder: Path) -> Callable[..., MedicalImages] | None:
         nih.find_nih_table: nih.read_nih,
         covid.find_chestxray_table: covid.read_covid_chestxray,
         covid.find_radiography: covid.read_radiography,
+        isic.find_isic: isic.read_fed_isic,
         oct.is_oct2017: oct.read_oct2017,
+        tuberculosis.find_tuberculosis: tuberculosis.read_tuberculosis,
     }
     return next((read for has_layout, read in readers.items() if has_layout(folder)), None)
 

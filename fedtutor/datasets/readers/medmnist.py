@@ -57,8 +57,8 @@ def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
 
     Parameters
     ----------
-    path : a file with ``{train,val,test}_images``, uint8 (n, h, w), and ``_labels``, (n, 1) or,
-        with several findings an image, (n, k) of 0 and 1.
+    path : a file with ``{train,val,test}_images``, uint8 (n, h, w), in colour (n, h, w, 3), and
+        ``_labels``, (n, 1) or, with several findings an image, (n, k) of 0 and 1.
     size : side of the square images to return in pixels; by default as in the file.
 
     Returns
@@ -69,7 +69,7 @@ def read_medmnist(path: Path, *, size: int | None = None) -> MedicalImages:
     Raises
     ------
     DataError
-        If the file is broken or holds something else, such as colour images.
+        If the file is broken or holds something else.
     """
     path = Path(path)
     try:
@@ -99,10 +99,11 @@ def _class_names(name: str, labels: np.ndarray) -> tuple[str, ...]:
 
 
 def _read_shapes(path: Path, file: zipfile.ZipFile, size: int | None) -> list[tuple[int, ...]]:
-    """Return the shape (n, h, w) of the images of each split, before any of it is unpacked.
+    """Return the shape of the images of each split, before any of it is unpacked.
 
-    Raises :class:`DataError` if these are not grey uint8 images of one size, with as many labels
-    and equal findings, or do not fit into memory. A few bytes can claim any number of images.
+    Raises :class:`DataError` if these are not uint8 images, all grey or all in colour and of one
+    size, with as many labels and equal findings, or do not fit into memory. A few bytes can claim
+    any number of images.
     """
     keys = [f"{split}_{part}" for split in SPLIT_NAMES for part in ("images", "labels")]
     if missing := [key for key in keys if f"{key}.npy" not in file.namelist()]:
@@ -117,22 +118,23 @@ def _read_shapes(path: Path, file: zipfile.ZipFile, size: int | None) -> list[tu
     for split, image, label in zip(SPLIT_NAMES, headers[::2], headers[1::2], strict=True):
         (shape, is_fortran, dtype), (label_shape, _, label_dtype) = image, label
         if (
-            (len(shape), dtype, is_fortran) != (3, np.uint8, False)
+            (dtype, is_fortran) != (np.uint8, False)
+            or (len(shape) != 3 and shape[3:] != (3,))
             or shape[1:] != first[1:]
-            or not 0 < math.prod(shape[1:]) <= MAX_PIXELS
+            or not 0 < math.prod(shape[1:3]) <= MAX_PIXELS
             or label_dtype.kind not in "iu"
             or label_shape != (shape[0], *first_labels[1:])
             or math.prod(label_shape[1:]) > MAX_CLASSES
         ):
             raise DataError(
-                f"{path}: this course reads grey uint8 images (n, h, w), all of one size, with "
-                f"labels (n, 1) or (n, findings), at most {MAX_CLASSES}; got {split} images "
-                f"{dtype} {shape} and labels {label_dtype} {label_shape}."
+                f"{path}: this course reads uint8 images, grey (n, h, w) or colour (n, h, w, 3), "
+                f"all of one size, with labels (n, 1) or (n, findings), at most {MAX_CLASSES}; got "
+                f"{split} images {dtype} {shape} and labels {label_dtype} {label_shape}."
             )
     count = sum(shape[0] for shape, _, _ in headers[::2])
     if count < 1:
         raise DataError(f"{path} holds no image.")
-    pixels = size**2 if size else math.prod(first[1:])
+    pixels = math.prod((size, size, *first[3:]) if size else first[1:])
     memory = count * (pixels + 8 * math.prod(first_labels[1:]))
     require_memory(f"the {count} images of {path}", memory)
     return [shape for shape, _, _ in headers[::2]]
@@ -161,15 +163,15 @@ def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 def _read_images(
     file: zipfile.ZipFile, shapes: list[tuple[int, ...]], size: int | None
 ) -> np.ndarray:
-    """Unpack all images, one at a time, into uint8 (n, h, w, 1), resized where needed."""
-    shape = height, width = shapes[0][1:]
-    wanted = (size, size) if size else shape
-    images = np.empty((sum(n for n, _, _ in shapes), *wanted, 1), np.uint8)
-    places = iter(images[..., 0])
-    for split, (count, _, _) in zip(SPLIT_NAMES, shapes, strict=True):
+    """Unpack all images, one at a time, into uint8 (n, h, w, channels), resized where needed."""
+    shape = shapes[0][1:]
+    wanted = (size, size, *shape[2:]) if size else shape
+    images = np.empty((sum(n for n, *_ in shapes), *wanted), np.uint8)
+    places = iter(images)
+    for split, (count, *_) in zip(SPLIT_NAMES, shapes, strict=True):
         with file.open(f"{split}_images.npy") as stream:
             _read_header(stream)
             for place in islice(places, count):
-                image = np.frombuffer(stream.read(height * width), np.uint8).reshape(shape)
+                image = np.frombuffer(stream.read(math.prod(shape)), np.uint8).reshape(shape)
                 place[:] = image if wanted == shape else resize(Image.fromarray(image), wanted[0])
-    return images
+    return images if len(shape) == 3 else images[..., None]

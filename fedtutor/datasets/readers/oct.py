@@ -83,10 +83,11 @@ def _table(folder: Path) -> pd.DataFrame:
     return table if splits is None else table.assign(split=splits)
 
 
-def without_shared_patients(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def without_shared_patients(table: pd.DataFrame, name: str, who: str = "patients") -> pd.DataFrame:
     """Leave each patient to one side of the official split, and say so: test, else val, else train.
 
-    ``table`` has ``patient`` or ``cluster``, and maybe ``split``; ``name`` is the data set's.
+    ``table`` has ``patient`` or ``cluster``, and maybe ``split``; ``name`` is the data set's, and
+    ``who`` is shared.
     """
     if "split" not in table.columns:
         return table
@@ -95,10 +96,11 @@ def without_shared_patients(table: pd.DataFrame, name: str) -> pd.DataFrame:
     shared = side < side.groupby(patients).transform("max")
     if shared.any():
         logger.warning(
-            "%s: by the file names the official split shares %d patients; %d images of them are "
-            "left out of train and val, and the test set is kept whole.",
+            "%s: the official split shares %d %s; %d images of them are left out of train and "
+            "val, and the test set is kept whole.",
             name,
             patients[shared].nunique(),
+            who,
             shared.sum(),
         )
     return table[~shared].reset_index(drop=True)
