@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from fedtutor.datasets import Dataset
 
 
+TABLE_NEXT = "fedtutor lab    (notebook 14 trains on it)"
+
+
 def add_commands(commands: Any) -> None:
     """Add the three to the command line."""
     listing = commands.add_parser(
@@ -113,20 +116,23 @@ def _tell_all(info: Dataset, console: Console) -> None:
     shown = re.sub("<(https:[^>]+)>", r"\1", card)  # else its address would stand there twice
     console.print(Markdown(shown, hyperlinks=False) if console.is_terminal else card.rstrip())
     where = " on the spot" if info.synthetic else f"; its folder: {info.folder}"
-    facts = [f"Here: {_whether_here(info)}{where}", f"Size by default: {info.size} pixels"]
+    size = f"Size by default: {info.size} pixels" if info.size else "A table, without images"
+    facts = [f"Here: {_whether_here(info)}{where}", size]
     facts += [f"Tasks, the first by default: {', '.join(info.tasks)}"] if info.tasks else []
-    facts += ["Parts, the first by default:"] if info.parts else []
+    facts += ["Parts, the first by default:"] if info.parts or info.tables else []
     facts += [f"  --part {part:8}{file.size:>16}" for part, file in info.parts.items()]
-    facts += [f"  --part {'tables':8}{'1 MB':>16}, with any other, too"] if info.tables else []
+    also = ", with any other, too" if info.parts else ""
+    facts += [f"  --part {'tables':8}{'1 MB':>16}{also}"] if info.tables else []
     commands = ["  pip install kagglehub"] if info.kaggle else []
     commands += [] if info.synthetic else [f"  {info.fetching}"]
-    commands += [f"  fedtutor run --dataset {info.name}"]
+    commands += [f"  fedtutor run --dataset {info.name}" if info.size else f"  {TABLE_NEXT}"]
     for line in ("", *facts, "", *commands):
         console.print(line, soft_wrap=not line.startswith("Tasks"), highlight=False)
 
 
 def _fetch(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets.download.fetch_and_mirror import fetch
+    from fedtutor.datasets.registry import find_dataset
 
     folder = fetch(
         arguments.name,
@@ -136,7 +142,9 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
         unverified=arguments.unverified,
     )
     what = arguments.name if arguments.to is None else folder
-    lines = f"{arguments.name} is in {folder}\nNext: fedtutor run --dataset {what}"
+    is_table = not find_dataset(arguments.name).size
+    next_step = TABLE_NEXT if is_table else f"fedtutor run --dataset {what}"
+    lines = f"{arguments.name} is in {folder}\nNext: {next_step}"
     console.print(lines, soft_wrap=True, highlight=False)
     return 0
 

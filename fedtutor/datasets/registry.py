@@ -10,7 +10,7 @@ from typing import Any
 
 from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
-from fedtutor.datasets.readers import covid, medmnist, nih, oct
+from fedtutor.datasets.readers import covid, heart, medmnist, nih, oct
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
@@ -25,10 +25,10 @@ class Dataset:
     ----------
     classes : of the default task.
     tasks : the classes of each task by its name, the default first; empty if there is one only.
-    images, patients : how many; None where the source does not say.
-    size : side of the images in pixels by default.
+    images, patients : how many, of a table its rows; None where the source does not say.
+    size : side of the images in pixels by default; 0 of a table, which has none.
     source : where a person finds it.
-    read : from (folder, size, task, strict) to its images.
+    read : from (folder, size, task, strict) to its images; from (folder) to a table.
     parts : what can be fetched, by the name that ``fetch --part`` takes; by default the first is.
     tables : come with any part, and alone as the part "tables".
     git, kaggle : where else it comes from.
@@ -40,7 +40,7 @@ class Dataset:
     size: int
     licence: str
     source: str
-    read: Callable[..., MedicalImages]
+    read: Callable[..., Any]
     tasks: dict[str, tuple[str, ...]]
     parts: dict[str, RemoteFile]
     tables: tuple[RemoteFile, ...]
@@ -76,6 +76,7 @@ READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
     "covid19-radiography": (covid.read_radiography, covid.RADIOGRAPHY_TASKS),
     "covid-chestxray": (covid.read_covid_chestxray, covid.CHESTXRAY_TASKS),
     "retinal-oct": (oct.read_oct2017, oct.TASKS),
+    "fed-heart-disease": (heart.read_heart_disease, {"": heart.CLASSES}),
     **{name: (medmnist.read_set, {"": names}) for name, names in medmnist.MEDMNIST_CLASSES.items()},
 }
 
@@ -153,5 +154,10 @@ def load(
         raise DataError(
             f"{info.name} is not here; this fetches it: {info.fetching}. Or put its files from "
             f"{info.source} into {info.folder}, or give their path."
+        )
+    if not info.size:
+        raise DataError(
+            f"{info.name} is a table and has no images; notebook 14 trains on it, with "
+            "fedtutor.topics.tables."
         )
     return info.read(info.folder, size=size, task=task, strict=bool(strict))

@@ -40,7 +40,8 @@ def folder(monkeypatch, tmp_path):
 def test_the_list_tells_name_licence_source_and_classes():
     assert dataset_names() == (
         *("chest-phantoms", "oct-phantoms", "nih-chestxray14", "covid19-radiography"),
-        *("covid-chestxray", "retinal-oct", "pneumoniamnist", "octmnist", "chestmnist"),
+        *("covid-chestxray", "retinal-oct", "fed-heart-disease"),
+        *("pneumoniamnist", "octmnist", "chestmnist"),
     )
     for name, info in DATASETS.items():
         assert info.name == name
