@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from fedtutor.datasets import Dataset
 
 
+TABLE_NEXT = "fedtutor lab    (notebook 14 trains on it)"
+
+
 def add_commands(commands: Any) -> None:
     """Add the three to the command line."""
     listing = commands.add_parser(
@@ -113,24 +116,27 @@ def _tell_all(info: Dataset, console: Console) -> None:
     shown = re.sub("<(https:[^>]+)>", r"\1", card)  # else its address would stand there twice
     console.print(Markdown(shown, hyperlinks=False) if console.is_terminal else card.rstrip())
     where = " on the spot" if info.synthetic else f"; its folder: {info.folder}"
-    facts = [f"Here: {_whether_here(info)}{where}", f"Size by default: {info.size} pixels"]
+    size = f"Size by default: {info.size} pixels" if info.size else "A table, without images"
+    facts = [f"Here: {_whether_here(info)}{where}", size]
     facts += [f"Tasks, the first by default: {', '.join(info.tasks)}"] if info.tasks else []
     which = "all" if info.all_parts else "the first"
-    facts += [f"Parts, {which} by default:"] if info.parts else []
+    facts += [f"Parts, {which} by default:"] if info.parts or info.tables else []
     facts += [f"  --part {part:8}{file.size:>16}" for part, file in info.parts.items()]
-    tables = f"{round(sum(file.num_bytes or 0 for file in info.tables) / 1e6)} MB"
-    facts += [f"  --part {'tables':8}{tables:>16}, with any other, too"] if info.tables else []
+    tables = f"{max(1, round(sum(file.num_bytes or 0 for file in info.tables) / 1e6))} MB"
+    also = ", with any other, too" if info.parts else ""
+    facts += [f"  --part {'tables':8}{tables:>16}{also}"] if info.tables else []
     packed = any(file.name.endswith(".parquet") for file in info.parts.values())
     needed = ["kagglehub"] * bool(info.kaggle) + ['"fedtutor[parquet]"'] * packed
     commands = [f"  pip install {package}" for package in needed]
     commands += [] if info.synthetic else [f"  {info.fetching}"]
-    commands += [f"  fedtutor run --dataset {info.name}"]
+    commands += [f"  fedtutor run --dataset {info.name}" if info.size else f"  {TABLE_NEXT}"]
     for line in ("", *facts, "", *commands):
         console.print(line, soft_wrap=not line.startswith("Tasks"), highlight=False)
 
 
 def _fetch(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets.download.fetch_and_mirror import fetch
+    from fedtutor.datasets.registry import find_dataset
 
     folder = fetch(
         arguments.name,
@@ -140,7 +146,9 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
         unverified=arguments.unverified,
     )
     what = arguments.name if arguments.to is None else folder
-    lines = f"{arguments.name} is in {folder}\nNext: fedtutor run --dataset {what}"
+    is_table = not find_dataset(arguments.name).size
+    next_step = TABLE_NEXT if is_table else f"fedtutor run --dataset {what}"
+    lines = f"{arguments.name} is in {folder}\nNext: {next_step}"
     console.print(lines, soft_wrap=True, highlight=False)
     return 0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
-from fedtutor.datasets.readers import covid, isic, medmnist, nih, oct, tuberculosis
+from fedtutor.datasets.readers import covid, heart, isic, medmnist, nih, oct, tuberculosis
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
@@ -25,10 +25,10 @@ class Dataset:
     ----------
     classes : of the default task.
     tasks : the classes of each task by its name, the default first; empty if there is one only.
-    images, patients : how many; None where the source does not say.
-    size : side of the images in pixels by default.
+    images, patients : how many, of a table its rows; None where the source does not say.
+    size : side of the images in pixels by default; 0 of a table, which has none.
     source : where a person finds it.
-    read : from (folder, size, task, strict) to its images.
+    read : from (folder, size, task, strict) to its images; from (folder) to a table.
     parts : what can be fetched, by the name that ``fetch --part`` takes; by default the first is,
         with ``all_parts`` all are.
     tables : come with any part, and alone as the part "tables".
@@ -41,7 +41,7 @@ class Dataset:
     size: int
     licence: str
     source: str
-    read: Callable[..., MedicalImages]
+    read: Callable[..., Any]
     tasks: dict[str, tuple[str, ...]]
     parts: dict[str, RemoteFile]
     tables: tuple[RemoteFile, ...]
@@ -80,6 +80,7 @@ READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
     "retinal-oct": (oct.read_oct2017, oct.TASKS),
     "fed-isic2019": (isic.read_fed_isic, isic.TASKS),
     "tuberculosis-cxr": (tuberculosis.read_tuberculosis, {"": tuberculosis.CLASSES}),
+    "fed-heart-disease": (heart.read_heart_disease, {"": heart.CLASSES}),
     **{name: (medmnist.read_set, {"": names}) for name, names in medmnist.MEDMNIST_CLASSES.items()},
 }
 
@@ -160,5 +161,10 @@ def load(
         raise DataError(
             f"{info.name} is not here; this fetches it: {info.fetching}. Or put its files from "
             f"{info.source} into {info.folder}, or give their path."
+        )
+    if not info.size:
+        raise DataError(
+            f"{info.name} is a table and has no images; notebook 14 trains on it, with "
+            "fedtutor.topics.tables."
         )
     return info.read(info.folder, size=size, task=task, strict=bool(strict))

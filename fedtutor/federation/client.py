@@ -17,7 +17,7 @@ from fedtutor.training import learning_rate_at
 
 
 def make_client_app(
-    images_of: Callable[[Context], MedicalImages],
+    images_of: Callable[[Context], Any],
     *,
     name_of: Callable[[Context], str] | None = None,
     mods: Sequence[Callable] = (),
@@ -29,7 +29,8 @@ def make_client_app(
     ----------
     images_of : from the node's ``Context`` to its own images; called on every message and from
         several threads, so it should cache what is slow to load. The hospital's number is
-        ``context.node_config["partition-id"]``.
+        ``context.node_config["partition-id"]``. In place of ``MedicalImages`` anything will do that
+        has a length, ``labels``, ``form`` and, for the trainer to predict, ``images``.
     name_of : from the node's ``Context`` to the hospital's name; by default what its
         ``node_config`` says, or "Hospital 1" and so on.
     mods : Flower mods, functions of (message, context, call_next) around the whole of it.

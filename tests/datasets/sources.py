@@ -20,6 +20,7 @@ from test_isic import write_parquet
 
 from fedtutor.datasets import DATASETS
 from fedtutor.datasets.download import RemoteFile
+from fedtutor.datasets.readers.heart import FILES
 from fedtutor.datasets.readers.nih import FINDINGS
 
 COUNT = 60
@@ -195,6 +196,24 @@ def medmnist(name, folder, monkeypatch):
     register(monkeypatch, name, parts={"28": remote(mirror / f"{name}.npz")})
 
 
+def heart(folder, monkeypatch):
+    """UCI's four files, in a mirror: no header, a few gaps."""
+    mirror = folder / "mirror" / "fed-heart-disease"
+    mirror.mkdir(parents=True)
+    tables = []
+    for number, name in enumerate(FILES.values()):
+        ill = np.arange(COUNT) % (2 + number)
+        rows = [
+            f"{40 + k % 30},{k % 2},{k % 4 + 1}.0,120,{200 + k},0,{k % 3}" for k in range(COUNT)
+        ]
+        rows = [f"{row},150,0,{n / 2},?,?,?,{n}" for row, n in zip(rows, ill, strict=True)]
+        rows[5] = rows[5].replace(",120,", ",?,")
+        (mirror / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+        tables.append(remote(mirror / name))
+    register(monkeypatch, "fed-heart-disease", tables=tuple(tables))
+    return mirror
+
+
 def phantoms(name, folder, monkeypatch):
     register(monkeypatch, name, images=COUNT)
 
@@ -206,6 +225,7 @@ SOURCES = {
     "retinal-oct": oct2017,
     "fed-isic2019": isic,
     "tuberculosis-cxr": tuberculosis,
+    "fed-heart-disease": heart,
     **{name: partial(medmnist, name) for name in ("pneumoniamnist", "octmnist", "chestmnist")},
     **{name: partial(phantoms, name) for name in ("chest-phantoms", "oct-phantoms")},
 }

@@ -41,6 +41,7 @@ def test_the_list_tells_name_licence_source_and_classes():
     assert dataset_names() == (
         *("chest-phantoms", "oct-phantoms", "nih-chestxray14", "covid19-radiography"),
         *("covid-chestxray", "retinal-oct", "fed-isic2019", "tuberculosis-cxr"),
+        "fed-heart-disease",
         *("pneumoniamnist", "octmnist", "chestmnist"),
     )
     for name, info in DATASETS.items():

@@ -57,7 +57,7 @@ def fetch(
     folder = (folder / name if folder else info.folder).expanduser().absolute()
     if info.synthetic:
         raise DataError(f"{name} is drawn on the spot; there is nothing to fetch.")
-    if not info.parts:
+    if not info.parts and not info.tables:
         if parts:
             raise DataError(f"{name} comes whole and has no parts; leave out --part.")
         # Of what was put here by hand only whole folders count: the set's own card is here before.
@@ -95,7 +95,7 @@ def mirror(
         raise DataError("parts belong to one data set; name exactly one.")
     files = []
     for info in [find_dataset(name) for name in names or ("pneumoniamnist",)]:
-        if not info.parts:
+        if not info.parts and not info.tables:
             how = "it is drawn on the spot" if info.synthetic else f"get it from {info.source}"
             raise DataError(f"{info.name} has no file that a mirror could hold; {how}.")
         for file in _chosen_files(info, parts):
