@@ -25,7 +25,7 @@ import book_styles
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "_build"
 SOURCE, EXTRA, HTML, POT = (BUILD / name for name in ("source", "extra", "html", "gettext"))
-EXPLORER = HERE / "explorer" / "explorer.html"
+EXPLORER = HERE / "explorer.html"  # built by tools/explorer.py
 EXPLORER_LINK = (
     "**Try it first:** [the explorer](explorer.html) trains a federation in this very browser.\n"
 )
