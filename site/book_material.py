@@ -28,7 +28,10 @@ GITHUB = PROJECT["urls"]["Homepage"]
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 IMAGE = re.compile(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]*)"\s*/?>')
 MAP = re.compile(r"<!-- map -->\n(.*?)<!-- /map -->", re.S)
+ROW = re.compile(r"^\| \[\w+\]\(([^)]+)\) \| (.*?) \| (\d+) \|", re.M)
 MINUTES = re.compile(r"\*\*Time\*\*\D*(\d+) minutes")
+
+PROMPTS = {"code_prompt_show": "Show the answer", "code_prompt_hide": "Hide the answer"}
 
 
 def pages() -> list[Path]:
@@ -61,10 +64,17 @@ def make(source: Path, pictures: Path) -> dict[str, int]:
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_text(text, encoding="utf-8")
     index = (HERE / "index.md").read_text(encoding="utf-8")
-    table = MAP.search((ROOT / "README.md").read_text(encoding="utf-8"))
-    (source / "index.md").write_text(index.replace("<!-- map -->\n", table[1]), encoding="utf-8")
+    table = table_of_notebooks((ROOT / "README.md").read_text(encoding="utf-8"))
+    (source / "index.md").write_text(index.replace("<!-- map -->\n", table), encoding="utf-8")
     save_picture((ROOT / "docs" / "headline.png").read_bytes(), source / "headline.webp")
     return minutes
+
+
+def table_of_notebooks(readme: str) -> str:
+    """Return the README's map of the notebooks, without file names: it fits on a phone."""
+    rows = ROW.findall(MAP.search(readme)[1])
+    lines = [f"| [{title}]({file}) | {took} |" for file, title, took in rows]
+    return "\n".join(["| notebook | minutes |", "|---|---:|", *lines, ""])
 
 
 def for_book(notebook: dict, path: Path, known: set[Path], pictures: Path) -> dict:
@@ -79,6 +89,8 @@ def for_book(notebook: dict, path: Path, known: set[Path], pictures: Path) -> di
             cell["source"] = mended_links(source, path, known)
             continue
         cell["metadata"]["tags"] = tags(cell["metadata"].get("jupyter", {}), answers)
+        if answers:
+            cell["metadata"]["mystnb"] = PROMPTS
         for output in cell["outputs"]:
             data = output.get("data", {})
             if "text/html" not in data:

@@ -76,7 +76,9 @@ def _inline(self, node) -> None:
 
 def _block(self, node) -> None:
     formula = convert(node.astext(), display="block")
-    self.body.append(f'<div class="formula" tabindex="0" role="group" aria-label="Formula">{formula}</div>')
+    self.body.append(
+        f'<div class="formula" tabindex="0" role="group" aria-label="Formula">{formula}</div>'
+    )
     raise _skip()
 
 

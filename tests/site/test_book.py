@@ -246,3 +246,10 @@ def test_every_page_has_the_version_and_asks_nobody_for_a_script():
     assert "nb_ipywidgets_js: dict = {}" in conf
     for path in (*ROOT.glob("site/templates/**/*.html"), *ROOT.glob("site/static/*")):
         assert not re.search(r"https?://(?!www\.w3\.org)", path.read_text(encoding="utf-8")), path
+
+
+def test_the_front_page_lists_every_lesson_with_its_minutes():
+    table = book_material.table_of_notebooks((ROOT / "README.md").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| \[\d+\. .+\]\((notebooks/\S+)\) \| \d+ \|$", table, flags=re.M)
+    lessons = sorted(path.name for path in ROOT.glob("notebooks/*.ipynb"))
+    assert [Path(file).name for file in rows] == lessons
