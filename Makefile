@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast test-browser lint format refresh lab tff torch bench \
-  bench-quick bench-pfl lock check-lock clean
+  bench-quick bench-pfl lock check-lock site site-test site-links site-pot clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -106,6 +106,26 @@ $(PFL)/.ready: requirements-pfl.txt
 	$(PFL)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-pfl.txt
 	@touch $@
 
+SITE := .venv-site
+
+site: $(SITE)/.ready ## the course as a book to read in a browser: site/_build/html
+	$(SITE)/bin/python site/build.py
+
+site-test: site $(READY) ## open each page of the book in a browser; looks for barriers, too
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	$(VENV)/bin/python site/book_browser.py
+
+site-links: $(SITE)/.ready ## list the links of the book that lead elsewhere
+	$(SITE)/bin/python site/build.py --links
+
+site-pot: $(SITE)/.ready ## write what translators of the book need: site/_build/gettext
+	$(SITE)/bin/python site/build.py --pot
+
+$(SITE)/.ready: requirements-site.txt
+	$(PYTHON) -m venv --clear $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-site.txt
+	@touch $@
+
 # uv comes with Flower. What is locked stays where it still fits, but for UPGRADE=--upgrade.
 lock: $(READY) ## resolve pyproject.toml into requirements.lock, for every system and Python
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --extra test $(UPGRADE) \
@@ -115,4 +135,4 @@ check-lock: $(READY) ## show that the lock has wheels for every system and Pytho
 	$(VENV)/bin/python tools/check_lock.py
 
 clean: ## remove .venv and what runs have written
-	rm -rf $(VENV) $(TFF) $(PFL) fedtutor-run $(TFF_DATA)
+	rm -rf $(VENV) $(TFF) $(PFL) $(SITE) site/_build fedtutor-run $(TFF_DATA)

@@ -203,7 +203,17 @@ def test_imports_are_sorted_without_exceptions():
 
 def test_nothing_ends_processes_by_their_name():
     word = "p" + "kill"  # it hits what others have started
-    folders = (".ci", ".github", "benchmarks", "docs", "fedtutor", "notebooks", "tests", "tools")
+    folders = (
+        ".ci",
+        ".github",
+        "benchmarks",
+        "docs",
+        "fedtutor",
+        "notebooks",
+        "site",
+        "tests",
+        "tools",
+    )
     kinds = {"", ".py", ".md", ".ipynb", ".yml", ".yaml", ".toml", ".cfg", ".cff", ".txt"}
     files = [path for path in ROOT.iterdir() if path.is_file()]
     files += [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
@@ -237,7 +247,7 @@ def _is_text(call: ast.Call) -> bool:
 
 OUTSIDE = {
     path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for pattern in ("tools/*.py", "benchmarks/*.py", "notebooks/appendix/*.py")
+    for pattern in ("tools/*.py", "benchmarks/*.py", "site/*.py", "notebooks/appendix/*.py")
     for path in sorted(ROOT.glob(pattern))
 }
 """What comes with the package and is run on learners' machines, too."""

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 import nbformat
+import panel_states
 from jupyter_client import KernelManager
 from lint import (
     CELL_SECONDS,
@@ -47,16 +48,22 @@ MAP = re.compile(r"(<!-- map -->\n).*?(<!-- /map -->)", re.S)
 
 
 def execute(path: Path):
-    """The notebook, run in this environment: (notebook, seconds of each code cell)."""
+    """The notebook, run in this environment: (notebook, seconds of each code cell).
+
+    A cell of ours, which is taken away again, records for the book what its panels show.
+    """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
+    recording = panel_states.cell(path, notebook.cells, code_hash(notebook))
+    if recording:
+        notebook.cells.append(nbformat.v4.new_code_cell(recording))
     manager = KernelManager(
         kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager()
     )
     client = NotebookClient(
         notebook,
         km=manager,
-        timeout=10 * CELL_SECONDS,
+        timeout=30 * CELL_SECONDS,
         store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},
     )
@@ -65,6 +72,8 @@ def execute(path: Path):
         client.execute(env=os.environ | {"PYTEST_CURRENT_TEST": "refresh"})
     finally:
         manager.shutdown_kernel(now=True)  # nbclient leaves a manager that it was given alone
+    if recording:
+        notebook.cells.pop()
     return notebook, [_seconds(cell) for cell in code_cells(notebook)]
 
 

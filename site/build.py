@@ -1,0 +1,111 @@
+"""``make site``: the whole course as a static site, from its stored outputs, without a network.
+
+    python site/build.py            the pages, into site/_build/html
+    python site/build.py --links    the external links of all pages, one a line
+    python site/build.py --pot      what translators need, into site/_build/gettext
+
+A broken internal link, or anything that a page would load from elsewhere, ends the build.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import book_check
+import book_material
+import book_styles
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE / "_build"
+SOURCE, EXTRA, HTML, POT = (BUILD / name for name in ("source", "extra", "html", "gettext"))
+EXPLORER = HERE / "explorer.html"  # built by tools/explorer.py
+EXPLORER_LINK = (
+    "**Try it first:** [the explorer](explorer.html) trains a federation in this very browser.\n"
+)
+
+
+def sources() -> None:
+    """Write the sources of all pages, and the files that go beside them."""
+    shutil.rmtree(EXTRA, ignore_errors=True)
+    minutes = book_material.make(SOURCE, EXTRA / "pictures")
+    (SOURCE / "minutes.json").write_text(json.dumps(minutes), encoding="utf-8")
+    index = SOURCE / "index.md"
+    link = EXPLORER_LINK if EXPLORER.exists() else ""
+    text = index.read_text(encoding="utf-8").replace("<!-- explorer -->\n", link)
+    index.write_text(text, encoding="utf-8")
+    if EXPLORER.exists():
+        shutil.copy(EXPLORER, EXTRA / "explorer.html")
+
+
+def sphinx(builder: str, target: Path) -> None:
+    """Run Sphinx; every warning, so every broken link, is an error."""
+    shutil.rmtree(target, ignore_errors=True)
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-b",
+        builder,
+        "-c",
+        HERE,
+        "-W",
+        "--keep-going",
+        "-q",
+    ]
+    command += ["-E", "-j", "auto", "-d", BUILD / "doctrees" / builder, SOURCE, target]
+    subprocess.run(list(map(str, command)), check=True)
+
+
+def finish() -> None:
+    """Give each page its original notebook to download, and make the style sheets light."""
+    for original in book_material.pages():
+        copy = HTML / "_sources" / original
+        if original.suffix == ".ipynb":
+            shutil.copy(book_material.ROOT / original, copy)
+    for unused in (
+        *HTML.rglob("*.map"),
+        *HTML.rglob("fontawesome.js"),
+        HTML / "objects.inv",
+        *(HTML / "_static").glob("*.html"),
+    ):
+        unused.unlink(missing_ok=True)
+    shutil.rmtree(HTML / "_static" / "vendor", ignore_errors=True)
+    book_styles.lighten(HTML)
+    for script in (HTML / "_static").rglob("*.js"):  # what the theme tells itself is for its makers
+        text = script.read_text(encoding="utf-8")
+        script.write_text(re.sub(r"console\.(log|debug)\(", "void (", text), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    begin = time.monotonic()
+    sources()
+    if "--pot" in arguments:
+        sphinx("gettext", POT)
+        print(f"{len(list(POT.rglob('*.pot')))} catalogues: {POT}")
+        return 0
+    sphinx("html", HTML)
+    finish()
+    if "--links" in arguments:
+        print(*book_check.external_links(HTML), sep="\n")
+        return 0
+    found = list(book_check.problems(HTML))
+    for sentence in found:
+        print(sentence, file=sys.stderr)
+    print(book_check.report(HTML))
+    times = os.times()
+    cpu = times.user + times.system + times.children_user + times.children_system
+    print(
+        f"{time.monotonic() - begin:.0f} s, {cpu:.0f} s of processor time; open {HTML}/index.html"
+    )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
