@@ -343,20 +343,20 @@ def verdict_of(low: float, high: float, least: float) -> str:
     """Judge a gain whose 95 % interval is low to high, if ``least`` is the least useful one."""
     if low >= least:
         return "useful gain"
-    if high < 0:
+    if high <= -least:
         return "loses"
     return "no useful gain" if high < least else "cannot tell"
 
 
 @exercise(
     """14.3, the verdict
-    More: first low >= least, then high < 0, then high < least; what is left, NaN too, cannot be
-    told.""",
+    More: first low >= least, then high <= -least, then high < least; what is left, NaN too,
+    cannot be told.""",
     reference=verdict_of,
 )
 def verdict(judge: Answer) -> None:
     cases = [(0.03, 0.08), (-0.01, 0.06), (0.01, 0.06), (0.001, 0.015), (-0.01, 0.01)]
-    cases += [(-0.06, -0.01), (math.nan, math.nan), (0.02, 0.03)]
+    cases += [(-0.06, -0.03), (math.nan, math.nan), (0.02, 0.03), (-0.015, -0.005)]
     wrong = [(c, said) for c in cases if (said := judge(*c, 0.02)) != verdict_of(*c, 0.02)]
     if not wrong:
         return other_case(all(judge(*c, 0.05) == verdict_of(*c, 0.05) for c in cases))
@@ -373,8 +373,11 @@ def verdict(judge: Answer) -> None:
         raise Wrong("""An interval that begins just at the least useful gain is a useful gain.
             Hint: >=""")
     if failed == [cases[5]]:
-        raise Wrong("""An interval that lies below zero whole is more than "no useful gain".
+        raise Wrong("""An interval that lies below -least whole is more than "no useful gain".
             Hint: who is worse off for sure should be told so: ask for that first.""")
+    if failed == [cases[8]]:
+        raise Wrong("""You call it a loss as soon as it is below zero.
+            Hint: a loss may be sure and too small to matter; compare with `-least`.""")
     if {cases[2], cases[3]} <= set(failed) and said == "useful gain":
         raise Wrong("""You call it useful as soon as it is above zero.
             Hint: a gain may be sure and too small to be worth it; compare with `least`.""")

@@ -111,7 +111,12 @@ def losses_are_no_gains(low, high, least):
 
 @wrong("14.3")
 def what_is_missing_loses(low, high, least):
-    return "loses" if not high >= 0 else verdict_of(low, high, least)
+    return "loses" if not high > -least else verdict_of(low, high, least)
+
+
+@wrong("14.3")
+def a_loss_however_small(low, high, least):
+    return "loses" if high < 0 else verdict_of(low, high, least)
 
 
 @wrong("14.3")
