@@ -15,6 +15,7 @@ LESSONS = {
     "11": "trouble_and_cost",
     "12": "algorithms",
     "13": "deployment",
+    "14": "capstone",
     "A1": "tensorflow_federated",
     "A2": "pytorch_client",
 }
