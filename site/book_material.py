@@ -97,8 +97,12 @@ def for_book(notebook: dict, path: Path, known: set[Path], pictures: Path) -> di
                 continue
             text = "".join(data["text/html"])
             if cell["id"] in moving:
-                text = book_panels.to_html(moving[cell["id"]], pictures, up)
-            elif "Panel(" in source:
+                panel = moving[cell["id"]]
+                for state in panel["states"]:
+                    state |= {"table": with_headers(state["table"])} if "table" in state else {}
+                data["text/html"] = book_panels.to_html(panel, pictures, up)
+                continue
+            if "Panel(" in source:
                 text = with_files(without_status(text), pictures, up) + book_panels.STANDS
             else:
                 text = with_files(text, pictures, up)

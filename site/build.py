@@ -27,7 +27,8 @@ BUILD = HERE / "_build"
 SOURCE, EXTRA, HTML, POT = (BUILD / name for name in ("source", "extra", "html", "gettext"))
 EXPLORER = HERE / "explorer.html"  # built by tools/explorer.py
 EXPLORER_LINK = (
-    "**Try it first:** [the explorer](explorer.html) trains a federation in this very browser.\n"
+    '**Try it first:** <a href="explorer.html">the explorer</a> trains a federation in this very '
+    "browser.\n"
 )
 
 
@@ -47,20 +48,10 @@ def sources() -> None:
 def sphinx(builder: str, target: Path) -> None:
     """Run Sphinx; every warning, so every broken link, is an error."""
     shutil.rmtree(target, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-b",
-        builder,
-        "-c",
-        HERE,
-        "-W",
-        "--keep-going",
-        "-q",
-    ]
-    command += ["-E", "-j", "auto", "-d", BUILD / "doctrees" / builder, SOURCE, target]
-    subprocess.run(list(map(str, command)), check=True)
+    options = ["-W", "--keep-going", "-q", "-E", "-j", "auto"]
+    folders = ["-c", HERE, "-d", BUILD / "doctrees" / builder, SOURCE, target]
+    command = [sys.executable, "-m", "sphinx", "-b", builder, *options, *map(str, folders)]
+    subprocess.run(command, check=True)
 
 
 def finish() -> None:
