@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from fedtutor.course.language import say
 from fedtutor.course.lessons import LESSONS
 
 Answer = Callable[..., Any]
@@ -53,11 +54,13 @@ class Wrong(Exception):
 
     ``text`` says what is wrong, kindly and in one sentence; on a line of its own ``Hint:`` and
     where to look; on another ``More:`` and nearly the answer, by default that of the exercise, said
-    from the second failure on. Line breaks and indentation count for nothing.
+    from the second failure on. Line breaks and indentation count for nothing. ``values`` stand for
+    ``{names}`` in the text, which each part is translated without: no f-string, then.
     """
 
-    def __init__(self, text: str) -> None:
-        self.sentence, self.hint, self.more = [*_parts(text), ""][:3]
+    def __init__(self, text: str, **values: object) -> None:
+        parts = [say(part, **values) for part in _parts(text)]
+        self.sentence, self.hint, self.more = [*parts, ""][:3]
         super().__init__(self.sentence)
 
 
@@ -125,7 +128,9 @@ def check(number: str, answer: object) -> None:
     answer : what the exercise asks for, mostly a function.
     """
     found = find_exercise(number)
-    print(f"Exercise {number}, {found.title}: {judge(found, answer)}")
+    verdict = judge(found, answer)
+    text = "Exercise {number}, {title}: {verdict}"
+    print(say(text, number=number, title=say(found.title), verdict=verdict))
 
 
 def yours(number: str, answer: Any) -> Any:
@@ -137,8 +142,10 @@ def yours(number: str, answer: Any) -> Any:
     """
     found = find_exercise(number)
     right = _raised_in(lambda: found.try_out(_watched(answer))) is None
-    whose = "your own answer" if right else "the package's own, until yours is right"
-    print(f"From here on, {found.title}: {whose}.")
+    text = "From here on, {title}: the package's own, until yours is right."
+    if right:
+        text = "From here on, {title}: your own answer."
+    print(say(text, title=say(found.title)))
     return answer if right else found.reference
 
 
@@ -147,9 +154,9 @@ def judge(found: Exercise, answer: object) -> str:
     error = _raised_in(lambda: found.try_out(_watched(answer)))
     if error is None:
         _failures[found.number] = 0
-        return "right. Well done."
+        return say("right. Well done.")
     if isinstance(error, NotDone):
-        return (
+        return say(
             "not done yet.\n"
             "Write your answer in place of the dots and run this cell again; nothing else waits "
             "for it."
@@ -187,17 +194,18 @@ def _raised_in(work: Callable[[], None]) -> BaseException | None:
             if not ended.wait(0.01):
                 end(number, ctypes.py_object(SystemExit))
     if late:
-        goes_on = "" if ended.wait(0.1) else " It cannot be stopped: restart the kernel."
-        return Wrong(f"""Your code was still running after {TIME_LIMIT:g} seconds.{goes_on}
-            Hint: does every loop come to an end? Print what changes from turn to turn.""")
+        goes_on = "" if ended.wait(0.1) else say(" It cannot be stopped: restart the kernel.")
+        text = """Your code was still running after {limit:g} seconds.{goes_on}
+            Hint: does every loop come to an end? Print what changes from turn to turn."""
+        return Wrong(text, limit=TIME_LIMIT, goes_on=goes_on)
     return raised[0] if raised else None
 
 
 def _with_hint(found: Exercise, wrong: Wrong) -> str:
     _failures[found.number] += 1
-    lines = ["not yet.", wrong.sentence, f"Hint: {wrong.hint}"]
+    lines = [say("not yet."), wrong.sentence, say("Hint: {hint}", hint=wrong.hint)]
     if _failures[found.number] > 1:
-        lines.append(f"Stronger hint: {wrong.more or found.more}")
+        lines.append(say("Stronger hint: {hint}", hint=wrong.more or say(found.more)))
     return "\n".join(lines)
 
 
@@ -206,9 +214,11 @@ def _stopped(error: BaseException) -> Wrong:
         return Wrong("""Your code has asked Python itself to end.
             Hint: `return` ends a function; leave out sys.exit(), exit() and quit().""")
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return Wrong(f"""Your code stopped with {type(error).__name__}: {error}
+    text = """Your code stopped with {kind}: {error}
         Hint: call the function yourself in a new cell with small lists and look at each step.
-        More: it stopped in line {last.lineno} of {last.name}.""")
+        More: it stopped in line {line} of {name}."""
+    kind, said = type(error).__name__, " ".join(str(error).split())
+    return Wrong(text, kind=kind, error=said, line=last.lineno, name=last.name)
 
 
 def _watched(answer: object) -> object:
@@ -231,8 +241,9 @@ def _watched(answer: object) -> object:
 def one_number(got: object, hint: str = "give one plain number, such as 12.") -> Any:
     """Return the answer if it is one number, or say that one is asked for."""
     if np.ndim(np.asarray(got, dtype=object)) or np.asarray(got).dtype.kind not in "iuf":
-        raise Wrong(f"""One number is asked for; yours is a {type(got).__name__}.
-            Hint: {hint}""")
+        text = """One number is asked for; yours is a {kind}.
+            Hint: {hint}"""
+        raise Wrong(text, kind=type(got).__name__, hint=say(hint))
     return got
 
 
@@ -240,8 +251,9 @@ def of_shape(got: object, shape: tuple[int, ...], hint: str) -> np.ndarray:
     """Return the answer as floats of that shape, or say which shape is asked for."""
     array = np.asarray(got, dtype=float)
     if array.shape != shape:
-        raise Wrong(f"""Numbers of shape {shape} are asked for; yours are of shape {array.shape}.
-            Hint: {hint}""")
+        text = """Numbers of shape {shape} are asked for; yours are of shape {yours}.
+            Hint: {hint}"""
+        raise Wrong(text, shape=shape, yours=array.shape, hint=say(hint))
     return array
 
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeAlias
 
 import ipywidgets
 import pandas as pd
 
+from fedtutor.course.language import say
 from fedtutor.figures.picture import Picture
 
 Shown: TypeAlias = Picture | pd.DataFrame
@@ -45,7 +47,7 @@ def choice(label: str, values: Iterable, *, value: object | None = None) -> ipyw
 def _labelled(kind: type, label: str, values: Iterable, value: object | None) -> ipywidgets.Widget:
     options = list(values)
     start = options[0] if value is None else value
-    return kind(options=options, value=start, description=label)
+    return kind(options=options, value=start, description=say(label))
 
 
 class Panel:
@@ -120,8 +122,11 @@ class Panel:
         key = tuple(self.values.values())
         if key not in self._seen:
             shown, sentence = self.show(**self.values)
-            is_picture = isinstance(shown, Picture)
-            picture = shown.to_html(SCREEN_DPI) if is_picture else shown.to_html()
+            sentence = say(sentence)
+            if isinstance(shown, Picture):
+                picture = replace(shown, alt=say(shown.alt)).to_html(SCREEN_DPI)
+            else:
+                picture = shown.to_html()
             # role=status has a screen reader say the sentence after each move.
             words = f'<p role="status" style="line-height: 1.4">{html.escape(sentence)}</p>'
             self._seen[key] = picture, words, sentence, repr(shown)

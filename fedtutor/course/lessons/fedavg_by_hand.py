@@ -25,8 +25,9 @@ LARGE = [np.array([[6.0, 8.0]]), np.array([30.0])]
 def average_weighted_by_examples(average: Answer) -> None:
     got = average(given := _copies(SMALL, LARGE), [10, 30])
     if not isinstance(got, (list, tuple)) or len(got) != 2:
-        raise Wrong(f"""A model is a list of arrays, as is an average; yours: {type(got).__name__}.
-            Hint: go through the arrays one by one, and average each over the hospitals.""")
+        text = """A model is a list of arrays, as is an average; yours: {kind}.
+            Hint: go through the arrays one by one, and average each over the hospitals."""
+        raise Wrong(text, kind=type(got).__name__)
     got = [np.asarray(array) for array in got]
     if any(a.shape != b.shape for a, b in zip(got, SMALL, strict=True)):
         raise Wrong("""The average of arrays of one shape has that shape; yours has another.
@@ -43,8 +44,9 @@ def average_weighted_by_examples(average: Answer) -> None:
         raise Wrong("""The weighted sum is right, but it is divided by the number of hospitals.
             Hint: what do the weights 10 and 30 add up to?""")
     if not same_arrays(got, right):
-        raise Wrong(f"""Of 2 from 10 examples and 6 from 30 it is 5; yours is {got[0].flat[0]:g}.
-            Hint: which number belongs to which hospital?""")
+        text = """Of 2 from 10 examples and 6 from 30 it is 5; yours is {yours:g}.
+            Hint: which number belongs to which hospital?"""
+        raise Wrong(text, yours=got[0].flat[0])
     other_case(same_arrays(average(_copies(LARGE), [7]), LARGE))
 
 
@@ -85,8 +87,9 @@ def a_round(run: Answer) -> None:
 
     got = run(start, hospitals, train)
     if len(starts) != len(hospitals):
-        raise Wrong(f"""`train` was called {len(starts)} times, for {len(hospitals)} hospitals.
-            Hint: each hospital trains once a round.""")
+        text = """`train` was called {times} times, for {hospitals} hospitals.
+            Hint: each hospital trains once a round."""
+        raise Wrong(text, times=len(starts), hospitals=len(hospitals))
     _unharmed([start], [before])
     if not same_arrays(starts[1], before):
         raise Wrong("""The second hospital began with the model that the first one had trained.

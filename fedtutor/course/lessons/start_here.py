@@ -36,8 +36,9 @@ def what_a_hospital_sends(send: Answer) -> None:
         raise Wrong("""The server expects first the weights, then a number, and nothing else.
             Hint: `return a, b` gives two things back, in this order.""")
     if parts[1] != len(images):
-        raise Wrong(f"""There are {len(images)} images; your reply says {parts[1]}.
-            Hint: `len` counts what is in a list, or in a hospital's set of images.""")
+        text = """There are {images} images; your reply says {said}.
+            Hint: `len` counts what is in a list, or in a hospital's set of images."""
+        raise Wrong(text, images=len(images), said=parts[1])
     other_case(send(weights, images[:2])[1] == 2)
 
 
