@@ -237,7 +237,7 @@ def scale_rows() -> list[Row]:
                 [(many["round"]["own_mb"], few["round"]["own_mb"])],
                 work=f"{work}: load, deal out, one round",
                 beside="a quarter of them",
-                target="≤ 1.3",
+                target="≤ 1.1",
                 unit="MB",
             )
         )
@@ -247,7 +247,7 @@ def scale_rows() -> list[Row]:
                 [(many["again"]["seconds"], many["load"]["seconds"])],
                 work=f"{work}, from the cache",
                 beside="the first, which decodes",
-                target="≥ 3",
+                target="≥ 5",
                 unit="s",
             )
         )
