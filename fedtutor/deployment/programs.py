@@ -34,7 +34,7 @@ class Programs:
         :func:`~fedtutor.deployment.processes.clear_away`.
     """
 
-    poll = 0.1
+    poll = 0.25
     """Seconds between two looks of Flower's programs whether there is work for them."""
     behind: frozenset[str] = frozenset()
     """Names of the programs that let all others on this machine come first."""
