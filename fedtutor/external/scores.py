@@ -183,7 +183,7 @@ def _predictive_value(right: Bounded, wrong: Bounded, odds: float) -> tuple[floa
     below = w_low * (2 * w - w_low)
     root = math.sqrt(max(0, (r * w) ** 2 - r_high * (2 * r - r_high) * below))
     high = (r * w + root) / below if below else math.inf
-    return value, *(1 - 1 / (1 + ratio * odds) for ratio in (low, high))
+    return value, 1 - 1 / (1 + low * odds), 1 - 1 / (1 + high * odds)
 
 
 def enough_auc(probabilities: np.ndarray, data: MedicalImages) -> tuple[AucEstimate, list[str]]:
@@ -263,7 +263,7 @@ def where_it_looks(
     outputs = asked if columns is None else columns[asked]
     maps = grad_cam(cnn, np.asarray(seen.images), outputs, method="hirescam")
     border, corners = (np.broadcast_to(one, maps.shape) for one in _regions(*maps.shape[1:]))
-    mapped = np.broadcast_to(maps.any(axis=(0, 2))[:, None] & maps.any(axis=(0, 1)), maps.shape)
+    mapped = np.broadcast_to(np.outer(maps.any(axis=(0, 2)), maps.any(axis=(0, 1))), maps.shape)
     lesions, outside = np.flatnonzero(seen.has_lesion()), math.nan
     if seen.masks is not None and len(lesions):
         outside = 1 - mass_in_lesion(maps[lesions], np.asarray(seen.masks[lesions]))
