@@ -18,6 +18,7 @@ from fedtutor.classroom import commands as classroom
 from fedtutor.datasets import commands as datasets
 from fedtutor.deployment import commands as deployment
 from fedtutor.errors import FedtutorError
+from fedtutor.external import commands as external
 from fedtutor.laptop import commands as laptop
 from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
 from fedtutor.settings import RunSettings, TrainingSettings
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fedtutor {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    external.add_commands(commands)
     laptop.add_commands(commands)
     datasets.add_commands(commands)
     deployment.add_commands(commands)
@@ -62,6 +64,7 @@ def _add_run(commands: Any) -> None:
     )
     add_settings(run, (RunSettings, TrainingSettings))
     add_out(run, "folder for the results; those of an older run move to previous/ in it")
+    external.add_to_run(run)
     run.set_defaults(run=_run)
 
 
@@ -71,14 +74,14 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.experiment import Experiment
     from fedtutor.figures.table import print_table
 
-    settings = settings_from(arguments)
+    settings, asked = settings_from(arguments), external.request_from(arguments, arguments.external)
     check_writable(arguments.out)
     with LiveProgress(console) as progress:
         experiment = Experiment(settings, progress, arguments.out)
         try:
-            outcome = experiment.run(resume=arguments.resume)
+            outcome = experiment.run(resume=arguments.resume, external=asked)
             progress.stage("writing the report")
-            report.write(outcome, arguments.out)
+            report.write(outcome, arguments.out, traces=not arguments.no_traces)
         except BaseException as error:
             if kept := experiment.keep():
                 error.add_note(kept)

@@ -11,7 +11,7 @@ hospitals alone, and those of the pooled model but for batches that span two hos
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,12 +29,15 @@ from fedtutor.datasets.warned import heard_warnings
 from fedtutor.errors import FedtutorError
 from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.explaining import Explained, explain
+from fedtutor.external.card import make_card
+from fedtutor.external.model_file import save_model
+from fedtutor.external.validation import Elsewhere, Request, Validation
 from fedtutor.federation.records import to_weights
 from fedtutor.images import MedicalImages
 from fedtutor.model import Weights, create_model
 from fedtutor.settings import RunSettings
-from fedtutor.summary import compare, describe, plain, versions
-from fedtutor.support.output import LAST_GOOD, RESULTS, save_model, set_aside
+from fedtutor.summary import compare, describe, versions
+from fedtutor.support.output import LAST_GOOD, RESULTS, plain, set_aside
 from fedtutor.training import learning_rate_at
 
 if TYPE_CHECKING:
@@ -47,19 +50,22 @@ class Outcome:
 
     Attributes
     ----------
-    cohort : the data.
+    settings, cohort : what was asked for, and the data.
     summary : all numbers, as written to ``summary.json``.
     model : the final global model, a Keras model.
     probabilities : of the test images by each model: "federated", "pooled", "local 0", ...;
         float32 (images, classes).
     explained : a few test images with their heat maps.
+    external : what the federated model is worth in other hospitals.
     """
 
+    settings: RunSettings
     cohort: Cohort
     summary: dict
     model: keras.Model
     probabilities: dict[str, np.ndarray]
     explained: Explained
+    external: Sequence[Validation] = ()
 
 
 class Progress:
@@ -75,20 +81,23 @@ class Progress:
         """Hear that so many images more were trained on."""
 
 
-def run_experiment(settings: RunSettings, progress: Progress | None = None) -> Outcome:
+def run_experiment(
+    settings: RunSettings, progress: Progress | None = None, external: Request | None = None
+) -> Outcome:
     """Run the main job.
 
     Parameters
     ----------
     settings : what is asked for.
     progress : told of every step; quiet by default.
+    external : other hospitals to test on.
 
     Raises
     ------
     FedtutorError
         For input that cannot be used, or a round with too few sound updates.
     """
-    return Experiment(settings, progress).run()
+    return Experiment(settings, progress).run(external=external)
 
 
 class Experiment:
@@ -102,11 +111,12 @@ class Experiment:
         self._seconds: dict[str, float] = {}
         self._log = federation.RoundLog(self._score, settings, folder)
 
-    def run(self, *, resume: bool = False) -> Outcome:
+    def run(self, *, resume: bool = False, external: Request | None = None) -> Outcome:
         """Run it, or what is left of it, to the same bits; see :func:`run_experiment`."""
         settings = self.settings
         with self._stage("load", "reading images"):
             self._cohort = cohort = build_cohort(settings)
+            self._elsewhere = Elsewhere(external or Request(), settings, cohort.train)
             strategy = federation.strategy_for(settings, len(cohort.hospitals))
             if resume:
                 self._log.read(strategy)
@@ -128,24 +138,29 @@ class Experiment:
         with self._stage("explain", "explaining"), heard_warnings() as late:
             model = self._new_model(self._log.weights)
             map_scores, explained = explain(model, cohort.test, probabilities["federated"])
+            elsewhere, validations = self._elsewhere.judge(cohort, model, probabilities)
         summary = {
             **describe(settings, cohort),
             **scores,
+            **elsewhere,
             "rounds": self._log.rounds,
             "left_out": self._log.left_out,
             "grad_cam": map_scores,
-            "warnings": [*cohort.warnings, *late],
+            "warnings": [*cohort.warnings, *self._elsewhere.warnings, *late],
             "seconds": self._seconds,
             "versions": versions(),
         }
-        return Outcome(cohort, plain(summary), model, probabilities, explained)
+        return Outcome(
+            settings, cohort, plain(summary), model, probabilities, explained, validations
+        )
 
     def keep(self) -> str:
         """Save the global model after the last whole round; say what is kept, "" for nothing."""
         if self._folder is None or len(self._log.rounds) < 2:
             return ""
         with suppress(FedtutorError):  # on a full disk the checkpoint is all there is
-            save_model(self._new_model(self._log.weights), self._folder / LAST_GOOD)
+            card = make_card(self.settings, self._cohort.train)
+            save_model(self._new_model(self._log.weights), self._folder / LAST_GOOD, card)
         kept = ", ".join(name for name in RESULTS if (self._folder / name).exists())
         last = f"round {self._log.rounds[-1]['round']} was the last whole one"
         return kept and f"{last}; kept in {self._folder}: {kept}; --resume goes on."
@@ -180,7 +195,7 @@ class Experiment:
         )
         with self._stage("federated", "federated"):
             state = federation.run_in_process(server_app, client_app, cohort.names).state
-            return self._predict(to_weights(state.array_records["arrays"]))
+            return self._test("federated", self._started(to_weights(state.array_records["arrays"])))
 
     def _train_alone(self, name: str, text: str, images: MedicalImages, k: int) -> np.ndarray:
         """Make as many passes over ``images`` as the federation makes, in one place, and test."""
@@ -188,16 +203,22 @@ class Experiment:
         with self._stage(name, text):
             for _ in round_by_round(trainer, self._initial, images, self.settings, k):
                 self._progress.advance(len(images) * self.settings.local_epochs)
-            return trainer.predict(self._cohort.test.images)
+            return self._test(name, trainer)
+
+    def _test(self, name: str, trainer: Trainer) -> np.ndarray:
+        """Return what a trained model says of the test images, and have it heard elsewhere."""
+        self._elsewhere.hear(name, trainer.predict)
+        return trainer.predict(self._cohort.test.images)
 
     def _score(self, weights: Weights) -> Evaluation:
         """Score the global model of a round on the central test set."""
-        return evaluate(self._predict(weights), self._cohort.test.labels)
+        test = self._cohort.test
+        return evaluate(self._started(weights).predict(test.images), test.labels)
 
-    def _predict(self, weights: Weights) -> np.ndarray:
+    def _started(self, weights: Weights) -> Trainer:
         trainer = self._trainer(self.settings.training.proximal_mu)
         trainer.start(weights)
-        return trainer.predict(self._cohort.test.images)
+        return trainer
 
     def _trainer(self, proximal_mu: float) -> Trainer:
         """Return the trainer of this thread."""

@@ -70,13 +70,13 @@ def explain(
             scores[f"mass_in_lesion{suffix}"] = gradcam.mass_in_lesion(heat, masks)
         scores["pointing_game_random"] = gradcam.pointing_game_random(masks)
         warn_if_few("The heat maps' scores come from few images", {"with a lesion": len(scored)})
-    shown = _spread(test.take(chosen), classes[chosen], NUM_SHOWN)
+    shown = spread(test.take(chosen), classes[chosen], NUM_SHOWN)
     return scores, Explained(
         chosen[shown], classes[chosen][shown], maps["grad_cam"][shown], maps["hirescam"][shown]
     )
 
 
-def _spread(data: MedicalImages, classes: np.ndarray, count: int) -> np.ndarray:
+def spread(data: MedicalImages, classes: np.ndarray, count: int) -> np.ndarray:
     """Return up to ``count`` positions: the classes in turn, each from many hospitals."""
     table = pd.DataFrame({"label": classes, "hospital": data.table.get("hospital", "")})
     table["turn"] = table.groupby(["label", "hospital"]).cumcount()

@@ -160,7 +160,7 @@ def _by_column(data: MedicalImages, column: str, num_hospitals: int | None, seed
     where most of his or her images are. With ``num_hospitals`` above the number of values the
     largest hospital is halved until there are enough, below it the two smallest are merged.
     """
-    values = _column_values(data, column)
+    values = column_values(data, column)
     of_image, _, rng = _patients(data, 1 if num_hospitals is None else num_hospitals, seed)
     commonest = pd.crosstab(of_image, values).idxmax(axis=1).to_numpy()
     groups = {str(value): np.flatnonzero(commonest == value) for value in np.unique(commonest)}
@@ -180,7 +180,7 @@ def own_test_images(scheme: str, hospital: str, test: MedicalImages) -> np.ndarr
     """
     if not scheme.startswith("by:"):
         return np.zeros(len(test), dtype=bool)
-    return _column_values(test, scheme[3:]) == hospital
+    return column_values(test, scheme[3:]) == hospital
 
 
 def label_divergence(class_counts: np.ndarray) -> float:
@@ -243,7 +243,7 @@ def _fill_empty(hospital_of: np.ndarray, num_hospitals: int) -> np.ndarray:
     return hospital_of
 
 
-def _column_values(data: MedicalImages, column: str) -> np.ndarray:
+def column_values(data: MedicalImages, column: str) -> np.ndarray:
     """Return the column as text that can be shown, ages in bands, gaps as "unknown".
 
     A name from a table enters here, so that it is the same in every output.

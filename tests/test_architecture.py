@@ -37,8 +37,9 @@ LAYERS = (
     "explaining",
     "federation",
     "summary",
-    "experiment",
     "figures",
+    "external",
+    "experiment",
     "report",
     "console",
     "topics",
@@ -49,7 +50,7 @@ LAYERS = (
     "__main__",
     "course",
 )
-AROUND_THE_CORE = {"support", "datasets", "figures", "topics"}
+AROUND_THE_CORE = {"support", "datasets", "figures", "external", "topics"}
 AROUND_THE_CORE |= {"deployment", "classroom", "laptop", "course"}
 # What only these layers (and the room itself) may import, however high they stand.
 ONLY_FOR = {
@@ -64,7 +65,7 @@ ONLY_FROM = {
     "datasets": {"errors", "support", "cores", "images"},
     "figures": {"errors", "support", "images", "evaluation", "model"},
 }
-MOST_LINES_CORE, MOST_LINES = 4_000, 19_750
+MOST_LINES_CORE, MOST_LINES = 4_000, 22_000
 
 
 def module_name(path: Path) -> str:

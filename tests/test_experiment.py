@@ -18,7 +18,7 @@ from fedtutor.experiment import run_experiment
 from fedtutor.images import MedicalImages, split_by_patient
 from fedtutor.model import load_keras, predict
 from fedtutor.settings import RunSettings
-from fedtutor.summary import plain
+from fedtutor.support.output import plain
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +92,7 @@ def test_the_report_needs_no_other_file_and_describes_its_figures(finished):
     folder, summary = finished
     page = (folder / "report.html").read_text(encoding="utf-8")
     images = re.findall(r"<img [^>]*>", page)
-    assert len(images) == 6
+    assert len(images) == 7
     for image in images:
         assert 'src="data:image/png;base64,' in image
         assert len(re.search(r'alt="([^"]*)"', image).group(1)) > 30

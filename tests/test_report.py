@@ -23,11 +23,13 @@ from fedtutor.datasets.readers.folders import read_path
 from fedtutor.datasets.warned import heard_warnings
 from fedtutor.errors import visible
 from fedtutor.experiment import Outcome
+from fedtutor.external.away import home_and_away
 from fedtutor.figures.table import print_table
 from fedtutor.images import patients_of
 from fedtutor.partition import own_test_images, partition
 from fedtutor.settings import RunSettings
-from fedtutor.summary import compare, describe, plain, versions
+from fedtutor.summary import compare, describe, versions
+from fedtutor.support.output import plain
 
 
 def save_scans(folder, counts):
@@ -60,11 +62,14 @@ def outcome_of(settings, **further):
         "grad_cam": {"lesions_known": False, "num_images": 0},
         "seconds": {"load": 1.0},
         "versions": versions(),
+        "home": None,
+        "external": [],
+        "home_and_away": home_and_away(cohort, said),
         **further,
     }
     maps = rng.random((2, *test.image_shape[:2]))
     shown = explaining.Explained(np.arange(2), test.strata[:2], maps, maps)
-    return Outcome(cohort, plain(summary), None, said, shown)
+    return Outcome(settings, cohort, plain(summary), None, said, shown)
 
 
 def page_of(outcome):

@@ -12,7 +12,8 @@ from fedtutor.figures import headline
 from fedtutor.images import MedicalImages
 from fedtutor.partition import partition
 from fedtutor.report import conclusion
-from fedtutor.summary import compare, plain
+from fedtutor.summary import compare
+from fedtutor.support.output import plain
 
 
 def summary_of(ill, well):

@@ -198,3 +198,37 @@ def _confirmed(
     pairs = pd.DataFrame({"first": first, "second": second, "distance": distance})
     pairs = pairs.assign(correlation=correlation, exact=exact)
     return pairs[correlation >= MIN_CORRELATION]
+
+
+def fingerprints(images: np.ndarray | Rows) -> tuple[np.ndarray, list[bytes]]:
+    """Return what tells an image's twins without the image.
+
+    Returns
+    -------
+    (outlines, digests)
+        uint8 (n, 32), the 255 bits that :func:`find_duplicates` compares first, and for each image
+        a digest of all its pixels.
+    """
+    outlines, digests = [np.empty((0, 32), np.uint8)], list[bytes]()
+    for start in range(0, len(images), BLOCK):  # what is compared otherwise is 4 kB an image
+        found = _Fingerprints.of(images[start : start + BLOCK])
+        outlines.append(np.packbits(found.bits > 0, axis=1))
+        digests += found.digests.tolist()
+    return np.concatenate(outlines), digests
+
+
+def have_twins(outlines: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Tell which of ``outlines``, uint8 (n, 32), is near one of ``others``: bool (n,).
+
+    Without the second look of :func:`find_duplicates`, which needs the images: of 414,977 pairs of
+    different patients among the real images of the tests, read at 64x64, one is called a twin.
+    """
+    ours, theirs = (
+        np.unpackbits(one, axis=1, count=FREQUENCIES**2 - 1).astype(np.float32) * 2 - 1
+        for one in (outlines, others)
+    )
+    near = np.zeros(len(ours), bool)
+    for start in range(0, len(theirs), BLOCK):
+        agreement = ours @ theirs[start : start + BLOCK].T
+        near |= (agreement >= ours.shape[1] - 2 * MAX_DISTANCE).any(axis=1)
+    return near

@@ -35,13 +35,13 @@ def heard_warnings() -> Iterator[list[str]]:
         log.removeHandler(printer)
 
 
-def warn_of_small_test_set(test: MedicalImages) -> None:
-    """Warn of classes, or findings, of which the test set has few patients."""
+def warn_of_small_test_set(test: MedicalImages, what: str = "The test set") -> None:
+    """Warn of classes, or findings, of which a test set, called ``what``, has few patients."""
     patients, classes = patients_of(test), range(len(test.class_names))
     has = [test.labels[:, k] == 1 if test.multi_label else test.labels == k for k in classes]
     counts = {f"of {test.class_names[k]}": len(set(patients[has[k]])) for k in classes}
     whom = "patients" if "patient" in test.table.columns else "images"
-    warn_if_few(f"The test set has few {whom}", counts)
+    warn_if_few(f"{what} has few {whom}", counts)
 
 
 def warn_if_few(what: str, counts: Mapping[str, int]) -> None:

@@ -28,12 +28,13 @@ from fedtutor.deployment.roll import Roll
 from fedtutor.deployment.server_settings import ServerSettings, settings_of
 from fedtutor.errors import DataError, FederationError, FedtutorError
 from fedtutor.evaluation import Evaluation, evaluate
+from fedtutor.external.card import make_card
+from fedtutor.external.model_file import save_model
 from fedtutor.federation.records import config_in
 from fedtutor.images import MedicalImages, patients_of
 from fedtutor.model import Weights, create_model, predict
 from fedtutor.settings import RunSettings
-from fedtutor.summary import plain
-from fedtutor.support.output import LAST_GOOD, PROGRESS, save_model
+from fedtutor.support.output import LAST_GOOD, PROGRESS, plain
 
 _cohort = lru_cache(maxsize=2)(build_cohort)
 _own_images = lru_cache(maxsize=2)(read_hospital_file)
@@ -190,7 +191,8 @@ class Journal:
         """Judge the new global model, keep it, and say a line."""
         metrics = self.log.on_round(server_round, weights, grid)
         if self._folder and server_round:
-            save_model(self.model, self._folder / LAST_GOOD)
+            card = make_card(self._settings, self._test)  # no traces: the images are not here
+            save_model(self.model, self._folder / LAST_GOOD, card)
         row, traffic = self.log.rounds[-1], grid.traffic.get(server_round, federation.Traffic())
         missed = [out for out in self.log.left_out if out["round"] == server_round]
         self.note("round", **row, names=traffic.hospitals, left_out=missed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -20,14 +19,15 @@ from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.deployment.superlink import LocalSimulation, SuperLink, need_ray
 from fedtutor.errors import FederationError
 from fedtutor.settings import RunSettings
-from fedtutor.summary import describe, describe_hospitals, plain, versions
+from fedtutor.summary import describe, describe_hospitals, versions
 from fedtutor.support.output import (
     CHECKPOINT,
     LAST_GOOD,
     SUMMARY,
     check_writable,
+    plain,
     set_aside,
-    write_text,
+    write_json,
     writing_to,
 )
 from fedtutor.support.system import patiently
@@ -185,7 +185,7 @@ def _write_summary(
             "engine": engine,
         }
     )
-    write_text(out / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_json(out / SUMMARY, summary)
     patiently(os.replace, out / LAST_GOOD, out / "global-model.keras")
     (out / CHECKPOINT).unlink(missing_ok=True)
     return summary

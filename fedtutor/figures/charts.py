@@ -150,44 +150,46 @@ def _say(value: float, step: float | None) -> str:
     return f"{value:.2f}" if step is not None else f"{value:.3g}"
 
 
-def train_and_test(names: Sequence[str], aucs: np.ndarray, further: Sequence[str] = ()) -> Picture:
+def train_and_test(
+    names: Sequence[str], aucs: np.ndarray | Sequence, further: Sequence[str] = ()
+) -> Picture:
     """Draw AUCs as a heat map: rows where a model was trained, columns where it is tested.
 
     ``aucs`` is float (hospitals and ``further`` models, hospitals), NaN where there is none. The
     diagonal, a hospital's own model on its own test patients, is framed.
     """
-    models = [*names, *further]
+    models, aucs = [*names, *further], np.asarray(aucs, dtype=float)
     figure = Figure(figsize=(2.6 + 1.15 * len(names), 1.4 + 0.62 * len(models)))
     axes = figure.add_subplot()
     bar = {"label": "AUC"}
-    draw_table(axes, aucs, names, annot=True, fmt=".2f", vmin=0.5, cbar_kws=bar, linewidths=1)
+    style = {"annot": True, "fmt": ".2f", "vmin": 0.5, "cbar_kws": bar, "linewidths": 1}
+    draw_table(axes, aucs, names, models, **style)
     for k in range(len(names)):
         axes.add_patch(
             Rectangle((k + 0.04, k + 0.04), 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5)
         )
-    axes.set_yticks(np.arange(len(models)) + 0.5, [textwrap.fill(name, 14) for name in models])
-    known = np.ravel(aucs)[np.isfinite(np.ravel(aucs))]  # no number is written where there is none
-    for text, value in zip(axes.texts, known, strict=True):
+    for text, value in zip(axes.texts, aucs[~np.isnan(aucs)], strict=True):
         text.set_color("white" if value > 0.85 else "black")  # to be read on its blue
     axes.set_xlabel("tested on patients of")
     axes.set_ylabel("trained at")
     said = [
         f"the model of {name}: {', '.join(f'{value:.2f}' for value in row)}"
-        for name, row in zip(models, np.asarray(aucs), strict=True)
+        for name, row in zip(models, aucs, strict=True)
     ]
     alt = f"AUC on the test patients of {', '.join(names)}, in this order; {join_some(said)}."
     return Picture(figure, alt, 0.01)
 
 
-def draw_table(axes: Axes, values: np.ndarray, names: Sequence[str], **style: Any) -> None:
-    """Draw a table, float (m, n), darker where nearer to 1; ``style`` is seaborn's."""
+def draw_table(
+    axes: Axes, values: np.ndarray, names: Sequence[str], rows: Sequence[str] = (), **style: Any
+) -> None:
+    """Draw a table, float (rows, names), darker where nearer to 1; ``style`` is seaborn's."""
     import seaborn  # here, as it takes a second to import
 
     style |= {"xticklabels": False, "yticklabels": False}  # it would take names for formulas
     seaborn.heatmap(values, cmap="Blues", vmax=1, ax=axes, **style)
-    places, wrapped = np.arange(len(names)) + 0.5, [textwrap.fill(name, 14) for name in names]
-    axes.set_xticks(places, wrapped)
-    axes.set_yticks(places, wrapped)
+    for set_ticks, texts in ((axes.set_xticks, names), (axes.set_yticks, rows or names)):
+        set_ticks(np.arange(len(texts)) + 0.5, [textwrap.fill(text, 14) for text in texts])
     axes.tick_params(rotation=0, labelsize=9)
 
 

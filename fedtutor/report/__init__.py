@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from fedtutor import figures
 from fedtutor.evaluation import TOO_FEW
-from fedtutor.support.output import CHECKPOINT, LAST_GOOD, MODEL, SUMMARY, save_model, write_text
+from fedtutor.external.card import make_card
+from fedtutor.external.model_file import save_model
+from fedtutor.external.page import pictures_of
+from fedtutor.external.traces import Traces
+from fedtutor.figures.page import fill
+from fedtutor.support.output import CHECKPOINT, LAST_GOOD, MODEL, SUMMARY, write_json, write_text
 
 if TYPE_CHECKING:
     from fedtutor.experiment import Outcome
 
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
+def write(outcome: Outcome, folder: Path, *, traces: bool = True) -> None:
+    """Write the three files of a finished run, each whole, what took longest to compute first.
 
-def write(outcome: Outcome, folder: Path) -> None:
-    """Write the three files of a finished run, each whole, what took longest to compute first."""
-    save_model(outcome.model, folder / MODEL)
-    write_text(folder / SUMMARY, json.dumps(outcome.summary, indent=2, allow_nan=False) + "\n")
+    ``traces`` in the model tell whom it was trained on, see :mod:`fedtutor.external.traces`.
+    """
+    card = make_card(outcome.settings, outcome.cohort.train, outcome.summary)
+    kept = Traces.of(outcome.cohort.train) if traces else None
+    save_model(outcome.model, folder / MODEL, card, kept)
+    write_json(folder / SUMMARY, outcome.summary)
     write_text(folder / "report.html", render(outcome))
     for name in (CHECKPOINT, LAST_GOOD):
         (folder / name).unlink(missing_ok=True)
@@ -31,13 +36,11 @@ def write(outcome: Outcome, folder: Path) -> None:
 def render(outcome: Outcome) -> str:
     """Return the report as one HTML page that needs no other file."""
     summary = outcome.summary
-    # What is filled in is escaped; a name the template asks for and does not get is an error.
-    page = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return fill(
+        "report/page.html.jinja",
         s=summary,
-        data=", ".join(filter(None, (summary["dataset"], summary["task"]))),
+        title=", ".join(filter(None, (summary["dataset"], summary["task"]))),
+        external_pictures=pictures_of(summary["home"], outcome.external),
         conclusion=conclusion(summary),
         pictures={name: figures.to_html(draw) for name, draw in _pictures(outcome).items()},
     )
@@ -60,6 +63,8 @@ def _pictures(outcome: Outcome) -> dict[str, Callable[[], figures.Picture]]:
             classes=shown.classes,
         ),
     }
+    if summary["home_and_away"] is not None:
+        pictures["away"] = lambda: figures.away(summary["home_and_away"])
     if summary["multi_label"]:
         return pictures | {"findings": lambda: figures.findings(summary, said, cohort.test.labels)}
     return pictures | {

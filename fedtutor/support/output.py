@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
 
 from fedtutor.errors import FederationError
 from fedtutor.support.system import patiently
-
-if TYPE_CHECKING:
-    import keras
 
 MODEL, SUMMARY, PROGRESS = "model.keras", "summary.json", "progress.jsonl"
 LAST_GOOD = "last-good-model.keras"
@@ -78,7 +79,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def save_model(model: keras.Model, path: Path) -> None:
-    """Save a Keras model."""
-    with whole(path) as temporary:
-        model.save(temporary)
+def write_json(path: Path, value: Any) -> None:
+    """Write a value of :func:`plain` as JSON that people can read, too."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Return the value in JSON's types: arrays as lists, NaN as None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,1 @@
+"""Other hospitals: a model that can be used there, and what it is worth there."""
