@@ -18,6 +18,7 @@ from PIL import Image
 
 from fedtutor.datasets import DATASETS
 from fedtutor.datasets.download import RemoteFile
+from fedtutor.datasets.readers.medmnist import MEDMNIST_CLASSES
 from fedtutor.datasets.readers.nih import FINDINGS
 
 COUNT = 60
@@ -152,7 +153,8 @@ def medmnist(name, folder, monkeypatch):
         labels = np.arange(n)[:, None] % len(DATASETS[name].classes)
         if name == "chestmnist":
             labels = np.arange(n)[:, None] % 3 == np.arange(len(FINDINGS)) % 3
-        arrays[f"{split}_images"] = RNG.integers(0, 256, (n, 28, 28), np.uint8)
+        shape = (n, 28, 28, 3) if name == "dermamnist" else (n, 28, 28)
+        arrays[f"{split}_images"] = RNG.integers(0, 256, shape, np.uint8)
         arrays[f"{split}_labels"] = labels.astype(np.uint8)
     np.savez(mirror / f"{name}.npz", **arrays)
     register(monkeypatch, name, parts={"28": remote(mirror / f"{name}.npz")})
@@ -167,7 +169,7 @@ SOURCES = {
     "covid19-radiography": radiography,
     "covid-chestxray": chestxray,
     "retinal-oct": oct2017,
-    **{name: partial(medmnist, name) for name in ("pneumoniamnist", "octmnist", "chestmnist")},
-    **{name: partial(phantoms, name) for name in ("chest-phantoms", "oct-phantoms")},
+    **{name: partial(medmnist, name) for name in MEDMNIST_CLASSES},
+    **{name: partial(phantoms, name) for name, info in DATASETS.items() if info.synthetic},
 }
 """By name what makes the stand-in of a set in a folder, and points the registry to it."""
