@@ -105,7 +105,7 @@ def test_a_table_without_the_columns(refusal, xrays):
 def test_an_unknown_data_set(refusal):
     line = refusal("--dataset", "chestphantoms")
     assert "unknown data set 'chestphantoms'" in line
-    assert "chest-phantoms, oct-phantoms, nih-chestxray14" in line
+    assert "chest-phantoms, oct-phantoms, skin-phantoms" in line
 
 
 def test_a_data_set_that_is_not_here(refusal, monkeypatch, tmp_path):

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fedtutor.datasets.download import RemoteFile
-from fedtutor.datasets.phantoms import CHEST_CLASSES, OCT_CLASSES, chest_phantoms, oct_phantoms
+from fedtutor.datasets.phantoms import (
+    CHEST_CLASSES,
+    OCT_CLASSES,
+    SKIN_CLASSES,
+    chest_phantoms,
+    oct_phantoms,
+    skin_phantoms,
+)
 from fedtutor.datasets.readers import covid, heart, isic, medmnist, nih, oct, tuberculosis
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
@@ -74,6 +81,7 @@ class Dataset:
 READERS: dict[str, tuple[Any, dict[str, tuple[str, ...]]]] = {
     "chest-phantoms": (chest_phantoms, {"": CHEST_CLASSES}),
     "oct-phantoms": (oct_phantoms, {"": OCT_CLASSES}),
+    "skin-phantoms": (skin_phantoms, {"": SKIN_CLASSES}),
     "nih-chestxray14": (nih.read_nih, nih.TASKS),
     "covid19-radiography": (covid.read_radiography, covid.RADIOGRAPHY_TASKS),
     "covid-chestxray": (covid.read_covid_chestxray, covid.CHESTXRAY_TASKS),

@@ -21,6 +21,7 @@ from test_isic import write_parquet
 from fedtutor.datasets import DATASETS
 from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.readers.heart import FILES
+from fedtutor.datasets.readers.medmnist import MEDMNIST_CLASSES
 from fedtutor.datasets.readers.nih import FINDINGS
 
 COUNT = 60
@@ -190,7 +191,8 @@ def medmnist(name, folder, monkeypatch):
         labels = np.arange(n)[:, None] % len(DATASETS[name].classes)
         if name == "chestmnist":
             labels = np.arange(n)[:, None] % 3 == np.arange(len(FINDINGS)) % 3
-        arrays[f"{split}_images"] = RNG.integers(0, 256, (n, 28, 28), np.uint8)
+        shape = (n, 28, 28, 3) if name == "dermamnist" else (n, 28, 28)
+        arrays[f"{split}_images"] = RNG.integers(0, 256, shape, np.uint8)
         arrays[f"{split}_labels"] = labels.astype(np.uint8)
     np.savez(mirror / f"{name}.npz", **arrays)
     register(monkeypatch, name, parts={"28": remote(mirror / f"{name}.npz")})
@@ -226,7 +228,7 @@ SOURCES = {
     "fed-isic2019": isic,
     "tuberculosis-cxr": tuberculosis,
     "fed-heart-disease": heart,
-    **{name: partial(medmnist, name) for name in ("pneumoniamnist", "octmnist", "chestmnist")},
-    **{name: partial(phantoms, name) for name in ("chest-phantoms", "oct-phantoms")},
+    **{name: partial(medmnist, name) for name in MEDMNIST_CLASSES},
+    **{name: partial(phantoms, name) for name, info in DATASETS.items() if info.synthetic},
 }
 """By name what makes the stand-in of a set in a folder, and points the registry to it."""

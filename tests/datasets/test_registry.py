@@ -39,10 +39,10 @@ def folder(monkeypatch, tmp_path):
 
 def test_the_list_tells_name_licence_source_and_classes():
     assert dataset_names() == (
-        *("chest-phantoms", "oct-phantoms", "nih-chestxray14", "covid19-radiography"),
-        *("covid-chestxray", "retinal-oct", "fed-isic2019", "tuberculosis-cxr"),
-        "fed-heart-disease",
-        *("pneumoniamnist", "octmnist", "chestmnist"),
+        *("chest-phantoms", "oct-phantoms", "skin-phantoms", "nih-chestxray14"),
+        *("covid19-radiography", "covid-chestxray", "retinal-oct"),
+        *("fed-isic2019", "tuberculosis-cxr", "fed-heart-disease"),
+        *("pneumoniamnist", "octmnist", "chestmnist", "dermamnist"),
     )
     for name, info in DATASETS.items():
         assert info.name == name
@@ -67,7 +67,7 @@ def test_a_set_that_is_generated_is_always_present_and_archives_are_no_set(folde
     for name in ("README.md", "images_001.tar.gz", ".images_002.tar.gz.part"):
         (folder / "nih-chestxray14" / name).touch()  # nothing that could be loaded
     present = [name for name, info in DATASETS.items() if info.is_present()]
-    assert present == ["chest-phantoms", "oct-phantoms"]
+    assert present == ["chest-phantoms", "oct-phantoms", "skin-phantoms"]
 
 
 def test_a_set_is_present_once_its_file_is(folder):
@@ -121,10 +121,10 @@ def test_an_unknown_task_is_refused_with_those_there_are():
         load("chest-phantoms", task="x")
 
 
-@pytest.mark.parametrize("name", ["chest-phantoms", "oct-phantoms"])
+@pytest.mark.parametrize("name", ["chest-phantoms", "oct-phantoms", "skin-phantoms"])
 def test_phantoms_are_drawn_on_the_spot_as_their_list_says(few_phantoms, name):
     data, again, other = (load(name, size=48, hospitals=2, seed=seed) for seed in (1, 1, 2))
-    assert (len(data), data.image_shape) == (8, (48, 48, 1))
+    assert (len(data), data.image_shape) == (8, (48, 48, 3 if name == "skin-phantoms" else 1))
     assert data.class_names == DATASETS[name].classes
     assert data.synthetic
     assert data.name == name

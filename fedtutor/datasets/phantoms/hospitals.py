@@ -32,6 +32,7 @@ class Scanner:
     collimation : black border, as a share of the image's width.
     marker : letters in an upper corner ("R", "L", "AP", ...); empty for none.
     marker_on_left : which upper corner of the image holds the marker.
+    cast : factors on red, green and blue, of images in colour.
     """
 
     gain: float
@@ -41,6 +42,7 @@ class Scanner:
     collimation: float
     marker: str = ""
     marker_on_left: bool = True
+    cast: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,12 @@ GLYPHS = {
     "A": (".###.", "#...#", "#...#", "#####", "#...#", "#...#", "#...#"),
     "P": ("####.", "#...#", "#...#", "####.", "#....", "#....", "#...."),
     "D": ("####.", "#...#", "#...#", "#...#", "#...#", "#...#", "####."),
+    "+": ("..#..", "..#..", "#####", "#####", "..#..", "..#..", "....."),
     "S": (".####", "#....", "#....", ".###.", "....#", "....#", "####."),
 }
+
+INK = np.array([0.55, 0.75, 0.30], np.float32)
+"""How much of red, green and blue a surgeon's violet pen takes away."""
 
 Draw = Callable[[Population, Canvas, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 Develop = Callable[[np.ndarray, Scanner, np.random.Generator], np.ndarray]
@@ -35,12 +39,15 @@ def scan(
     develop: Develop,
     shortcut: Shortcut | None,
     seed: int,
+    *,
+    channels: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw every image of the population and develop it as its hospital's scanner does.
 
-    Returns the images, uint8 (n, size, size, 1), and the lesion masks, bool (n, size, size).
+    What is drawn is float32 (n, size, size), or (3, n, size, size) in colour. Returns the images,
+    uint8 (n, size, size, channels), and the lesion masks, bool (n, size, size).
     """
-    images = np.empty((len(population), size, size), dtype=np.uint8)
+    images = np.empty((len(population), size, size, channels), dtype=np.uint8)
     masks = np.empty((len(population), size, size), dtype=bool)
     # Thin layers would fall between the pixels of a small image: draw it larger, then shrink.
     finer = -(-FINEST_NEEDED // size)
@@ -50,15 +57,16 @@ def scan(
         scanner = hospitals[people.hospital[0]].scanner
         scene, lesion = draw(people, canvas, rng)
         film = _shrink(develop(scene, scanner, rng), finer)
+        film = film[..., None] if channels == 1 else np.moveaxis(film, 0, -1)
         images[block] = np.clip(film * np.float32(255) + np.float32(0.5), 0, 255)
         stamp_markers(images[block], people, scanner, shortcut)
         masks[block] = _shrink_mask(lesion, finer)
-    return images[..., None], masks
+    return images, masks
 
 
 def _shrink(images: np.ndarray, times: int) -> np.ndarray:
     """Return the mean of each square of ``times`` x ``times`` pixels, float32."""
-    cells = [images[:, i::times, j::times] for i in range(times) for j in range(times)]
+    cells = [images[..., i::times, j::times] for i in range(times) for j in range(times)]
     return sum(cells[1:], cells[0].astype(np.float32)) / np.float32(times**2)
 
 
@@ -110,6 +118,21 @@ def develop_scan(light: np.ndarray, scanner: Scanner, rng: np.random.Generator) 
     return film
 
 
+def develop_photo(light: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.ndarray:
+    """Take a picture of light (3, n, size, size) through a dermatoscope: its lamp, lens and rim."""
+    size = light.shape[-1]
+    film = np.stack([blur(plane, scanner.blur * size) for plane in light])
+    canvas = Canvas.of(size)
+    far = np.hypot(canvas.x, canvas.y - np.float32(0.5))
+    film *= (1 - np.float32(0.5) * far * far) * np.float32(scanner.gain)
+    film *= np.array(scanner.cast, np.float32)[:, None, None, None]
+    film **= np.float32(scanner.gamma)
+    film += rng.standard_normal(film.shape, dtype=np.float32) * np.float32(scanner.noise)
+    if scanner.collimation:
+        film *= ramp(0.66 - 2 * scanner.collimation - far, 0.02)
+    return film
+
+
 def blur(images: np.ndarray, sigma: float) -> np.ndarray:
     """Return a Gaussian blur of (n, size, size) images, ``sigma`` in pixels; edges are repeated."""
     radius = max(1, round(2.5 * sigma))
@@ -144,8 +167,8 @@ def collimate(film: np.ndarray, border: float) -> None:
 def stamp_markers(
     images: np.ndarray, people: Population, scanner: Scanner, shortcut: Shortcut | None
 ) -> None:
-    """Put, in place, the scanner's film marker into a corner of the images of one hospital."""
-    rows, text, size = np.arange(len(images)), scanner.marker, images.shape[1]
+    """Put, in place, the scanner's film marker, on skin a pen's, into a corner of the images."""
+    rows, text, (size, _, channels) = np.arange(len(images)), scanner.marker, images.shape[1:]
     if shortcut is not None and shortcut.hospital == people.hospital[0]:
         rows, text = np.flatnonzero(people.label == shortcut.label), text or "R"
     if not text:
@@ -154,11 +177,14 @@ def stamp_markers(
     height, width = glyph.shape
     for row in rows:
         # The letter is a lead piece placed by hand, so it never sits at quite the same spot.
-        place = 0.045 + 0.012 * np.clip(people.pose[row, :2], -2, 2)
+        place = (0.045 if channels == 1 else 0.15) + 0.012 * np.clip(people.pose[row, :2], -2, 2)
         aside, top = (round(float(share) * size) for share in place)
         left = aside if scanner.marker_on_left else size - width - aside
         corner = images[row, top : top + height, left : left + width]
-        np.maximum(corner, glyph, out=corner)
+        if channels == 1:
+            np.maximum(corner, glyph[..., None], out=corner)
+        else:  # a pen takes light away
+            corner[:] = corner * (1 - glyph[..., None] / np.float32(235) * INK)
 
 
 def render_marker(text: str, size: int) -> np.ndarray:

@@ -25,8 +25,17 @@ MEDMNIST_CLASSES = {
     "pneumoniamnist": ("normal", "pneumonia"),
     "octmnist": ("CNV", "DME", "drusen", "normal"),
     "chestmnist": FINDINGS,
+    "dermamnist": (
+        "actinic keratosis",
+        "basal cell carcinoma",
+        "benign keratosis",
+        "dermatofibroma",
+        "melanoma",
+        "naevus",
+        "vascular lesion",
+    ),
 }
-"""Label order of the sets this course uses, as in MedMNIST's own ``INFO``."""
+"""Label order of the sets this course uses, as in MedMNIST's own ``INFO``; some names shorter."""
 
 BROKEN_NPZ = (
     OSError, ValueError, TypeError, EOFError, RuntimeError, SyntaxError,
