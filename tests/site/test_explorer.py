@@ -80,7 +80,8 @@ def of_page() -> dict:
 
 
 def engine() -> Callable[[dict], dict]:
-    if node := shutil.which("node"):
+    wanted = os.environ.get("FEDTUTOR_ENGINE", "node")  # make test-browser wants chromium
+    if wanted == "node" and (node := shutil.which("node")):
         return lambda request: ask_node(node, request)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium and find_spec("playwright"):
