@@ -5,8 +5,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast test-browser lint format refresh lab tff torch bench \
-  bench-quick bench-pfl lock check-lock site site-test site-links site-pot clean
+.PHONY: help setup run test test-fast test-browser lint format explorer refresh lab tff torch \
+  bench bench-quick bench-pfl lock check-lock site site-test site-links site-pot clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,9 +40,13 @@ test: lint ## pass all: lint, tests, and every notebook compared with its stored
 test-fast: $(READY) ## the tests for every day, without the slow ones and real processes
 	$(VENV)/bin/python -m pytest -m "not slow and not process" -n 2 --dist loadfile tests
 
-test-browser: $(READY) ## run the notebooks in the real JupyterLab, in a browser without a window
+test-browser: $(READY) ## the notebooks in the real JupyterLab and the explorer, in a browser
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	FEDTUTOR_ENGINE=chromium $(VENV)/bin/python -m pytest -q tests/site/test_explorer.py
 	$(VENV)/bin/python tools/browser.py
+
+explorer: $(READY) ## build site/explorer.html, in which a federation trains in the browser
+	$(VENV)/bin/python tools/explorer.py
 
 refresh: $(READY) ## run the notebooks anew and store their outputs
 	$(VENV)/bin/python tools/refresh.py

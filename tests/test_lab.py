@@ -174,7 +174,7 @@ def test_the_whole_course_is_copied_and_nothing_else(tmp_path):
     assert {name for name in copied if name.endswith(".ipynb")} == tracked
     others = {Path(name).name for name in copied - tracked}
     pages = {"README.md", "AUTHORING.md", "TEACHING.md", "LAW.md", "glossary.md"}
-    assert others == {lab.NOTE, *pages, "for_tff.py"}
+    assert others == {lab.NOTE, *pages, "for_tff.py", "explorer.html"}
     assert json.loads((tmp_path / lab.NOTE).read_text(encoding="utf-8")) == lab.course_hashes()
 
 

@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = f"fedtutor-{fedtutor.__version__}"
 NOT_OURS = (".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", ".ipynb_checkpoints")
 MATERIAL = ("notebooks/**/*.ipynb", "notebooks/**/*.md", "notebooks/**/*.py", "datasets/**/*.md")
+MATERIAL += ("site/explorer.html",)
 LEFT_BEHIND = (
     "datasets/pneumoniamnist/pneumoniamnist.npz",
     "datasets/nih-chestxray14/images/00000001_000.png",

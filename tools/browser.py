@@ -6,7 +6,8 @@ Opens a copy of the notebooks in Chromium without a window, runs all cells, and 
 the page: no cell may end in an error, every picture must have its alt text, and every control of
 every panel must have a label and, moved with the keyboard, change what is shown. Nothing of ours
 may appear as an error in the browser's console. Screenshots go to ``$FEDTUTOR_SCREENSHOTS``, by
-default a folder of the system's temporary one.
+default a folder of the system's temporary one. The explorer is looked at, too, when no name or
+"explorer" is given.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
+from explorer_in_browser import problems as problems_of_explorer
 from lint import NOTEBOOK_SECONDS, NOTEBOOKS, chosen, timing_key
 from playwright.sync_api import Error, Locator, Page, sync_playwright
 
@@ -236,8 +238,10 @@ def main(names: list[str]) -> int:
             )
             for path in paths:
                 failed += bool(_try(browser, address, path, screenshots))
+            if not names or "explorer" in names:
+                failed += bool(_explorer(browser, screenshots))
             browser.close()
-    print(f"{len(paths) - failed} of {len(paths)} notebooks are fine; screenshots: {screenshots}")
+    print(f"{failed or 'no'} page{'s' * (failed != 1)} with problems; screenshots: {screenshots}")
     return 1 if failed else 0
 
 
@@ -257,6 +261,19 @@ def _try(browser, address: str, path: Path, screenshots: Path) -> list[str]:
     finally:
         context.close()
     print(f"{name}: {'fine' if not found else 'PROBLEMS'}, {time.monotonic() - begin:.0f} s")
+    for sentence in found:
+        print(f"  {sentence}")
+    return found
+
+
+def _explorer(browser, screenshots: Path) -> list[str]:
+    screenshots.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    try:
+        found = problems_of_explorer(browser, screenshots)
+    except Error as error:
+        found = [f"the page did not do what it should: {error.message[:500]}"]
+    print(f"explorer: {'fine' if not found else 'PROBLEMS'}, {time.monotonic() - begin:.0f} s")
     for sentence in found:
         print(f"  {sentence}")
     return found

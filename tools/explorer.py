@@ -74,12 +74,15 @@ def draw() -> None:
 
 
 def words(template: str, strings: dict[str, str]) -> str:
-    """Put the words of one language in, so that the page can be read before its script runs."""
+    """Put the words of one language in, so that the page can be read before its script runs.
+
+    Those with a number in them come from the script.
+    """
+    hospitals = {key: text for key, text in strings.items() if re.fullmatch(r"h\d", key)}
 
     def fill(found: re.Match) -> str:
-        text = strings[found[2]]
-        names = {key: value for key, value in strings.items() if re.fullmatch(r"h\d", key)}
-        return found[1] + re.sub(r"\{(h\d)\}", lambda name: names[name[1]], text)
+        text = re.sub(r"\{(h\d)\}", lambda name: hospitals[name[1]], strings[found[2]])
+        return found[1] + ("" if "{" in text else text)
 
     return re.sub(r'(<[^>]* data-t="(\w+)"[^>]*>)', fill, template)
 

@@ -21,7 +21,7 @@ from fedtutor.support.places import material
 
 COURSE = (
     *("notebooks/**/*.ipynb", "notebooks/**/*.md", "notebooks/**/*.py"),
-    *("datasets/README.md", "datasets/*/README.md"),
+    *("datasets/README.md", "datasets/*/README.md", "site/explorer.html"),
 )
 FIRST = "notebooks/00_start_here.ipynb"
 NOTE = ".fedtutor.json"

@@ -142,17 +142,19 @@ const Engine = (() => {
 
   // Leaves the feature maps of one image in `maps` and its probabilities in `chances`.
   function forward([kernels, bias, dense, last], image) {
-    for (let p = 0; p < PLACES; p++) {
-      let a = bias[0], b = bias[1], c = bias[2], d = bias[3];
+    for (let p = 0, m = 0; p < PLACES; p += 2, m += 2 * FILTERS) { // two neighbours at a time
+      let a = bias[0], b = bias[1], c = bias[2], d = bias[3], e = a, f = b, g = c, h = d;
       const at = AT[p];
       for (let t = 0, k = 0; t < TAPS; t++, k += FILTERS) {
-        const x = image[at + TAP[t]];
-        a += x * kernels[k]; b += x * kernels[k + 1];
-        c += x * kernels[k + 2]; d += x * kernels[k + 3];
+        const x = image[at + TAP[t]], y = image[at + TAP[t] + STRIDE];
+        const k0 = kernels[k], k1 = kernels[k + 1], k2 = kernels[k + 2], k3 = kernels[k + 3];
+        a += x * k0; b += x * k1; c += x * k2; d += x * k3;
+        e += y * k0; f += y * k1; g += y * k2; h += y * k3;
       }
-      const m = p * FILTERS;
       maps[m] = a > 0 ? a : 0; maps[m + 1] = b > 0 ? b : 0;
       maps[m + 2] = c > 0 ? c : 0; maps[m + 3] = d > 0 ? d : 0;
+      maps[m + 4] = e > 0 ? e : 0; maps[m + 5] = f > 0 ? f : 0;
+      maps[m + 6] = g > 0 ? g : 0; maps[m + 7] = h > 0 ? h : 0;
     }
     let u = last[0], v = last[1], w = last[2];
     for (let m = 0, k = 0; m < maps.length; m++, k += CLASSES) {

@@ -105,9 +105,7 @@
       if (trouble === "honest") return t("mapItem", words);
       return t("mapItemTrouble", { ...words, trouble: t(`trouble${trouble}`, { round: LEAVES_AFTER }) });
     });
-    const sentence = t("mapSays", { list: list(items) });
-    $("map").setAttribute("aria-label", sentence);
-    $("map-says").textContent = sentence;
+    $("map-says").textContent = t("mapSays", { list: list(items) });
   }
 
   function server() {
@@ -155,7 +153,7 @@
   const known = values => values.filter(Number.isFinite);
 
   function drawChart() {
-    const x = round => 34 + round * 222 / ROUNDS, y = value => 168 - (value - 0.4) * 260, parts = [];
+    const x = round => 34 + round * 222 / ROUNDS, y = value => 168 - (value - 0.4) * 245, parts = [];
     for (const value of [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]) {
       parts.push(shape("line", { class: "axis", x1: 34, x2: 256, y1: y(value), y2: y(value) }));
       parts.push(shape("text", { class: "tick", x: 29, y: y(value) + 3, "text-anchor": "end" }, number(value, 1)));
@@ -163,6 +161,7 @@
     for (let round = 0; round <= ROUNDS; round += 10)
       parts.push(shape("text", { class: "tick", x: x(round), y: 182, "text-anchor": "middle" }, String(round)));
     parts.push(shape("text", { class: "tick", x: 145, y: 196, "text-anchor": "middle" }, t("chartX")));
+    parts.push(shape("text", { class: "tick", x: 4, y: 8 }, t("chartY")));
     const bands = state.history.map(one => known(one.alone)).filter(values => values.length);
     if (bands.length) {
       const edge = pick => bands.map((values, r) => [x(r), y(pick(...values))]);
@@ -183,7 +182,7 @@
     names.forEach((name, i) => { if (i) name.at = Math.max(name.at, names[i - 1].at + 13); });
     const right = x(Math.max(state.history.length - 1, 0)) + 6;
     for (const { kind, at } of names) parts.push(shape("text", { class: `name ${kind}`, x: right, y: at }, t(kind === "alone" ? "aloneBand" : kind)));
-    if (state.round < ROUNDS) parts.push(shape("line", { class: "now", x1: x(state.round), x2: x(state.round), y1: 12, y2: 168 }));
+    if (state.round < ROUNDS) parts.push(shape("line", { class: "now", x1: x(state.round), x2: x(state.round), y1: 18, y2: 168 }));
     $("chart").replaceChildren(...parts);
     const shown = now();
     if (!shown) return;
@@ -191,9 +190,7 @@
       round: Math.min(state.round, state.history.length - 1), global: number(shown.global), pooled: number(shown.pooled),
       low: number(Math.min(...values)), high: number(Math.max(...values)),
     };
-    const sentence = t(values.length ? "chartSays" : "chartNoAlone", words);
-    $("chart-says").textContent = sentence;
-    $("chart").setAttribute("aria-label", `${t("chartY")}. ${sentence}`);
+    $("chart-says").textContent = t(values.length ? "chartSays" : "chartNoAlone", words);
   }
 
   function drawWardChart(k) {
@@ -232,6 +229,8 @@
 
   // --- the hospitals ----------------------------------------------------------------------
 
+  const buttons = []; // one a patient; between two hospitals it is in no document
+
   function buildWards() {
     $("wards").replaceChildren(...all.map(k => {
       const select = node("select", { id: `behaviour-${k}` });
@@ -240,17 +239,16 @@
         changed();
       });
       const header = node("header", {},
-        node("div", {}, node("h3", { id: `ward-name-${k}` }), node("p", { class: "counts", id: `counts-${k}` }), select),
-        filled(shape("svg", { id: `ward-chart-${k}`, viewBox: "0 0 96 52", role: "img" }), {}, []),
+        node("div", {}, node("h3", { id: `ward-name-${k}` }), select),
+        shape("svg", { id: `ward-chart-${k}`, viewBox: "0 0 96 52", role: "img" }),
       );
       const beds = node("div", { class: "beds", id: `beds-${k}`, role: "group" });
-      const ward = node("section", { class: "ward", "data-ward": k, "aria-labelledby": `ward-name-${k}` },
-        header, node("p", { class: "counts", id: `ward-says-${k}` }), beds);
-      return ward;
+      return node("section", { class: "ward", "data-ward": k, "aria-labelledby": `ward-name-${k}` }, header,
+        node("p", { class: "counts", id: `counts-${k}` }), node("p", { class: "counts", id: `ward-says-${k}` }), beds);
     }));
     trainLabels.forEach((label, i) => {
       const button = node("button", { type: "button", class: "patient", id: `patient-${i}`, "data-patient": i, tabindex: -1, "aria-pressed": "false" }, xray(i), mark(label));
-      $(`beds-${state.owner[i]}`).append(button);
+      buttons.push(button);
     });
   }
 
@@ -264,7 +262,7 @@
       select.value = state.behaviours[k];
       fillBeds(k);
     });
-    trainLabels.forEach((label, i) => $(`patient-${i}`).setAttribute("aria-label",
+    trainLabels.forEach((label, i) => buttons[i].setAttribute("aria-label",
       t("patientName", { number: i + 1, disease: t(`class${label}`) })));
   }
 
@@ -272,10 +270,8 @@
   function fillBeds(k) {
     const own = [...trainLabels.keys()].filter(i => state.owner[i] === k);
     own.sort((a, b) => trainLabels[a] - trainLabels[b] || a - b);
-    const buttons = own.map(i => $(`patient-${i}`)), at = document.activeElement;
-    $(`beds-${k}`).replaceChildren(...buttons);
-    if (buttons.includes(at)) at.focus();
-    buttons.forEach((button, i) => { button.tabIndex = i ? -1 : 0; });
+    $(`beds-${k}`).replaceChildren(...own.map(i => buttons[i]));
+    own.forEach((patient, i) => { buttons[patient].tabIndex = i ? -1 : 0; });
     const parts = [count(own.length)];
     for (let label = 0; label < CLASSES; label++) {
       const here = own.filter(i => trainLabels[i] === label).length;
@@ -297,11 +293,11 @@
   }
 
   function choose(patient) {
-    if (state.chosen !== null) $(`patient-${state.chosen}`).setAttribute("aria-pressed", "false");
+    if (state.chosen !== null) buttons[state.chosen].setAttribute("aria-pressed", "false");
     state.chosen = patient;
     $("patient").hidden = patient === null;
     if (patient === null) return;
-    $(`patient-${patient}`).setAttribute("aria-pressed", "true");
+    buttons[patient].setAttribute("aria-pressed", "true");
     drawChosen();
   }
 
@@ -317,7 +313,7 @@
     $("patient").setAttribute("aria-label", t("patientName", words));
     $("patient-moves").replaceChildren(...all.filter(k => k !== state.owner[patient]).map(k => {
       const button = node("button", { type: "button" }, `${k + 1} ${hospital(k)}`);
-      button.addEventListener("click", () => { move(patient, k); $(`patient-${patient}`).focus(); });
+      button.addEventListener("click", () => { move(patient, k); buttons[patient].focus(); });
       return button;
     }));
   }
@@ -335,7 +331,7 @@
   }
 
   function lift(x, y) {
-    const button = $(`patient-${drag.patient}`);
+    const button = buttons[drag.patient];
     drag.ghost = button.cloneNode(true);
     drag.ghost.removeAttribute("id");
     drag.ghost.setAttribute("aria-hidden", "true");
@@ -359,8 +355,8 @@
   function carry(x, y) {
     drag.ghost.style.left = `${x - 14}px`;
     drag.ghost.style.top = `${y - 19}px`;
-    const edge = 60, speed = y < edge ? -12 : y > innerHeight - edge ? 12 : 0;
-    if (speed) scrollBy(0, speed);
+    if (y < 60) scrollBy(0, -12); // at the edge the page goes along
+    if (y > innerHeight - 60) scrollBy(0, 12);
     const ward = wardAt(x, y);
     for (const one of document.querySelectorAll(".ward")) one.classList.toggle("target", one === ward);
   }
@@ -379,7 +375,7 @@
 
   function forget() {
     clearTimeout(drag.timer);
-    if (drag.patient !== null) $(`patient-${drag.patient}`).classList.remove("dragged");
+    if (drag.patient !== null) buttons[drag.patient].classList.remove("dragged");
     drag.ghost?.remove();
     document.querySelector(".ward.target")?.classList.remove("target");
     Object.assign(drag, { patient: null, ghost: null });
@@ -396,7 +392,7 @@
 
   function keyed(event) {
     if (event.key === "Escape" && state.chosen !== null) {
-      const button = $(`patient-${state.chosen}`);
+      const button = buttons[state.chosen];
       choose(null);
       return button.focus();
     }
@@ -434,7 +430,6 @@
   function drawHeat() {
     const answer = state.heat, patient = Number($("test").value);
     $("test-value").textContent = `${patient + 1}, ${t(`class${labels[patients.train + patient]}`)}`;
-    $("heat-alone").textContent = t("heatAlone", { hospital: hospital(state.whose) });
     if (!answer) return;
     const area = SIZE * SIZE, ill = answer.label > 0, disease = t(`class${answer.label}`);
     const models = [t("heatGlobal"), t("heatAlone", { hospital: hospital(answer.hospital) })];
@@ -444,7 +439,9 @@
       let sum = 0, inside = 0;
       for (let j = 0; j < area; j++) { sum += map[j]; inside += map[j] * answer.lesion[j]; }
       const key = sum ? ill ? "heatMap" : "heatMapNormal" : "heatMapNone";
-      $(`heat-${i + 1}`).setAttribute("aria-label", t(key, { model: models[i], disease, share: percent(inside / sum) }));
+      const sentence = t(key, { model: models[i], disease, share: percent(inside / sum) });
+      $(`heat-${i + 1}`).setAttribute("aria-label", sentence);
+      $(`heat-says-${i + 1}`).textContent = sum ? models[i] : sentence;
     });
     const [ofGlobal, ofAlone] = answer.inside;
     $("heat-says").textContent = t("heatSays", {
@@ -506,8 +503,7 @@
     else sentences.push(state.owner.includes(state.joiner) ? t("askFirst") : t("joinEmpty", who));
     $("gains").replaceChildren(...parts);
     const text = sentences.join(" ");
-    if ($("join-says").textContent !== text) $("join-says").textContent = text;
-    $("gains").setAttribute("aria-label", text);
+    if ($("join-says").textContent !== text) $("join-says").textContent = text; // said once
   }
 
   const GAIN = 0.4, gainX = value => 180 + Math.max(-GAIN, Math.min(GAIN, value)) * 160 / GAIN;
@@ -678,7 +674,7 @@
     on("whose", "change", () => { state.whose = Number($("whose").value); drawHeat(); askHeat(); });
     on("joiner", "change", () => { Object.assign(state, { joiner: Number($("joiner").value), joined: null }); drawJoin(); });
     on("ask", "click", ask);
-    on("patient-close", "click", () => { const { chosen } = state; choose(null); $(`patient-${chosen}`).focus(); });
+    on("patient-close", "click", () => { const { chosen } = state; choose(null); buttons[chosen].focus(); });
     for (const radio of document.getElementsByName("rule"))
       radio.addEventListener("change", () => { state.rule = radio.value; changed(); });
     for (const button of document.querySelectorAll("[data-language]"))
