@@ -74,8 +74,8 @@ class Traces:
     def from_json(cls, said: dict[str, Any]) -> Traces:
         """Read them again; KeyError, TypeError or ValueError if they are none."""
         outlines = np.frombuffer(base64.b64decode(said["outlines"], validate=True), np.uint8)
-        found = (frozenset(map(str, said[key])) for key in ("patients", "images"))
-        return cls(str(said["salt"]), *found, outlines.reshape(-1, 32))
+        patients, images = (frozenset(map(str, said[key])) for key in ("patients", "images"))
+        return cls(str(said["salt"]), patients, images, outlines.reshape(-1, 32))
 
 
 def _patients(salt: str, data: MedicalImages) -> list[str]:

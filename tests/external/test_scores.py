@@ -132,5 +132,5 @@ def test_border_and_corners_are_symmetric_and_of_their_size():
     for region in (border, corners):
         np.testing.assert_array_equal(region, region[::-1])
         np.testing.assert_array_equal(region, region[:, ::-1])
-    assert border.mean() == pytest.approx(1 - 0.8 * 0.8)
+    assert border.mean() == pytest.approx(1 - 0.7 * 0.7)
     assert corners.mean() == pytest.approx(0.4 * 0.4)
