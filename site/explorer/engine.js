@@ -2,7 +2,7 @@
 // The federation of the explorer, without a page: it runs in a worker, in Node and in the tests.
 // A network of the smallest kind that is still one: a convolution of 4 kernels of 5 x 5 pixels in
 // steps of 2, relu, and one dense layer with a softmax. All numbers are float64.
-// tests/site/reference.py has the same arithmetic in NumPy.
+// tests/site/explorer_in_numpy.py has the same arithmetic in NumPy.
 
 const Engine = (() => {
   const SIZE = 20, KERNEL = 5, STRIDE = 2, FILTERS = 4, CLASSES = 3, HOSPITALS = 5;

@@ -548,7 +548,8 @@
   }
 
   function start() {
-    Object.assign(state, { run: state.run + 1, history: [], queue: [], heat: null });
+    Object.assign(state, { run: state.run + 1, history: [], queue: [], heat: null, joined: null, asking: false });
+    drawJoin();
     $("chart").setAttribute("aria-busy", "true");
     $("speed").textContent = t("training");
     worker.postMessage({ type: "run", id: state.run, setup: setup(), rounds: ROUNDS });
