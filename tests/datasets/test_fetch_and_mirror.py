@@ -437,7 +437,7 @@ def test_what_cannot_be_fetched_is_refused(arguments, words, data_folder, capsys
 
 def test_every_file_has_a_plain_name_and_https_and_all_but_one_a_hash():
     files = [file for info in DATASETS.values() for file in (*info.parts.values(), *info.tables)]
-    assert len(files) == 12 + 2 + 1 + 3 * 4
+    assert len(files) == 12 + 2 + 1 + 4 * 4
     assert all(re.fullmatch(r"\w+(\.npz|\.tar\.gz|\.csv\.gz)", file.name) for file in files)
     assert all(file.url.startswith("https://") for file in files)
     known = r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}"
