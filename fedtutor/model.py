@@ -95,8 +95,8 @@ def is_multi_label(model: keras.Model) -> bool:
 def standardise(images: np.ndarray) -> np.ndarray:
     """Standardise uint8 images (n, h, w, channels) to float32, each of mean 0 and deviation 1.
 
-    Scanners differ in brightness and contrast; taking both out of every image by itself leaves
-    the hospitals less to disagree about, and needs no number that would have to be shared.
+    Scanners differ in brightness and contrast; taking both out of each image by itself, of all its
+    channels together as hues matter, leaves less to disagree about, and no number is shared.
     """
     pixels = images.astype(np.float32)
     mean = pixels.mean(axis=(1, 2, 3), keepdims=True)

@@ -1,10 +1,10 @@
-"""What is to be translated: brings the catalogues of a language up to date, for a translator to fill.
+"""What is to be translated: brings a language's catalogues up to date, for a translator to fill.
 
     python tools/catalogue.py de
 
 The texts of panels, checks and hints go to fedtutor/course/locale/de.po; those of the book's pages,
-once ``make site-pot`` has written them, to site/locale/de/LC_MESSAGES/. Of the pages only those that
-have a catalogue there: begin a new one with an empty file. What was changed in English since is
+once ``make site-pot`` has written them, to site/locale/de/LC_MESSAGES/. Of the pages only those
+that have a catalogue there: begin a new one with an empty file. What was changed in English since is
 marked as fuzzy, and counts as missing until somebody has looked at it.
 """
 
@@ -50,7 +50,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def of_module(code: str) -> Iterator[str]:
-    """Yield what a module says by ``say``, ``Wrong`` and ``exercise``, and what it keeps in ``text``.
+    """Yield what a module says by ``say``, ``Wrong``, ``exercise``, and what it keeps in ``text``.
 
     Raises
     ------

@@ -441,7 +441,7 @@ def test_what_cannot_be_fetched_is_refused(arguments, words, data_folder, capsys
 
 def test_every_file_has_a_plain_name_and_https_and_nearly_all_a_hash():
     files = [file for info in DATASETS.values() for file in (*info.parts.values(), *info.tables)]
-    assert len(files) == 12 + 2 + 1 + 2 + 2 + 3 * 4 + 4
+    assert len(files) == 12 + 2 + 1 + 2 + 2 + 4 * 4 + 4
     assert all(
         re.fullmatch(r"[\w.-]+(\.npz|\.tar\.gz|\.csv(\.gz)?|\.parquet|\.data)", file.name)
         for file in files
