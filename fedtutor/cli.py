@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any
 
@@ -23,7 +21,7 @@ from fedtutor.laptop import commands as laptop
 from fedtutor.options import BAD_INPUT, INTERRUPTED, STOPPED, add_out, add_settings, settings_from
 from fedtutor.settings import RunSettings, TrainingSettings
 from fedtutor.support.output import check_writable
-from fedtutor.support.system import when_told_to_end
+from fedtutor.support.system import LastingStream, when_told_to_end
 
 RUN_EXAMPLES = """examples:
   fedtutor run                                   five synthetic hospitals, about a minute
@@ -91,23 +89,6 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     for name in ("report.html", "summary.json", "model.keras"):
         console.print(f"  {arguments.out / name}", soft_wrap=True, highlight=False)
     return 0
-
-
-@dataclass
-class LastingStream:
-    """A text stream that turns silent when nobody reads on, so that the work is finished."""
-
-    stream: Any
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> None:
-        """Write at once, and after ``| head -1`` nowhere."""
-        try:
-            print(text, end="", file=self.stream, flush=True)
-        except OSError:  # a broken pipe, which Windows calls an invalid argument
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 def main(argv: list[str] | None = None) -> int:

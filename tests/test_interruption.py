@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from fedtutor import figures, gradcam
-from fedtutor.cli import LastingStream, main
+from fedtutor.cli import main
 from fedtutor.compiled_training import Trainer
 from fedtutor.experiment import Experiment
 from fedtutor.model import load_keras
+from fedtutor.support.system import LastingStream
 
 DONE = {"model.keras", "report.html", "summary.json"}
 STOPPED = {"checkpoint.npz", "last-good-model.keras"}
@@ -63,6 +64,7 @@ WAITS_IN_ROUND_3 = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from fedtutor.cli import main
+from fedtutor.support.system import LastingStream
 from fedtutor.compiled_training import Trainer
 from fedtutor.cores import check_stopped
 
@@ -140,6 +142,7 @@ BEGINS = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from fedtutor.cli import main
+from fedtutor.support.system import LastingStream
 from fedtutor.compiled_training import Trainer
 
 def more(self, data, **further):

@@ -4,8 +4,8 @@
 
 The texts of panels, checks and hints go to fedtutor/course/locale/de.po; those of the book's pages,
 once ``make site-pot`` has written them, to site/locale/de/LC_MESSAGES/. Of the pages only those
-that have a catalogue there: begin a new one with an empty file. What was changed in English since is
-marked as fuzzy, and counts as missing until somebody has looked at it.
+that have a catalogue there: begin a new one with an empty file. What was changed in English since
+is marked as fuzzy, and counts as missing until somebody has looked at it.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,20 @@ def patiently(work: Callable, *arguments: object) -> Any:
         except PermissionError:
             time.sleep(pause)
     return work(*arguments)
+
+
+@dataclass
+class LastingStream:
+    """A text stream that turns silent when nobody reads on, so that the work is finished."""
+
+    stream: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> None:
+        """Write at once, and after ``| head -1`` nowhere."""
+        try:
+            print(text, end="", file=self.stream, flush=True)
+        except OSError:  # a broken pipe, which Windows calls an invalid argument
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
