@@ -69,7 +69,8 @@ def finish() -> None:
         unused.unlink(missing_ok=True)
     shutil.rmtree(HTML / "_static" / "vendor", ignore_errors=True)
     book_styles.lighten(HTML)
-    for script in (HTML / "_static").rglob("*.js"):  # what the theme tells itself is for its makers
+    # What the theme tells itself on the console is for its makers.
+    for script in (*(HTML / "_static").rglob("*.js"), HTML / "search.html"):
         text = script.read_text(encoding="utf-8")
         script.write_text(re.sub(r"console\.(log|debug)\(", "void (", text), encoding="utf-8")
 
