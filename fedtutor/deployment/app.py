@@ -36,6 +36,9 @@ from fedtutor.model import Weights, create_model, predict
 from fedtutor.settings import RunSettings
 from fedtutor.support.output import LAST_GOOD, PROGRESS, plain
 
+UNSEEN = "the hospitals' own images"
+"""What a model was trained on, as far as the server knows."""
+
 _cohort = lru_cache(maxsize=2)(build_cohort)
 _own_images = lru_cache(maxsize=2)(read_hospital_file)
 
@@ -191,8 +194,8 @@ class Journal:
         """Judge the new global model, keep it, and say a line."""
         metrics = self.log.on_round(server_round, weights, grid)
         if self._folder and server_round:
-            card = make_card(self._settings, self._test)  # no traces: the images are not here
-            save_model(self.model, self._folder / LAST_GOOD, card)
+            card = make_card(self._settings, self._test) | {"dataset": UNSEEN}
+            save_model(self.model, self._folder / LAST_GOOD, card)  # without traces of them
         row, traffic = self.log.rounds[-1], grid.traffic.get(server_round, federation.Traffic())
         missed = [out for out in self.log.left_out if out["round"] == server_round]
         self.note("round", **row, names=traffic.hospitals, left_out=missed)

@@ -145,7 +145,7 @@ TRACES_LEFT_OUT = (
 
 def _how_good(home: Mapping[str, Any] | None) -> str:
     if home is None:
-        return "Not in this file: it was kept while the run was not at its end."
+        return "Not in this file: it was saved before the run had come to its end."
     low, high = home["auc_interval"]
     interval = (
         "too few for an interval" if low is None else f"95 % interval {low:.3f} to {high:.3f}"
