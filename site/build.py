@@ -87,7 +87,8 @@ def finish(folder: Path) -> None:
         unused.unlink(missing_ok=True)
     shutil.rmtree(folder / "_static" / "vendor", ignore_errors=True)
     book_styles.lighten(folder)
-    for script in (folder / "_static").rglob("*.js"):  # what the theme logs is for its makers
+    # What the theme tells itself on the console is for its makers.
+    for script in (*(folder / "_static").rglob("*.js"), folder / "search.html"):
         text = script.read_text(encoding="utf-8")
         script.write_text(re.sub(r"console\.(log|debug)\(", "void (", text), encoding="utf-8")
 

@@ -52,6 +52,9 @@ def record(names: Mapping[str, object], ids: Mapping[str, str], code: str, targe
             files |= states[1]
     path = Path(target).with_suffix(".zip")
     path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if not panels:
+        return
     text = json.dumps({"code": code, "panels": panels}, ensure_ascii=False)
     with zipfile.ZipFile(path, "w") as archive:
         for file, content in {"panels.json": text.encode(), **files}.items():

@@ -202,7 +202,8 @@ def test_a_panel_of_the_book_can_be_read_without_a_script_and_names_its_controls
 
 
 def test_a_panel_of_changed_code_is_not_shown_moving(tmp_path, capsys):
-    panel_states.record({}, {}, "old", tmp_path / "n.zip")
+    panel = Panel(lambda size: (picture(size), "x"), size=slider("Size", [1, 2]))
+    panel_states.record({"panel": panel}, {"panel": "c1"}, "old", tmp_path / "n.zip")
     assert book_panels.read(tmp_path / "n.zip", {"cells": []}, tmp_path) == {}
     assert "make refresh" in capsys.readouterr().err
 
