@@ -18,7 +18,9 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import book_language
 import book_panels
+from book_language import say
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -30,8 +32,6 @@ IMAGE = re.compile(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]*)"\s*/?
 MAP = re.compile(r"<!-- map -->\n(.*?)<!-- /map -->", re.S)
 ROW = re.compile(r"^\| \[\w+\]\(([^)]+)\) \| (.*?) \| (\d+) \|", re.M)
 MINUTES = re.compile(r"\*\*Time\*\*\D*(\d+) minutes")
-
-PROMPTS = {"code_prompt_show": "Show the answer", "code_prompt_hide": "Hide the answer"}
 
 
 def pages() -> list[Path]:
@@ -52,9 +52,12 @@ def make(source: Path, pictures: Path) -> dict[str, int]:
     pictures.mkdir(parents=True, exist_ok=True)
     minutes = {}
     known = set(pages())
+    whole = book_language.whole(known)
     for path in known:
         text = (ROOT / path).read_text(encoding="utf-8")
-        if path.suffix == ".ipynb":
+        if path not in whole:
+            text = book_language.headings(path, text)
+        elif path.suffix == ".ipynb":
             notebook = json.loads(text)
             if found := MINUTES.search("".join(notebook["cells"][0]["source"])):
                 minutes[path.with_suffix("").as_posix()] = int(found[1])
@@ -65,6 +68,8 @@ def make(source: Path, pictures: Path) -> dict[str, int]:
         (source / path).write_text(text, encoding="utf-8")
     index = (HERE / "index.md").read_text(encoding="utf-8")
     table = table_of_notebooks((ROOT / "README.md").read_text(encoding="utf-8"))
+    english = [path.with_suffix("").as_posix() for path in sorted(known - whole)]
+    (source / "english.json").write_text(json.dumps(english), encoding="utf-8")
     (source / "index.md").write_text(index.replace("<!-- map -->\n", table), encoding="utf-8")
     save_picture((ROOT / "docs" / "headline.png").read_bytes(), source / "headline.webp")
     return minutes
@@ -79,7 +84,7 @@ def table_of_notebooks(readme: str) -> str:
 
 def for_book(notebook: dict, path: Path, known: set[Path], pictures: Path) -> dict:
     """Return the notebook as the book shows it."""
-    up = "../" * (len(path.parts) - 1)
+    up = "../" * (len(path.parts) - 1 + (book_language.chosen() != "en"))
     answers = path.parent.name == "solutions"
     recorded = HERE / "panels" / f"{path.stem}.zip"
     moving = {} if answers else book_panels.read(recorded, notebook, pictures)
@@ -90,7 +95,8 @@ def for_book(notebook: dict, path: Path, known: set[Path], pictures: Path) -> di
             continue
         cell["metadata"]["tags"] = tags(cell["metadata"].get("jupyter", {}), answers)
         if answers:
-            cell["metadata"]["mystnb"] = PROMPTS
+            show, hide = say("Show the answer"), say("Hide the answer")
+            cell["metadata"]["mystnb"] = {"code_prompt_show": show, "code_prompt_hide": hide}
         for output in cell["outputs"]:
             data = output.get("data", {})
             if "text/html" not in data:
@@ -103,7 +109,7 @@ def for_book(notebook: dict, path: Path, known: set[Path], pictures: Path) -> di
                 data["text/html"] = book_panels.to_html(panel, pictures, up)
                 continue
             if "Panel(" in source:
-                text = with_files(without_status(text), pictures, up) + book_panels.STANDS
+                text = with_files(without_status(text), pictures, up) + book_panels.stands()
             else:
                 text = with_files(text, pictures, up)
             data["text/html"] = with_headers(text)

@@ -10,12 +10,9 @@ import zipfile
 from itertools import count
 from pathlib import Path
 
+from book_language import chosen, course, say
 from PIL import Image
 
-STANDS = (
-    '<p class="panel-note">In the notebook this can be moved; here it shows how it begins. It has '
-    "too many settings, or needs the computer to work for each.</p>"
-)
 NUMBERS = count(1)
 
 
@@ -51,13 +48,26 @@ def read(path: Path, notebook: dict, pictures: Path) -> dict[str, dict]:
     return {panel["cell"]: panel for panel in recorded["panels"]}
 
 
+def stands() -> str:
+    """Return the note below a panel that cannot be moved here."""
+    text = say(
+        "In the notebook this can be moved; here it shows how it begins. It has too many settings, "
+        "or needs the computer to work for each."
+    )
+    return f'<p class="panel-note">{html.escape(text)}</p>'
+
+
 def to_html(panel: dict, pictures: Path, up: str) -> str:
     """Return a panel as a form with what it shows at first, and write a script with all the rest.
 
     The page loads it when somebody reaches for the panel.
     """
     number = next(NUMBERS)
-    controls, states = panel["controls"], panel["states"]
+    controls = [one | {"label": course.say(one["label"])} for one in panel["controls"]]
+    said = ("say", "alt")
+    states = [
+        one | {key: course.say(one[key]) for key in said if key in one} for one in panel["states"]
+    ]
     at = 0
     for control in controls:
         at = at * len(control["values"]) + control["start"]
@@ -75,7 +85,8 @@ def to_html(panel: dict, pictures: Path, up: str) -> str:
     (pictures / f"{name}.js").write_text(script, encoding="utf-8")
     labels = ", ".join(one["label"] for one in moving)
     return (
-        f'<form class="panel" aria-label="Panel: {html.escape(labels)}" data-states="{name}" '
+        f'<form class="panel" lang="{chosen()}" data-states="{name}" '
+        f'aria-label="{html.escape(say("Panel: {labels}", labels=labels))}" '
         f'data-from="{up}pictures/">'
         f'<div class="panel-controls" hidden>{fields}</div>'
         f'<p class="panel-says" role="status">{html.escape(first["say"])}</p>'
@@ -104,15 +115,18 @@ def _short(state: dict) -> list[str]:
 
 def _note(controls: list[dict]) -> str:
     still = [
-        f"{one['label']} stays {one['values'][0]}" for one in controls if len(one["values"]) == 1
+        say("{label} stays {value}", label=one["label"], value=one["values"][0])
+        for one in controls
+        if len(one["values"]) == 1
     ]
     fewer = [one["label"] for one in controls if 1 < len(one["values"]) < one["of"]]
-    said = "Computed when the notebook was run."
+    said = [say("Computed when the notebook was run.")]
     if fewer:
-        said += f" The notebook has more values of: {', '.join(fewer)}."
+        said.append(say("The notebook has more values of: {names}.", names=", ".join(fewer)))
     if still:
-        said += f" Only in the notebook can all be moved; here {', '.join(still)}."
-    return html.escape(said)
+        values = ", ".join(still)
+        said.append(say("Only in the notebook can all be moved; here {values}.", values=values))
+    return html.escape(" ".join(said))
 
 
 def _control(control: dict, name: str) -> str:

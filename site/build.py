@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import book_check
+import book_language
 import book_material
 import book_styles
 
@@ -32,10 +33,9 @@ EXPLORER_LINK = (
 )
 
 
-def sources() -> None:
+def sources(pictures: Path) -> None:
     """Write the sources of all pages, and the files that go beside them."""
-    shutil.rmtree(EXTRA, ignore_errors=True)
-    minutes = book_material.make(SOURCE, EXTRA / "pictures")
+    minutes = book_material.make(SOURCE, pictures)
     (SOURCE / "minutes.json").write_text(json.dumps(minutes), encoding="utf-8")
     index = SOURCE / "index.md"
     link = EXPLORER_LINK if EXPLORER.exists() else ""
@@ -49,41 +49,61 @@ def sphinx(builder: str, target: Path) -> None:
     """Run Sphinx; every warning, so every broken link, is an error."""
     shutil.rmtree(target, ignore_errors=True)
     options = ["-W", "--keep-going", "-q", "-E", "-j", "auto"]
-    folders = ["-c", HERE, "-d", BUILD / "doctrees" / builder, SOURCE, target]
+    trees = BUILD / "doctrees" / builder / book_language.chosen()
+    folders = ["-c", HERE, "-d", trees, SOURCE, target]
     command = [sys.executable, "-m", "sphinx", "-b", builder, *options, *map(str, folders)]
     subprocess.run(command, check=True)
 
 
-def finish() -> None:
-    """Give each page its original notebook to download, and make the style sheets light."""
+def english() -> None:
+    """Make the English book, with each page's original notebook to download."""
+    shutil.rmtree(EXTRA, ignore_errors=True)
+    sources(EXTRA / "pictures")
+    sphinx("html", HTML)
     for original in book_material.pages():
         copy = HTML / "_sources" / original
         if original.suffix == ".ipynb":
             shutil.copy(book_material.ROOT / original, copy)
+    finish(HTML)
+
+
+def translated(language: str) -> None:
+    """Make the pages that there are in another language, in a folder of the English book."""
+    book_language.choose(language)
+    sources(HTML / "pictures")
+    sphinx("html", HTML / language)
+    book_language.finish(HTML / language, HTML)
+    finish(HTML / language)
+
+
+def finish(folder: Path) -> None:
+    """Leave out what no page uses, and make the style sheets light."""
     for unused in (
-        *HTML.rglob("*.map"),
-        *HTML.rglob("fontawesome.js"),
-        HTML / "objects.inv",
-        *(HTML / "_static").glob("*.html"),
+        *folder.rglob("*.map"),
+        *folder.rglob("fontawesome.js"),
+        folder / "objects.inv",
+        *(folder / "_static").glob("*.html"),
     ):
         unused.unlink(missing_ok=True)
-    shutil.rmtree(HTML / "_static" / "vendor", ignore_errors=True)
-    book_styles.lighten(HTML)
+    shutil.rmtree(folder / "_static" / "vendor", ignore_errors=True)
+    book_styles.lighten(folder)
     # What the theme tells itself on the console is for its makers.
-    for script in (*(HTML / "_static").rglob("*.js"), HTML / "search.html"):
+    for script in (*(folder / "_static").rglob("*.js"), folder / "search.html"):
         text = script.read_text(encoding="utf-8")
         script.write_text(re.sub(r"console\.(log|debug)\(", "void (", text), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:
     begin = time.monotonic()
-    sources()
+    book_language.choose("en")
     if "--pot" in arguments:
+        sources(EXTRA / "pictures")
         sphinx("gettext", POT)
         print(f"{len(list(POT.rglob('*.pot')))} catalogues: {POT}")
         return 0
-    sphinx("html", HTML)
-    finish()
+    english()
+    for language in book_language.known():
+        translated(language)
     if "--links" in arguments:
         print(*book_check.external_links(HTML), sep="\n")
         return 0

@@ -2,10 +2,10 @@
 
     python tools/catalogue.py de
 
-The texts of panels, checks and hints go to fedtutor/course/locale/de.po; those of the book's pages,
-once ``make site-pot`` has written them, to site/locale/de/LC_MESSAGES/. Of the pages only those
-that have a catalogue there: begin a new one with an empty file. What was changed in English since
-is marked as fuzzy, and counts as missing until somebody has looked at it.
+The texts of panels, checks and hints go to fedtutor/course/locale/de.po, the words of the book's
+frame to site/locale/de/LC_MESSAGES/sphinx.po, and what its pages say, once ``make site-pot``
+has written them, to the catalogues beside it: begin a new page's with an empty file. What was
+changed in English since is marked as fuzzy, and counts as missing until somebody has looked at it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "site"))
+
+import book_language
 from babel.messages import Catalog
 from babel.messages.pofile import read_po, write_po
 
@@ -28,29 +31,41 @@ from fedtutor.course.exercises import _parts
 
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = ROOT / "fedtutor" / "course"
-LOCALE = ROOT / "site" / "locale"
-POT = ROOT / "site" / "_build" / "gettext"
+SITE = ROOT / "site"
+POT = SITE / "_build" / "gettext"
 
 # Whose checks and panels are translated whole. A lesson enters with its texts' values named.
 LESSONS = ("start_here", "fedavg_by_hand")
 PANELS = ("00_start_here",)
 
 # Of a catalogue's head, what nobody fills in, or would change with each update.
-UNSAID = r'^"(?!Language:|Plural-Forms|MIME|Content)[\w-]+: .*"\n'
+UNSAID = r'^"(?!Language:|Plural-Forms|MIME|Content)[\w-]+: .*"(?:\n|\Z)'
 
 
-def texts() -> Iterator[tuple[str, str]]:
+def course() -> Iterator[tuple[str, str]]:
     """Yield each text of the course that a translation needs, with the file that has it."""
     for path in (COURSE / "exercises.py", *(COURSE / "lessons" / f"{name}.py" for name in LESSONS)):
-        for text in of_module(path.read_text(encoding="utf-8")):
+        for text in of_module(path.read_text(encoding="utf-8"), "say", "Wrong", "exercise", "text"):
             yield text, path.relative_to(ROOT).as_posix()
     for name in PANELS:
-        for text in of_panels(ROOT / "site" / "panels" / f"{name}.zip"):
+        for text in of_panels(SITE / "panels" / f"{name}.zip"):
             yield text, f"notebooks/{name}.ipynb"
 
 
-def of_module(code: str) -> Iterator[str]:
-    """Yield what a module says by ``say``, ``Wrong``, ``exercise``, and what it keeps in ``text``.
+def frame() -> Iterator[tuple[str, str]]:
+    """Yield the words of the book's frame, with the file that has them."""
+    for path in sorted(SITE.glob("*.py")):
+        for text in of_module(path.read_text(encoding="utf-8"), "say"):
+            yield text, path.relative_to(ROOT).as_posix()
+    for text in book_language.WORDS:
+        yield text, "site/book_language.py"
+    for path in sorted((SITE / "templates").glob("*.html")):
+        for text in re.findall(r'\b_\("([^"]+)"\)', path.read_text(encoding="utf-8")):
+            yield text, path.relative_to(ROOT).as_posix()
+
+
+def of_module(code: str, *kinds: str) -> Iterator[str]:
+    """Yield the texts that a module gives to functions of these names, or to such a variable.
 
     Raises
     ------
@@ -59,12 +74,14 @@ def of_module(code: str) -> Iterator[str]:
     """
     for node in ast.walk(ast.parse(code)):
         match node:
-            case ast.Call(func=ast.Name(id="say" | "Wrong" | "exercise" as kind), args=[said, *_]):
+            case ast.Call(func=ast.Name(id=kind), args=[said, *_]):
                 pass
-            case ast.Assign(targets=[ast.Name(id="text" as kind)], value=said):
+            case ast.Assign(targets=[ast.Name(id=kind)], value=said):
                 pass
             case _:
                 continue
+        if kind not in kinds:
+            continue
         if isinstance(said, ast.JoinedStr):
             raise ValueError(f"line {said.lineno}: name the values, as in say('{{n}} images', n=7)")
         if isinstance(said, ast.Constant):
@@ -88,10 +105,10 @@ def of_panels(path: Path) -> Iterator[str]:
                     yield language.NUMBER.sub(lambda _, at=places: f"{{{next(at)}}}", text)
 
 
-def template() -> Catalog:
-    """Return the course's texts as a catalogue without translations."""
-    catalog = Catalog(project="fedtutor", fuzzy=False)
-    for text, file in texts():
+def template(texts: Iterable[tuple[str, str]]) -> Catalog:
+    """Return texts as a catalogue without translations."""
+    catalog = Catalog(fuzzy=False)
+    for text, file in texts:
         catalog.add(text, locations=[(file, None)])
     return catalog
 
@@ -107,7 +124,7 @@ def update(path: Path, new: Catalog, chosen: str) -> str:
     write_po(written := io.BytesIO(), catalog, width=100, include_lineno=False)
     head, _, rest = written.getvalue().decode("utf-8").partition("\n\n")
     head = re.sub(UNSAID, "", head, flags=re.M)
-    path.write_text(f"{head}\n\n{rest.strip()}\n", encoding="utf-8", newline="\n")
+    path.write_text(f"{head.strip()}\n\n{rest.strip()}\n", encoding="utf-8", newline="\n")
     missing = sum(not message.string or message.fuzzy for message in catalog if message.id)
     return f"{path.relative_to(ROOT)}: {len(catalog)} texts, {missing} to be translated"
 
@@ -117,11 +134,12 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 2
     (chosen,) = arguments
-    print(update(language.FOLDER / f"{chosen}.po", template(), chosen))
-    folder = LOCALE / chosen / "LC_MESSAGES"
+    folder = SITE / "locale" / chosen / "LC_MESSAGES"
+    print(update(language.FOLDER / f"{chosen}.po", template(course()), chosen))
+    print(update(folder / "sphinx.po", template(frame()), chosen))
     for path in sorted(folder.rglob("*.po")):
         pot = POT / path.relative_to(folder).with_suffix(".pot")
-        if pot.exists():
+        if pot.exists() and path.name != "sphinx.po":
             with pot.open("rb") as file:
                 print(update(path, read_po(file), chosen))
     return 0

@@ -4,8 +4,6 @@ English stands in the code, the rest in ``locale/``: gettext's catalogues, one a
 they are, so that a clone has nothing to compile. ``notebooks/AUTHORING.md`` says how to add one.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping
@@ -15,30 +13,21 @@ from pathlib import Path
 
 from fedtutor.errors import FedtutorError
 
-LANGUAGE = "FEDTUTOR_LANGUAGE"
-FOLDER = Path(__file__).parent / "locale"
+LANGUAGE, FOLDER = "FEDTUTOR_LANGUAGE", Path(__file__).parent / "locale"
 NUMBER = re.compile(r"\d+(?:\.\d+)*")
 
 
 def say(text: str, **values: object) -> str:
-    """Return a text of the course in the learner's language, or in English if it has no other.
+    """Return an English text in the learner's language, with the values in place of ``{names}``.
 
-    Parameters
-    ----------
-    text : in English. Without values, its numbers may be the placeholders: "After round 2." is
-        found as "After round {0}.", too, so that a notebook's panel can write what it likes.
-    values : what to put into the text for each ``{name}``.
-
-    Raises
-    ------
-    FedtutorError
-        If ``FEDTUTOR_LANGUAGE`` names a language that is not there; lists those that are.
+    A text without values is found whatever its numbers, "After round 2." as "After round {0}.", so
+    that a notebook's panel needs no more than an f-string. What has no translation stays English.
     """
     return translated(catalogue(os.environ.get(LANGUAGE) or "en"), text, **values)
 
 
 def translated(known: Mapping[str, str], text: str, **values: object) -> str:
-    """Return what a catalogue has for a text, else the text, and fill in the values."""
+    """Do what :func:`say` does, with another catalogue."""
     if text not in known and not values:
         numbers, places = NUMBER.findall(text), count()
         found = known.get(NUMBER.sub(lambda _: f"{{{next(places)}}}", text))
@@ -49,7 +38,7 @@ def translated(known: Mapping[str, str], text: str, **values: object) -> str:
 
 @cache
 def catalogue(language: str) -> dict[str, str]:
-    """Return the texts of a language by the English ones."""
+    """Return the texts of a language by the English ones, or raise FedtutorError: unknown."""
     known = ["en", *sorted(path.stem for path in FOLDER.glob("*.po"))]
     if language not in known:
         raise FedtutorError(f"{LANGUAGE} is {language!r}; the course speaks: {', '.join(known)}.")
