@@ -22,9 +22,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
+from axe import barriers
 from explorer_in_browser import problems as problems_of_explorer
 from lint import NOTEBOOK_SECONDS, NOTEBOOKS, chosen, timing_key
 from playwright.sync_api import Error, Locator, Page, sync_playwright
@@ -39,14 +39,8 @@ NOISE = ("favicon", "extensionmanager", "lsp", "ERR_INTERNET_DISCONNECTED", "net
 # JupyterLab keeps the arrow keys from a drop-down list; End and Home reach it.
 CONTROLS = "[role=slider], select, .widget-toggle-buttons button:last-of-type"
 STANDS = "e => e.value || e.getAttribute('aria-valuenow') || e.className"
-# ipywidgets gives a slider's handle no name for screen readers, nor us a way to.
-AXE = """async () => (await axe.run(
-    {
-        include: [[".jp-Notebook .jp-RenderedMarkdown"], [".jp-Notebook .jp-OutputArea-output"]],
-        exclude: [[".noUi-handle"]],
-    },
-    {resultTypes: ["violations"]},
-)).violations.filter(one => ["serious", "critical"].includes(one.impact))"""
+TEXTS = ".jp-Notebook .jp-RenderedMarkdown, .jp-Notebook .jp-OutputArea-output"
+NAMELESS = ".noUi-handle"  # ipywidgets gives a slider's handle no name, nor us a way to
 MOVES = {"slider": ("ArrowRight", "ArrowLeft"), "select": ("End", "Home"), "button": ("Space",)}
 
 
@@ -117,7 +111,8 @@ def problems(page: Page, address: str, name: str, shots: Path) -> list[str]:
     page.set_default_timeout(4 * NOTEBOOK_SECONDS * 1000)
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.set_default_timeout(30_000)
-    found = [*_cells(page), *_pictures(page, shots), *_panels(page, shots), *_barriers(page)]
+    found = [*_cells(page), *_pictures(page, shots), *_panels(page, shots)]
+    found += barriers(page, TEXTS, NAMELESS)  # the rest of the page is JupyterLab's own
     page.locator(".jp-Notebook").first.screenshot(path=shots / "page.png")
     found += [f"the console says: {text[:300]}" for text in console]
     page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
@@ -150,14 +145,6 @@ def _pictures(page: Page, shots: Path) -> Iterator[str]:
         if not (image.get_attribute("alt") or "").strip():
             yield f"picture {k + 1} has no alt text on the page"
         image.screenshot(path=shots / f"picture-{k + 1}.png")
-
-
-def _barriers(page: Page) -> Iterator[str]:
-    """What axe-core finds serious in text and outputs; the rest of the page is JupyterLab's own."""
-    page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
-    for violation in page.evaluate(AXE):
-        where = [f"{node['target'][-1]} {node['html'][:150]}" for node in violation["nodes"]]
-        yield f"axe: {violation['help']}: {len(where)} x: " + "; ".join(where[:3])
 
 
 def _panels(page: Page, shots: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from axe import barriers
 from explorer import PAGE, TRAIN
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -58,6 +59,7 @@ def problems(browser: Browser, shots: Path) -> list[str]:
             view = {"width": width, "height": 900}
             with opened(browser, found, viewport=view, color_scheme=scheme) as page:
                 page.screenshot(path=shots / f"explorer-{width}-{scheme}.png", full_page=True)
+                found += barriers(page)
                 if page.evaluate("() => document.documentElement.scrollWidth") > width:
                     found.append(f"{width} pixels wide, the page scrolls sideways")
     for check in (_mouse, _keyboard, _finger, _choices, _languages, _calm):
