@@ -122,7 +122,8 @@ def _tell_all(info: Dataset, console: Console) -> None:
     which = "all" if info.all_parts else "the first"
     facts += [f"Parts, {which} by default:"] if info.parts or info.tables else []
     facts += [f"  --part {part:8}{file.size:>16}" for part, file in info.parts.items()]
-    tables = f"{max(1, round(sum(file.num_bytes or 0 for file in info.tables) / 1e6))} MB"
+    num_bytes = sum(file.num_bytes or 0 for file in info.tables)
+    tables = f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
     also = ", with any other, too" if info.parts else ""
     facts += [f"  --part {'tables':8}{tables:>16}{also}"] if info.tables else []
     packed = any(file.name.endswith(".parquet") for file in info.parts.values())
