@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 
 import httpx
@@ -161,7 +162,8 @@ def test_who_trickles_is_hung_up_on_and_the_others_go_on(files, capsys):
         raw = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(5)]
         slow = [connect(port, files) for _ in range(10)]
         for k, connection in enumerate(slow):
-            connection.sendall(request(body=b"1234")[: -3 * (k % 2) - 1])  # header, or body
+            with suppress(OSError):  # on a busy machine it may be hung up on already
+                connection.sendall(request(body=b"1234")[: -3 * (k % 2) - 1])  # header, or body
         assert say(port, files, request()).startswith(b"HTTP/1.1 200 ")
         assert [until_the_end(connection) for connection in slow] == [b""] * 10
         assert [connection.recv(1) for connection in raw] == [b""] * 5  # not one byte of TLS

@@ -132,7 +132,7 @@ from pathlib import Path
 from fedtutor.deployment.processes import Program, Watchdog
 folder, leave = Path({folder!r}), {leave!r}
 watchdog = Watchdog(folder, leave=leave)
-command = [sys.executable, "-c", SLEEP]
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
 environment = os.environ | {{"FLWR_HOME": str(folder)}}
 program = Program("p", command, folder / "log", environment=environment, folder=folder)
 print(program.process.pid, flush=True)
