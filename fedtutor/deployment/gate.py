@@ -56,6 +56,8 @@ HOSPITALS_ONLY = (
     "This port is for hospitals only: apps are started and keys are registered at the server."
 )
 NOT_HTTP = "This is not HTTP/1.1 as a SuperNode speaks it."
+PAUSES = (0.1, 0.3, 1.0, 0.0)
+"""Seconds after which the SuperLink is asked again for what it has failed at."""
 COME_AGAIN = "The server is not ready at the moment; come again."
 
 
@@ -138,6 +140,8 @@ class Gate:
             # The SuperLink hangs up after 5 s, which must not be while a request is on its way.
             limits=httpx.Limits(max_connections=16, keepalive_expiry=2.0),
         )
+        # Of two that write at once Flower's SQLite refuses one, with 500, and a reply is lost.
+        self._turn = asyncio.Semaphore(1)
         self._callers: dict[str, Caller] = {}
 
     async def serve(self, listener: socket.socket) -> None:
@@ -241,9 +245,17 @@ class Gate:
     async def _ask(self, request: h11.Request, body: bytes) -> httpx.Response:
         """Return the SuperLink's answer; it gets the headers that Flower reads and no other."""
         headers = [(n, v) for n, v in request.headers if n.startswith((b"content-type", b"flwr-"))]
+        place = request.target.decode()
         try:
-            place = (self._desk if request.target in CLASS else "") + request.target.decode()
-            return await self.superlink.post(place, content=body, headers=headers)
+            if request.target in CLASS:
+                return await self.superlink.post(self._desk + place, content=body, headers=headers)
+            for pause in PAUSES:  # the server's own app may have been writing
+                async with self._turn:
+                    reply = await self.superlink.post(place, content=body, headers=headers)
+                if reply.status_code != 500:
+                    break
+                await asyncio.sleep(pause)
+            return reply
         except httpx.TransportError as error:
             late = isinstance(error, httpx.TimeoutException)
             raise RefusedError(504 if late else 502, COME_AGAIN) from error

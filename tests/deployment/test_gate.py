@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import inspect
 import os
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 
 from fedtutor.deployment import certificates
 from fedtutor.deployment.certificates import write_tls_files
-from fedtutor.deployment.gate import FLEET, Caller, Limits
+from fedtutor.deployment.gate import FLEET, PAUSES, Caller, Limits
 
 SMALL, LARGE = min(FLEET.values()), max(FLEET.values())
 PATIENT = Limits(patience=60.0)
@@ -170,6 +171,35 @@ def test_who_trickles_is_hung_up_on_and_the_others_go_on(files, capsys):
         for connection in (*raw, *slow):
             connection.close()
     assert "hung up: TimeoutError" in capsys.readouterr().out
+
+
+def test_hospitals_calls_reach_the_superlink_one_by_one(files):
+    at_once, most = [], []
+
+    async def slow(asked):
+        at_once.append(asked)
+        most.append(len(at_once))
+        await asyncio.sleep(0.02)
+        at_once.pop()
+        return httpx.Response(200, content=b"yes")
+
+    with open_gate(files, slow) as port, ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: say(port, files, request()), range(8)))
+    assert all(reply.startswith(b"HTTP/1.1 200 ") for reply in replies)
+    assert most == [1] * 8
+
+
+@pytest.mark.parametrize(("failures", "status"), [(2, b"200"), (100, b"500")])
+def test_a_database_that_was_locked_is_asked_again_and_not_without_end(files, failures, status):
+    asked = []
+
+    def locked(_):
+        asked.append(1)
+        return httpx.Response(500 if len(asked) <= failures else 200, content=b"")
+
+    with open_gate(files, locked) as port:
+        assert say(port, files, request()).startswith(b"HTTP/1.1 " + status)
+    assert len(asked) == min(failures + 1, len(PAUSES))
 
 
 def test_one_address_has_so_many_connections_and_no_more(files, capsys):
