@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -182,10 +183,15 @@ def without_proxy() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port on 127.0.0.1 that nobody listens on at this moment.
+
+    It is below those that systems give to whoever calls somebody, and so not taken a moment later.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise FederationError("no port is free on this machine, of a hundred between 20000 and 32000.")
 
 
 if __name__ == "__main__":  # the watchdog's program
