@@ -22,8 +22,8 @@ INTENDED_USE = (
     "one, and it must not be used to diagnose or treat anybody."
 )
 PREPROCESSING = (
-    "Inside the model: give grey levels 0..255 as they are, (n, height, width, channels). Each "
-    "image is centred on its own mean and divided by its own deviation (1 grey level at least). "
+    "Inside the model: give pixels of 0..255 as they are, (n, height, width, channels). Each "
+    "image is centred on its own mean and divided by its own deviation (1 at least). "
     "Pixels that were scaled to 0..1 are taken for nearly black images: multiply them by 255 first."
 )
 

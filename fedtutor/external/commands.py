@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
         description="Test the model of a run on other images: match the classes by name, leave\n"
         "out patients that it was trained on, and write evaluation.json and evaluation.html: AUC,\n"
         "calibration and alarms beside those at home, by group, and where the model looks.\n"
-        "Images are read at the model's own size, as grey levels; it scales them itself.",
+        "Images are read as the model takes them, at its size, in grey or in colour.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

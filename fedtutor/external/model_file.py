@@ -36,7 +36,7 @@ class SavedModel:
 
     Attributes
     ----------
-    model : from grey levels 0..255, (n, height, width, channels), to probabilities.
+    model : from pixels of 0..255, (n, height, width, channels), to probabilities.
     card : what it is, see :class:`~fedtutor.external.card.Card`.
     traces : what tells whom it was trained on; None if they were left out.
     """
@@ -51,7 +51,7 @@ class SavedModel:
         return self.model.layers[-1]
 
     def predict(self, images: Images) -> np.ndarray:
-        """Return float32 (n, classes) of grey levels 0..255, (n, height, width, channels).
+        """Return float32 (n, classes) of pixels of 0..255, (n, height, width, channels).
 
         Raises
         ------
@@ -72,7 +72,7 @@ class SavedModel:
 
 
 def with_preprocessing(cnn: keras.Model) -> keras.Model:
-    """Return a model of grey levels 0..255 around a copy of ``cnn``.
+    """Return a model of pixels of 0..255 around a copy of ``cnn``.
 
     It is :func:`fedtutor.model.standardise` in Keras's own operations, which any backend reads. An
     image that is standardised already is left as it is.

@@ -97,7 +97,8 @@ def prepare(request: Request, card: Card, traces: Traces | None, *, seed: int = 
 
 def _prepare(source: str, request: Request, card: Card, traces: Traces | None, seed: int) -> Abroad:
     with heard_warnings() as heard:
-        data = load(source, size=card.image_shape[0], task=request.task, seed=seed)
+        size, _, channels = card.image_shape
+        data = load(source, size=size, task=request.task, colour=channels == 3, seed=seed)
         if data.image_shape != card.image_shape:
             raise DataError(
                 f"the model takes images of {_say_shape(card.image_shape)}, and {data.name} has "

@@ -13,7 +13,10 @@ from PIL import Image
 from fedtutor.cli import main
 from fedtutor.datasets import load
 from fedtutor.datasets.registry import DATASETS
+from fedtutor.external.card import Card, make_card
 from fedtutor.external.page import conclusion
+from fedtutor.external.validation import Request, prepare
+from fedtutor.settings import RunSettings
 
 SMALL = ["--size", "28", "--rounds", "2", "--batch-size", "32"]
 CLASSES = DATASETS["chest-phantoms"].classes
@@ -62,6 +65,19 @@ def evaluated(model, out, *further):
     if code:
         return code, None
     return code, json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_folder_is_read_in_the_colour_that_the_model_takes(tmp_path, channels):
+    data = load("skin-phantoms", size=28, seed=0).take(np.arange(40))
+    for k, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+        place = tmp_path / "skin" / data.class_names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{k}.png")
+    said = make_card(RunSettings(), data) | {"image_shape": [28, 28, channels]}
+    (found,) = prepare(Request([tmp_path / "skin"]), Card.from_json(said), None)
+    assert found.data.image_shape == (28, 28, channels)
+    assert len(found.data) == 40
 
 
 @pytest.mark.slow
