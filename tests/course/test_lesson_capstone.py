@@ -14,7 +14,7 @@ import pytest
 
 from fedtutor.course.lessons import capstone
 from fedtutor.course.lessons.capstone import Consortium
-from fedtutor.datasets import DATASETS
+from fedtutor.datasets import DATASETS, load
 from fedtutor.errors import DataError
 from fedtutor.evaluation import estimate_auc, gain_interval
 from fedtutor.settings import TrainingSettings
@@ -137,6 +137,20 @@ def test_images_without_a_healthy_class_and_places_with_too_few_are_refused(monk
     monkeypatch.setattr(capstone, "HEALTHY", ("nobody",))
     with pytest.raises(DataError, match="has no class nobody to tell the ill from"):
         capstone.consortium("chest-phantoms")
+
+
+@pytest.mark.slow
+def test_moles_are_a_consortium_too_and_ill_is_who_has_a_melanoma():
+    us = capstone.consortium("skin-phantoms")
+    assert us.train[0].image_shape == (28, 28, 3)
+    everybody = load("skin-phantoms", size=28)
+    parts = (*us.train, *us.validation, *us.test)
+    counts = sum((part.class_counts() for part in parts), np.zeros(2, int))
+    assert counts.sum() <= len(everybody)
+    assert 0 < counts[1] / counts.sum() < 1
+    first, rows = us.test[0], {image.tobytes(): k for k, image in enumerate(everybody.images)}
+    labels = [everybody.labels[rows[image.tobytes()]] for image in first.images]
+    np.testing.assert_array_equal(first.labels, labels)
 
 
 @pytest.mark.slow

@@ -33,6 +33,9 @@ from fedtutor.topics.tables import (
 
 Patients = MedicalImages | PatientTable
 AGE_AND_SEX = ("age", "sex")
+BENIGN = ("naevus", "nv", "bkl", "benign keratosis", "df", "dermatofibroma", "vasc")
+BENIGN += ("vascular lesion",)
+"""Of skin, what is neither cancer nor on the way to it."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def consortium(dataset: str = "chest-phantoms", *, by: str = "hospital") -> Cons
 
 def _images(dataset: str, by: str) -> tuple[Any, tuple[Any, ...]]:
     data = hospital_images(dataset, size=28)
-    well = [name.lower() in HEALTHY for name in data.class_names]
+    well = [name.lower() in (*HEALTHY, *BENIGN) for name in data.class_names]
     if not any(well):
         raise DataError(f"{data.name} has no class {' or '.join(HEALTHY)} to tell the ill from.")
     ill = np.where(np.array(well)[data.labels], 0, 1)
