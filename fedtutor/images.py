@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -166,6 +167,11 @@ class MedicalImages:
             known = ", ".join(self.table.columns) or "none"
             raise DataError(f"{self.name} has no column {name!r}. It has: {known}.")
         return self.table[name].to_numpy()
+
+
+def say_shape(shape: Sequence[int]) -> str:
+    """Say "28x28 pixels in colour" for (28, 28, 3)."""
+    return f"{shape[0]}x{shape[1]} pixels in {'grey' if shape[2] == 1 else 'colour'}"
 
 
 def count_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from fedtutor.evaluation import Evaluation, evaluate
 from fedtutor.external.card import make_card
 from fedtutor.external.model_file import save_model
 from fedtutor.federation.records import config_in
-from fedtutor.images import MedicalImages, patients_of
+from fedtutor.images import MedicalImages, patients_of, say_shape
 from fedtutor.model import Weights, create_model, predict
 from fedtutor.settings import RunSettings
 from fedtutor.support.output import LAST_GOOD, PROGRESS, plain
@@ -87,15 +86,10 @@ def check_classes(message: Message, context: Context, call_next: ClientAppCallab
             )
         if tuple(wanted["image-shape"]) != ours.image_shape:
             raise DataError(
-                f"the server's model takes images of {_by(wanted['image-shape'])}, and this "
-                f"hospital has {_by(ours.image_shape)}; agree on size and colour."
+                f"the server's model takes images of {say_shape(wanted['image-shape'])}, and this "
+                f"hospital has {say_shape(ours.image_shape)}; agree on size and colour."
             )
     return call_next(message, context)
-
-
-def _by(shape: Sequence[int]) -> str:
-    """Say "28x28 pixels in colour" for (28, 28, 3)."""
-    return f"{shape[0]}x{shape[1]} pixels in {'grey' if shape[2] == 1 else 'colour'}"
 
 
 client_app = federation.make_client_app(

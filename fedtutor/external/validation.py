@@ -25,7 +25,7 @@ from fedtutor.external.card import Card, make_card
 from fedtutor.external.classes import match_classes
 from fedtutor.external.scores import Looks, Question, asked_for, score, where_it_looks
 from fedtutor.external.traces import Traces
-from fedtutor.images import Images, MedicalImages, patients_of
+from fedtutor.images import Images, MedicalImages, patients_of, say_shape
 from fedtutor.partition import column_values
 from fedtutor.settings import RunSettings
 
@@ -101,8 +101,8 @@ def _prepare(source: str, request: Request, card: Card, traces: Traces | None, s
         data = load(source, size=size, task=request.task, colour=channels == 3, seed=seed)
         if data.image_shape != card.image_shape:
             raise DataError(
-                f"the model takes images of {_say_shape(card.image_shape)}, and {data.name} has "
-                f"{_say_shape(data.image_shape)}; give a set of the same kind."
+                f"the model takes images of {say_shape(card.image_shape)}, and {data.name} has "
+                f"{say_shape(data.image_shape)}; give a set of the same kind."
             )
         strict = len(request.sources) == 1
         matched = match_classes(
@@ -123,10 +123,6 @@ def _prepare(source: str, request: Request, card: Card, traces: Traces | None, s
         **removed,
     }
     return Abroad(kept, matched.columns, facts, heard)
-
-
-def _say_shape(shape: tuple[int, int, int]) -> str:
-    return f"{shape[0]}x{shape[1]} pixels, {'grey' if shape[2] == 1 else 'colour'}"
 
 
 def _without_seen(

@@ -33,8 +33,8 @@ from fedtutor.topics.tables import (
 
 Patients = MedicalImages | PatientTable
 AGE_AND_SEX = ("age", "sex")
-BENIGN = ("naevus", "nv", "bkl", "benign keratosis", "df", "dermatofibroma", "vasc")
-BENIGN += ("vascular lesion",)
+BENIGN = {"naevus", "benign keratosis", "dermatofibroma", "vascular lesion"}
+BENIGN |= {"nv", "bkl", "df", "vasc"}
 """Of skin, what is neither cancer nor on the way to it."""
 
 
