@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import httpx
 import numpy as np
 from flwr.app import ArrayRecord, Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedtutor.aggregation import update_norm
-from fedtutor.deployment.roll import POLL, Roll
+from fedtutor.deployment.roll import Roll
 from fedtutor.federation import GuardedGrid
 from fedtutor.federation.in_process import WrappedGrid
 from fedtutor.federation.records import arrays_in, to_weights
 from fedtutor.model import Weights
+
+PAUSE = 0.1
+"""Seconds after a look for a reply that has not come."""
+_log = logging.getLogger(__name__)
 
 
 class OneByOne(WrappedGrid):
@@ -25,6 +31,7 @@ class OneByOne(WrappedGrid):
 
     Flower fetches all that have come at once; one that cannot be unpacked takes the others along
     and ends the run. How much a hospital sends, and that a node is who it says, is Flower's part.
+    One is looked for each ``PAUSE``, in turn: each look is a transaction of the SuperLink's.
     """
 
     def send_and_receive(
@@ -39,7 +46,8 @@ class OneByOne(WrappedGrid):
                 if reply := self._fetch(message_id, message):
                     del waiting[message_id]
                     yield reply
-            time.sleep(POLL if waiting else 0)
+                else:
+                    time.sleep(PAUSE)
 
     def _fetch(self, message_id: str, message: Message) -> Message | None:
         try:
@@ -47,6 +55,8 @@ class OneByOne(WrappedGrid):
                 if reply.metadata.reply_to_message_id == message_id:
                     found = reply.error if reply.has_error() else reply.content
                     return Message(found, reply_to=message)
+        except httpx.HTTPStatusError as error:  # of the SuperLink's, which may be better later
+            _log.warning("the SuperLink has failed at a look for a reply: %r", error)
         except Exception as error:  # whatever it is, it came with the reply
             what = Error(ErrorCode.UNKNOWN, f"its reply cannot be unpacked: {error!r}")
             return Message(what, reply_to=message)

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from fedtutor.deployment import certificates
 from fedtutor.deployment.certificates import write_tls_files
-from fedtutor.deployment.gate import FLEET, PAUSES, Caller, Limits
+from fedtutor.deployment.gate import ALIVE, FLEET, PAUSES, Caller, Limits
 
 SMALL, LARGE = min(FLEET.values()), max(FLEET.values())
 PATIENT = Limits(patience=60.0)
@@ -187,6 +187,22 @@ def test_hospitals_calls_reach_the_superlink_one_by_one(files):
         replies = list(pool.map(lambda _: say(port, files, request()), range(8)))
     assert all(reply.startswith(b"HTTP/1.1 200 ") for reply in replies)
     assert most == [1] * 8
+
+
+def test_who_says_that_it_is_alive_does_not_wait_behind_the_others(files):
+    heard = asyncio.Event()
+
+    async def one_waits_for_a_heartbeat(asked):
+        if asked.url.path == ALIVE:
+            heard.set()
+        else:
+            await asyncio.wait_for(heard.wait(), 60)
+        return httpx.Response(200, content=b"yes")
+
+    with open_gate(files, one_waits_for_a_heartbeat) as port, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(say, port, files, request())
+        assert say(port, files, request(ALIVE)).startswith(b"HTTP/1.1 200 ")
+        assert first.result().startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(("failures", "status"), [(2, b"200"), (100, b"500")])
