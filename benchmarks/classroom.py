@@ -2,8 +2,7 @@
 
 Opens a class, joins all at once over loopback, runs rounds, kills a sixth of the hospitals in one,
 brings them back, and prints seconds and megabytes. Every hospital has its own SuperNode and its own
-TensorFlow, as on thirty laptops; here they share the cores, and a round takes as much longer. The
-host's programs come first, as a teacher's machine would have its cores for itself.
+TensorFlow, as on thirty laptops; here they share the cores, and a round takes as much longer.
 """
 
 from __future__ import annotations
@@ -25,12 +24,6 @@ from fedtutor.classroom.host import Classroom
 from fedtutor.classroom.join import Laptop
 from fedtutor.deployment.processes import end_all_in, free_port, processes_in
 from fedtutor.settings import RunSettings
-
-
-class Guest(Laptop):
-    """A laptop whose programs let the host's come first."""
-
-    behind = frozenset({"SuperNode", "resident of SuperNode"})
 
 
 def megabytes(folder: Path) -> float:
@@ -70,12 +63,11 @@ def main() -> None:
         start = time.monotonic()
         room, desk = open_class(settings, folder / "host", port=free_port(), address="127.0.0.1")
         say("the class is open after", f"{time.monotonic() - start:.0f} s")
-        where = f"127.0.0.1:{room.hospitals_port}"
-        laptops: list[Guest] = []
+        where, laptops = f"127.0.0.1:{room.hospitals_port}", []
 
-        def join(k: int) -> Guest:
+        def join(k: int) -> Laptop:
             home = folder / f"laptop-{k:02d}"
-            return Guest(where, room.code, folder=home, tell=lambda line: None).start()
+            return Laptop(where, room.code, folder=home, tell=lambda line: None).start()
 
         try:
             start = time.monotonic()
@@ -93,7 +85,7 @@ def main() -> None:
         say("processes left in the end", str(len(processes_in(folder))))
 
 
-def _run(room: Classroom, laptops: list[Guest], lost: int, join: Callable[[int], Guest]) -> None:
+def _run(room: Classroom, laptops: list[Laptop], lost: int, join: Callable[[int], Laptop]) -> None:
     run = room.start_run({})
     run.running.wait_for_round(1)
     host = megabytes(room.folder)
