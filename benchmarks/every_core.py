@@ -14,6 +14,7 @@ import tempfile
 from contextlib import ExitStack
 
 from benchmarks.__main__ import machine, number
+from benchmarks.clients import GIL_NOTE
 from benchmarks.harness import (
     ITS_OWN_THREADS,
     Child,
@@ -75,6 +76,7 @@ def rows_at(size: int) -> list[Row]:
             beside=f"the same grid as it worked before: {ways[1]}",
             target=f"≥ {FASTER[size]}",
             unit="ms an image",
+            note=GIL_NOTE * (size == 28),
         ),
         from_pairs(
             f"share of the ceiling at {pixels}",
@@ -84,6 +86,7 @@ def rows_at(size: int) -> list[Row]:
             "one thread each; nothing is sent, averaged or shared; the slowest process counts",
             target=f"≥ {SHARE[size]}",
             unit="ms an image",
+            note=GIL_NOTE * (size == 28),
         ),
     ]
 

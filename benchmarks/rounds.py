@@ -43,7 +43,7 @@ def whole_run() -> Row:
         work=f"{HOSPITALS} hospitals × {IMAGES} images, {rounds} rounds of one epoch, every "
         "hospital evaluates; from call to result, TensorFlow imported in the caller before",
         beside=f"{RAY}, the client of Flower's TensorFlow quickstart",
-        target="≥ 6",
+        target="≥ 7",
         unit="s",
     )
 
@@ -69,8 +69,11 @@ def warm_round() -> Row:
         work=f"{HOSPITALS} hospitals × {IMAGES} images, one epoch, every hospital evaluates; "
         f"median of rounds 2 to {rounds}",
         beside=f"{RAY}, the quickstart's client with one model an actor",
-        target="≥ 3",
+        target="≥ 10",
         unit="ms",
+        note="every hospital evaluates, too, which is 50 of the round's 170 ms: without it a round "
+        "takes 117 ms (three runs of 7 rounds each), of which some 30 are Python's part of the ten "
+        "messages, one thread's at a time",
     )
 
 

@@ -149,7 +149,7 @@ _threads = cache(lambda: ThreadPoolExecutor(num_cores(), "fedtutor-average"))
 
 def _in_parts(work: Callable[[slice], Any], size: int) -> list[Any]:
     """Return ``work(part)`` of each part of ``size`` numbers, a part for each core."""
-    step = BLOCK * max(1, -(-size // (BLOCK * num_cores())))
+    step = BLOCK * -(-size // (BLOCK * num_cores())) if size > BLOCK else BLOCK
     parts = [slice(start, min(start + step, size)) for start in range(0, size, step)]
     others = [_threads().submit(work, part) for part in parts[1:]]
     return [*map(work, parts[:1]), *(other.result() for other in others)]
