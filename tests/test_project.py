@@ -130,6 +130,25 @@ def test_make_torch_asks_before_it_brings_cuda(there, options, installs, tmp_pat
     assert (done.returncode == 0) is installs
 
 
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_says_at_once_that_an_intel_mac_has_no_tensorflow(tmp_path):
+    text = "import platform\nplatform.system, platform.machine = lambda: 'Darwin', lambda: 'x86_64'"
+    (tmp_path / "sitecustomize.py").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["make", f"PYTHON={sys.executable}", f"VENV={tmp_path / 'venv'}", "setup"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode
+    assert done.stderr.startswith(
+        "TensorFlow has no wheel for Intel Macs or a Python made for them"
+    )
+    assert not (tmp_path / "venv").exists()
+
+
 def test_ray_is_an_extra_and_the_tests_have_it():
     assert not [text for text in PROJECT["dependencies"] if "simulation" in text or "ray" in text]
     assert "fedtutor[ray]" in EXTRAS["test"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 TABLE_NEXT = "fedtutor lab    (notebook 14 trains on it)"
+PARQUET = 'pip install "fedtutor[parquet]"'
 
 
 def add_commands(commands: Any) -> None:
@@ -110,6 +112,11 @@ def _whether_here(info: Dataset) -> str:
     return "drawn" if info.synthetic else "yes" if info.is_present() else "no"
 
 
+def _is_packed(info: Dataset) -> bool:
+    """Tell whether its images are read with pyarrow."""
+    return any(file.name.endswith(".parquet") for file in info.parts.values())
+
+
 def _tell_all(info: Dataset, console: Console) -> None:
     """Print a set's card, what can be chosen, where it belongs and the commands that bring it."""
     card = (material() / "datasets" / info.name / "README.md").read_text(encoding="utf-8")
@@ -126,9 +133,8 @@ def _tell_all(info: Dataset, console: Console) -> None:
     tables = f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
     also = ", with any other, too" if info.parts else ""
     facts += [f"  --part {'tables':8}{tables:>16}{also}"] if info.tables else []
-    packed = any(file.name.endswith(".parquet") for file in info.parts.values())
-    needed = ["kagglehub"] * bool(info.kaggle) + ['"fedtutor[parquet]"'] * packed
-    commands = [f"  pip install {package}" for package in needed]
+    needed = ["pip install kagglehub"] * bool(info.kaggle) + [PARQUET] * _is_packed(info)
+    commands = [f"  {command}" for command in needed]
     commands += [] if info.synthetic else [f"  {info.fetching}"]
     commands += [f"  fedtutor run --dataset {info.name}" if info.size else f"  {TABLE_NEXT}"]
     for line in ("", *facts, "", *commands):
@@ -146,10 +152,11 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
         keep_archives=arguments.keep_archives,
         unverified=arguments.unverified,
     )
-    what = arguments.name if arguments.to is None else folder
-    is_table = not find_dataset(arguments.name).size
-    next_step = TABLE_NEXT if is_table else f"fedtutor run --dataset {what}"
-    lines = f"{arguments.name} is in {folder}\nNext: {next_step}"
+    info = find_dataset(arguments.name)
+    what = info.name if arguments.to is None else f'"{folder}"'
+    steps = [PARQUET] * (_is_packed(info) and not find_spec("pyarrow"))
+    steps += [f"fedtutor run --dataset {what}" if info.size else TABLE_NEXT]
+    lines = f"{info.name} is in {folder}\nNext: {', then: '.join(steps)}"
     console.print(lines, soft_wrap=True, highlight=False)
     return 0
 

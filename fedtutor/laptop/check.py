@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedtutor.support.places import clone
+from fedtutor.support.system import missing_libraries
 
 PACKAGES = (
     *("tensorflow", "flwr", "numpy", "pandas", "scikit-learn", "matplotlib", "seaborn"),
     *("jupyterlab", "ipywidgets", "ipykernel"),
 )
+CPP_RUNTIME = "https://support.microsoft.com/help/2977003"
+"""Where TensorFlow's own error sends those who lack it."""
 MIN_MEMORY_GB, MIN_DISK_GB = 4, 2
 
 
@@ -44,6 +47,7 @@ def check_machine() -> list[Finding]:
     return [
         Finding("Python", ".".join(map(str, version)), fits, other_python),
         *map(_package, PACKAGES),
+        *_libraries(),
         _widgets(),
         _memory(),
         Finding("cores", str(cores), cores >= 2, "with one allow twice the time", needed=False),
@@ -72,6 +76,13 @@ def _wanted_version(name: str) -> str | None:
     text = (root / "requirements.lock").read_text(encoding="utf-8") if root else ""
     match = re.search(rf"^{re.escape(name)}==(\S+)", text, re.MULTILINE)
     return match and match.group(1)
+
+
+def _libraries() -> Iterator[Finding]:
+    """Yield a finding if TensorFlow could not be loaded: some Windows lack its C++ libraries."""
+    if missing := missing_libraries():
+        fix = "install Microsoft's Visual C++ Redistributable for x64, free, from " + CPP_RUNTIME
+        yield Finding("C++ libraries", f"no {', '.join(missing)}", False, fix)
 
 
 def _widgets() -> Finding:

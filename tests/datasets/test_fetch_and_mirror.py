@@ -25,7 +25,7 @@ from sources import SOURCES, git, register
 
 from fedtutor.cli import BAD_INPUT, INTERRUPTED, main
 from fedtutor.cohort import build_cohort
-from fedtutor.datasets import DATASETS, load
+from fedtutor.datasets import DATASETS, commands, load
 from fedtutor.datasets.download import RemoteFile, transfer
 from fedtutor.datasets.download.fetch_and_mirror import fetch
 from fedtutor.errors import DataError
@@ -290,6 +290,28 @@ def test_another_data_folder_and_kept_archives(tmp_path, data_folder, nih_mirror
     assert len(list(folder.rglob("*.png"))) == 4
     assert (folder / "images_001.tar.gz").is_file()
     assert not data_folder.exists()
+
+
+def test_what_comes_next_is_said_as_it_is_typed(
+    tmp_path, data_folder, nih_mirror, monkeypatch, capsys
+):
+    place = tmp_path / "my data" / "nih-chestxray14"
+    assert main(["fetch", "nih-chestxray14", "--to", str(tmp_path / "my data")]) == 0
+    assert f'Next: fedtutor run --dataset "{place}"\n' in capsys.readouterr().out
+    sources.heart(tmp_path, monkeypatch)
+    assert main(["fetch", "fed-heart-disease"]) == 0
+    assert "Next: fedtutor lab " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_a_set_is_read_with_is_named_before_it_is_missed(
+    tmp_path, data_folder, here, monkeypatch, capsys
+):
+    sources.isic(tmp_path, monkeypatch)
+    monkeypatch.setattr(commands, "find_spec", lambda name: here or None)
+    assert main(["fetch", "fed-isic2019", "--unverified"]) == 0
+    first = "" if here else 'pip install "fedtutor[parquet]", then: '
+    assert f"Next: {first}fedtutor run --dataset fed-isic2019\n" in capsys.readouterr().out
 
 
 def test_a_part_that_is_not_there_is_refused(data_folder, nih_mirror):

@@ -393,6 +393,12 @@ def test_a_broken_table_is_refused_by_name(tmp_path, text):
     assert_refused(write_table(tmp_path, text), tmp_path.name)
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_table_that_excel_saved_in_another_encoding_is_told_how(tmp_path, encoding):
+    text = "file,label\nimg/a.png,gesund\nimg/b.png,Lungenentzündung\n".encode(encoding)
+    assert_refused(write_table(tmp_path, text), "labels.csv cannot be read .* in Excel as 'CSV UTF")
+
+
 def test_patient_numbers_keep_their_zeros(tmp_path):
     write_table(tmp_path, "file,label,patient\nimg/a.png,x,0012\nimg/b.png,y,7\nimg/c.png,y,8\n")
     assert read_path(tmp_path, size=16).column("patient").tolist() == ["0012", "7", "8"]

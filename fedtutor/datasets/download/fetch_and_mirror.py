@@ -18,6 +18,7 @@ from fedtutor.datasets.download.file import download_file, hash_of
 from fedtutor.datasets.readers.files import visible_files
 from fedtutor.datasets.registry import Dataset, find_dataset
 from fedtutor.errors import DataError
+from fedtutor.support.system import patiently
 
 FETCHED = ".fetched"
 """Lists the files of a set that came from git or from Kaggle."""
@@ -174,7 +175,7 @@ def _fetch_whole(info: Dataset, folder: Path) -> None:
         (folder / FETCHED).write_text("\n".join(names), encoding="utf-8")
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (staging / name).replace(folder / name)
+            patiently((staging / name).replace, folder / name)
 
 
 def _clone(info: Dataset, staging: Path, folder: Path) -> None:
@@ -189,7 +190,7 @@ def _clone(info: Dataset, staging: Path, folder: Path) -> None:
     file = RemoteFile(f"{info.name}.tar.gz", url, max_bytes=2**30)
     archive = _download(file, folder, unverified=True, mirror="")
     unpack(archive, unpacked, also=(".csv",))
-    next(unpacked.iterdir()).replace(staging)  # the one folder that GitHub packs
+    patiently(next(unpacked.iterdir()).replace, staging)  # the one folder that GitHub packs
     archive.unlink()
 
 

@@ -130,7 +130,9 @@ def read_csv(path: Path) -> pd.DataFrame:
                 path, sep=read_header(path)[0], dtype=str, index_col=False, skipinitialspace=True
             )
     except BROKEN_TABLE as error:
-        raise DataError(f"{path} cannot be read as a table: {one_line(error)}.") from error
+        encoding = " Save it in UTF-8, in Excel as 'CSV UTF-8'." * isinstance(error, UnicodeError)
+        what = f"{path} cannot be read as a table: {one_line(error)}.{encoding}"
+        raise DataError(what) from error
     if table.empty:
         raise DataError(f"{path} has a header but no rows.")
     table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())
