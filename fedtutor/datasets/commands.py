@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markdown import Markdown
 
+from fedtutor.datasets.download import size_of
 from fedtutor.support.places import material
 
 if TYPE_CHECKING:
@@ -129,8 +130,7 @@ def _tell_all(info: Dataset, console: Console) -> None:
     which = "all" if info.all_parts else "the first"
     facts += [f"Parts, {which} by default:"] if info.parts or info.tables else []
     facts += [f"  --part {part:8}{file.size:>16}" for part, file in info.parts.items()]
-    num_bytes = sum(file.num_bytes or 0 for file in info.tables)
-    tables = f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
+    tables = size_of(sum(file.num_bytes or 0 for file in info.tables))
     also = ", with any other, too" if info.parts else ""
     facts += [f"  --part {'tables':8}{tables:>16}{also}"] if info.tables else []
     needed = ["pip install kagglehub"] * bool(info.kaggle) + [PARQUET] * _is_packed(info)

@@ -183,8 +183,8 @@ def _clone(info: Dataset, staging: Path, folder: Path) -> None:
     if shutil.which("git"):
         command = ["git", "clone", "--depth", "1", "--progress", str(info.git), str(staging)]
         if subprocess.run(command).returncode:
-            by_hand = f"By hand: git clone --depth 1 {info.git} {folder}"
-            raise DataError(f"git could not fetch {info.git}. {by_hand}")
+            by_hand = f"git clone --depth 1 {info.git}, then put what it has into {folder}"
+            raise DataError(f"git could not fetch {info.git}. By hand: {by_hand}")
         return
     url, unpacked = f"{info.source}/archive/HEAD.tar.gz", staging.with_name("unpacked")
     file = RemoteFile(f"{info.name}.tar.gz", url, max_bytes=2**30)
