@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 TABLE_NEXT = "fedtutor lab    (notebook 14 trains on it)"
-PARQUET = 'pip install "fedtutor[parquet]"'
 
 
 def add_commands(commands: Any) -> None:
@@ -113,11 +112,6 @@ def _whether_here(info: Dataset) -> str:
     return "drawn" if info.synthetic else "yes" if info.is_present() else "no"
 
 
-def _is_packed(info: Dataset) -> bool:
-    """Tell whether its images are read with pyarrow."""
-    return any(file.name.endswith(".parquet") for file in info.parts.values())
-
-
 def _tell_all(info: Dataset, console: Console) -> None:
     """Print a set's card, what can be chosen, where it belongs and the commands that bring it."""
     card = (material() / "datasets" / info.name / "README.md").read_text(encoding="utf-8")
@@ -133,8 +127,7 @@ def _tell_all(info: Dataset, console: Console) -> None:
     tables = size_of(sum(file.num_bytes or 0 for file in info.tables))
     also = ", with any other, too" if info.parts else ""
     facts += [f"  --part {'tables':8}{tables:>16}{also}"] if info.tables else []
-    needed = ["pip install kagglehub"] * bool(info.kaggle) + [PARQUET] * _is_packed(info)
-    commands = [f"  {command}" for command in needed]
+    commands = [f"  pip install {info.needs}"] if info.needs else []
     commands += [] if info.synthetic else [f"  {info.fetching}"]
     commands += [f"  fedtutor run --dataset {info.name}" if info.size else f"  {TABLE_NEXT}"]
     for line in ("", *facts, "", *commands):
@@ -154,9 +147,10 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
     )
     info = find_dataset(arguments.name)
     what = info.name if arguments.to is None else f'"{folder}"'
-    steps = [PARQUET] * (_is_packed(info) and not find_spec("pyarrow"))
-    steps += [f"fedtutor run --dataset {what}" if info.size else TABLE_NEXT]
-    lines = f"{info.name} is in {folder}\nNext: {', then: '.join(steps)}"
+    missing = info.needs and not info.kaggle and not find_spec("pyarrow")
+    first = f"pip install {info.needs}, then: " if missing else ""
+    next_step = f"fedtutor run --dataset {what}" if info.size else TABLE_NEXT
+    lines = f"{info.name} is in {folder}\nNext: {first}{next_step}"
     console.print(lines, soft_wrap=True, highlight=False)
     return 0
 
