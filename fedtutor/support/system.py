@@ -72,7 +72,7 @@ def patiently(work: Callable, *arguments: object) -> Any:
 
 def missing_libraries() -> list[str]:
     """Return what TensorFlow asks of Windows' C++ runtime and is not here; elsewhere nothing."""
-    missing = []
+    missing: list[str] = []
     if sys.platform == "win32":
         for name in ("msvcp140.dll", "msvcp140_1.dll"):
             try:
