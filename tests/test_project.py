@@ -177,7 +177,7 @@ def test_every_module_is_imported_without_any_extra():
 def test_conda_uses_the_lock_and_a_python_that_fits():
     environment = yaml.safe_load(read("environment.yml"))
     *packages, pip = environment["dependencies"]
-    assert pip == {"pip": ["-r requirements.lock", "-e ."]}
+    assert pip == {"pip": ["-r requirements.lock", "."]}
     (python,) = [text for text in packages if text.startswith("python=")]
     assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python=") + ".0")
 
