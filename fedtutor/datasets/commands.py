@@ -59,9 +59,6 @@ def _add_fetch(commands: Any) -> None:
         help="data folder, in which the set gets a folder of its own (default: FEDTUTOR_DATA, or "
         "what 'fedtutor datasets' shows)",
     )
-    fetch.add_argument(
-        "--keep-archives", action="store_true", help="do not delete archives once unpacked"
-    )
     fetch.set_defaults(run=_fetch)
 
 
@@ -139,11 +136,7 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets.registry import find_dataset
 
     folder = fetch(
-        arguments.name,
-        parts=arguments.part,
-        folder=arguments.to,
-        keep_archives=arguments.keep_archives,
-        unverified=arguments.unverified,
+        arguments.name, parts=arguments.part, folder=arguments.to, unverified=arguments.unverified
     )
     info = find_dataset(arguments.name)
     what = info.name if arguments.to is None else f'"{folder}"'
