@@ -16,6 +16,9 @@ setup: $(READY) ## make .venv with the pinned packages
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else \
 	  "fedtutor needs Python 3.11 to 3.13; this is %d.%d. Try: make PYTHON=python3.12 ..." % v[:2])'
+	@$(PYTHON) -c 'import platform, sys; mine = platform.system(), platform.machine(); sys.exit( \
+	  "TensorFlow has no wheel for Intel Macs or a Python made for them: use Colab or a server, see " \
+	  "notebooks/README.md." if mine == ("Darwin", "x86_64") else None)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .

@@ -8,8 +8,8 @@ TensorFlow, as on thirty laptops; here they share the cores, and a round takes a
 from __future__ import annotations
 
 import argparse
+import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def main() -> None:
     given = parser.parse_args()
     count, lost = given.hospitals, max(1, given.hospitals // 6)
     settings = RunSettings(hospitals=count, size=28, rounds=given.rounds, partition="iid")
-    print(f"| {count} hospitals, {psutil.cpu_count()} cores, {sys.platform} | |\n|---|---|")
+    print(f"| {count} hospitals, {psutil.cpu_count()} cores, {platform.system()} | |\n|---|---|")
     with tempfile.TemporaryDirectory(prefix="fedtutor-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         start = time.monotonic()

@@ -17,6 +17,7 @@ Images = np.ndarray | Rows
 
 SPLIT_NAMES = ("train", "val", "test")
 NO_FINDING = "no finding"
+pd.set_option("mode.string_storage", "python")  # pyarrow, if it is here, refuses odd names of files
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ class MedicalImages:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", visible(self.name))
         object.__setattr__(self, "class_names", tuple(map(visible, self.class_names)))
-        n = len(self.images)
-        shape = self.images.shape
+        n, shape = len(self.images), self.images.shape
         if shape[1:][2:] not in ((1,), (3,)) or self.images.dtype != np.uint8:
             raise DataError(
                 "images must be uint8 of shape (n, height, width, 1), grey, or (n, height, width, "

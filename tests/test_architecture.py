@@ -280,7 +280,7 @@ SIGALRM SIGBREAK SIGBUS SIGCHLD SIGCONT SIGHUP SIGIO SIGKILL SIGPIPE SIGPROF SIG
 SIGTSTP SIGTTIN SIGTTOU SIGUSR1 SIGUSR2 SIGWINCH alarm getitimer pause pthread_kill pthread_sigmask
 setitimer siginterrupt sigpending sigtimedwait sigwait sigwaitinfo
 """
-POSIX_ONLY = {"os": set(OS.split()), "signal": set(SIGNAL.split())}
+POSIX_ONLY = {"os": {"name", *OS.split()}, "signal": set(SIGNAL.split()), "sys": {"platform"}}
 POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 FOLDERS_OF_POSIX = re.compile(r"(^|[^\w.])/(tmp|var|dev|proc|etc)\b")
 EXCEPTIONS = {
@@ -292,14 +292,16 @@ EXCEPTIONS = {
 
 
 def of_posix(tree: ast.Module) -> Iterator[str]:
-    """Yield what stands in a file and is not there, or means something else, on Windows."""
+    """Yield what Windows has not or means otherwise, and what asks which system it is."""
     for name in imported_names(tree):
         module, _, attribute = name.rpartition(".")
         if {name, module} & POSIX_MODULES or attribute in POSIX_ONLY.get(module, ()):
             yield name
     for node in ast.walk(tree):
         match node:
-            case ast.Attribute(value=ast.Name(id="os" | "signal" as module), attr=attribute):
+            case ast.Attribute(
+                value=ast.Name(id="os" | "signal" | "sys" as module), attr=attribute
+            ):
                 if attribute in POSIX_ONLY[module]:
                     yield f"{module}.{attribute}"
             case ast.Call(args=[ast.Name(id="os" | "signal" as module), ast.Constant(name), *_]):
@@ -327,6 +329,8 @@ def test_what_windows_lacks_stands_in_one_small_module():
         "process.send_signal(signal.SIGKILL)",
         "Popen(command, preexec_fn=bind)",
         "mkdtemp(dir='/tmp')",
+        "if sys.platform != 'win32': process.terminate()",
+        "os.name == 'nt'",
     ],
 )
 def test_what_windows_lacks_is_seen(code):

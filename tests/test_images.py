@@ -67,6 +67,14 @@ def test_take_keeps_every_part_of_an_image_together_in_the_order_asked_for(make_
     assert (taken.name, taken.class_names) == (data.name, data.class_names)
 
 
+def test_a_name_that_is_no_utf_8_is_kept_with_pyarrow_and_without(make_images):
+    assert make_images(2, hospital=["caf\udce9", "b"]).column("hospital").tolist() == [
+        "caf\udce9",
+        "b",
+    ]
+    assert pd.get_option("mode.string_storage") == "python"
+
+
 def test_taking_nothing_leaves_a_data_set_without_images(make_images):
     empty = make_images(6).take(np.array([], np.int64))
     assert len(empty) == 0

@@ -130,6 +130,25 @@ def test_make_torch_asks_before_it_brings_cuda(there, options, installs, tmp_pat
     assert (done.returncode == 0) is installs
 
 
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_says_at_once_that_an_intel_mac_has_no_tensorflow(tmp_path):
+    text = "import platform\nplatform.system, platform.machine = lambda: 'Darwin', lambda: 'x86_64'"
+    (tmp_path / "sitecustomize.py").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["make", f"PYTHON={sys.executable}", f"VENV={tmp_path / 'venv'}", "setup"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode
+    assert done.stderr.startswith(
+        "TensorFlow has no wheel for Intel Macs or a Python made for them"
+    )
+    assert not (tmp_path / "venv").exists()
+
+
 def test_ray_is_an_extra_and_the_tests_have_it():
     assert not [text for text in PROJECT["dependencies"] if "simulation" in text or "ray" in text]
     assert "fedtutor[ray]" in EXTRAS["test"]
@@ -158,7 +177,7 @@ def test_every_module_is_imported_without_any_extra():
 def test_conda_uses_the_lock_and_a_python_that_fits():
     environment = yaml.safe_load(read("environment.yml"))
     *packages, pip = environment["dependencies"]
-    assert pip == {"pip": ["-r requirements.lock", "-e ."]}
+    assert pip == {"pip": ["-r requirements.lock", "."]}
     (python,) = [text for text in packages if text.startswith("python=")]
     assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python=") + ".0")
 

@@ -19,6 +19,7 @@ from fedtutor.datasets.download import RemoteFile
 from fedtutor.datasets.download.file import download_file
 from fedtutor.deployment.processes import clear_away
 from fedtutor.errors import FederationError
+from fedtutor.laptop import check
 from fedtutor.support import output, system
 
 
@@ -45,6 +46,27 @@ def test_both_signals_that_tell_to_end_are_heeded(windows, monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda number, handler: heeded.append((number, handler)))
     system.when_told_to_end(signal.SIG_IGN)
     assert heeded == [(number, signal.SIG_IGN) for number in (signal.SIGTERM, 21)]
+
+
+def test_nobody_is_asked_to_end_where_that_would_kill(windows):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert not system.ask_to_end(process)
+        assert process.communicate(b"\n") and process.returncode == 0
+
+
+def test_check_names_the_libraries_that_a_bare_windows_lacks(windows, monkeypatch, capsys):
+    def load(name):
+        if name == "msvcp140_1.dll":
+            raise OSError(126, "The specified module could not be found")
+
+    monkeypatch.setattr(system.ctypes, "WinDLL", load, raising=False)
+    assert system.missing_libraries() == ["msvcp140_1.dll"]
+    monkeypatch.undo()
+    assert system.missing_libraries() == [] or sys.platform == "win32"
+    monkeypatch.setattr(check, "missing_libraries", lambda: ["msvcp140_1.dll"])
+    assert main(["check"]) == 1
+    said = capsys.readouterr().out
+    assert "no msvcp140_1.dll" in said and "Visual C++ Redistributable for x64" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sockets in folders")

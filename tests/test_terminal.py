@@ -30,9 +30,13 @@ def output(request, monkeypatch, tmp_path):
     return request.param
 
 
+def plain(text):
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
 def said(capsys, *arguments):
     assert main(list(arguments)) == 0
-    return re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    return plain(capsys.readouterr().out)
 
 
 def test_every_name_is_whole_and_a_row_is_a_line_of_at_most_80_signs(output, capsys):
@@ -99,6 +103,22 @@ def test_a_real_terminal_of_80_columns_shows_every_name():
     assert process.returncode == 0
     lines = shown.decode().splitlines()
     assert [line.split()[0] for line in lines[1 : 1 + len(DATASETS)]] == list(DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False), ({}, False)],
+    ids=["a terminal", "a terminal without colours", "a pipe"],
+)
+def test_check_is_in_colour_only_on_a_terminal(environment, coloured, monkeypatch, capsys):
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"TERM": "xterm"} | environment).items():
+        monkeypatch.setenv(name, value)
+    assert main(["check"]) == 0
+    text = capsys.readouterr().out
+    assert ("\x1b[32mok" in text) == ("\x1b" in text) == coloured
+    assert re.match(" ok +Python ", plain(text))
 
 
 def summary(classes, hospitals):

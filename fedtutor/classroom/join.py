@@ -10,7 +10,6 @@ import json
 import secrets
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +36,7 @@ from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.programs import Programs
 from fedtutor.deployment.superlink import START_SECONDS
 from fedtutor.errors import DataError, FederationError
+from fedtutor.support.system import ask_to_end
 
 APP = "fedtutor.classroom.app:client_app"
 CLOCK_SECONDS = 120.0
@@ -271,9 +271,8 @@ class Laptop(Programs):
         self._left.set()
         with self._turn:
             node = self._programs.get("SuperNode")
-            if node and node.running and sys.platform != "win32":
-                node.process.terminate()  # it then says goodbye
-                with suppress(subprocess.TimeoutExpired):
+            if node and node.running and ask_to_end(node.process):
+                with suppress(subprocess.TimeoutExpired):  # it says goodbye
                     node.process.wait(5)
             super().close()
         self._lock.release()

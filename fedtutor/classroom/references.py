@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from fedtutor.cohort import build_cohort
 from fedtutor.compiled_training import trainer_for
@@ -26,7 +25,6 @@ from fedtutor.support.output import write_text
 
 def main(file: str, out: str, seats: str) -> None:
     """Train the pooled model and then each hospital alone; write what is known after each."""
-    psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10)
     settings, _ = settings_of(json.loads(Path(file).read_text(encoding="utf-8")))
     cohort = build_cohort(settings)
     initial = create_model(seed=settings.seed, **cohort.train.form).get_weights()

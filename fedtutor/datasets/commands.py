@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markdown import Markdown
 
+from fedtutor.datasets.download import size_of
 from fedtutor.support.places import material
 
 if TYPE_CHECKING:
@@ -56,9 +58,6 @@ def _add_fetch(commands: Any) -> None:
         metavar="DIR",
         help="data folder, in which the set gets a folder of its own (default: FEDTUTOR_DATA, or "
         "what 'fedtutor datasets' shows)",
-    )
-    fetch.add_argument(
-        "--keep-archives", action="store_true", help="do not delete archives once unpacked"
     )
     fetch.set_defaults(run=_fetch)
 
@@ -122,13 +121,10 @@ def _tell_all(info: Dataset, console: Console) -> None:
     which = "all" if info.all_parts else "the first"
     facts += [f"Parts, {which} by default:"] if info.parts or info.tables else []
     facts += [f"  --part {part:8}{file.size:>16}" for part, file in info.parts.items()]
-    num_bytes = sum(file.num_bytes or 0 for file in info.tables)
-    tables = f"{num_bytes / 1e6:.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"
+    tables = size_of(sum(file.num_bytes or 0 for file in info.tables))
     also = ", with any other, too" if info.parts else ""
     facts += [f"  --part {'tables':8}{tables:>16}{also}"] if info.tables else []
-    packed = any(file.name.endswith(".parquet") for file in info.parts.values())
-    needed = ["kagglehub"] * bool(info.kaggle) + ['"fedtutor[parquet]"'] * packed
-    commands = [f"  pip install {package}" for package in needed]
+    commands = [f"  pip install {info.needs}"] if info.needs else []
     commands += [] if info.synthetic else [f"  {info.fetching}"]
     commands += [f"  fedtutor run --dataset {info.name}" if info.size else f"  {TABLE_NEXT}"]
     for line in ("", *facts, "", *commands):
@@ -140,16 +136,14 @@ def _fetch(arguments: argparse.Namespace, console: Console) -> int:
     from fedtutor.datasets.registry import find_dataset
 
     folder = fetch(
-        arguments.name,
-        parts=arguments.part,
-        folder=arguments.to,
-        keep_archives=arguments.keep_archives,
-        unverified=arguments.unverified,
+        arguments.name, parts=arguments.part, folder=arguments.to, unverified=arguments.unverified
     )
-    what = arguments.name if arguments.to is None else folder
-    is_table = not find_dataset(arguments.name).size
-    next_step = TABLE_NEXT if is_table else f"fedtutor run --dataset {what}"
-    lines = f"{arguments.name} is in {folder}\nNext: {next_step}"
+    info = find_dataset(arguments.name)
+    what = info.name if arguments.to is None else f'"{folder}"'
+    missing = info.needs and not info.kaggle and not find_spec("pyarrow")
+    first = f"pip install {info.needs}, then: " if missing else ""
+    next_step = f"fedtutor run --dataset {what}" if info.size else TABLE_NEXT
+    lines = f"{info.name} is in {folder}\nNext: {first}{next_step}"
     console.print(lines, soft_wrap=True, highlight=False)
     return 0
 

@@ -40,6 +40,7 @@ class Dataset:
         with ``all_parts`` all are.
     tables : come with any part, and alone as the part "tables".
     git, kaggle : where else it comes from.
+    needs : what pip installs for it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Dataset:
     patients: int | None = None
     git: str | None = None
     kaggle: str | None = None
+    needs: str | None = None
     all_parts: bool = False
     synthetic: bool = False
 

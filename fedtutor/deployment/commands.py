@@ -46,7 +46,7 @@ def add_commands(commands: Any) -> None:
         help="run the same app in Flower's Ray simulation, and end all that it started",
         description="Run the course's app on Flower's own engine, Ray, a node for each hospital,\n"
         "as 'flwr run' does, and leave nothing running. Writes summary.json and\n"
-        "global-model.keras. Needs Ray: pip install 'fedtutor[ray]'.",
+        'global-model.keras. Needs Ray: pip install "fedtutor[ray]".',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_settings(simulate, (RunSettings, TrainingSettings), DEFAULTS)

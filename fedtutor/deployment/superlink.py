@@ -157,7 +157,7 @@ def need_ray() -> None:
     """Raise a :class:`FedtutorError` that says how to get Ray if it is not installed."""
     if find_spec("ray") is None:
         raise FedtutorError(
-            "Ray is missing, an extra: pip install 'fedtutor[ray]' (on Windows: Python 3.11, 3.12)."
+            'Ray is missing, an extra: pip install "fedtutor[ray]" (on Windows: Python 3.11, 3.12).'
         )
 
 

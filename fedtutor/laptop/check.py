@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedtutor.support.places import clone
+from fedtutor.support.system import missing_libraries
 
 PACKAGES = (
     *("tensorflow", "flwr", "numpy", "pandas", "scikit-learn", "matplotlib", "seaborn"),
     *("jupyterlab", "ipywidgets", "ipykernel"),
 )
+CPP_RUNTIME = "https://support.microsoft.com/help/2977003"
+"""Where TensorFlow's own error sends those who lack it."""
 MIN_MEMORY_GB, MIN_DISK_GB = 4, 2
 
 
@@ -44,12 +47,13 @@ def check_machine() -> list[Finding]:
     return [
         Finding("Python", ".".join(map(str, version)), fits, other_python),
         *map(_package, PACKAGES),
+        *_libraries(),
         _widgets(),
         _memory(),
         Finding("cores", str(cores), cores >= 2, "with one allow twice the time", needed=False),
         Finding("free disk here", f"{disk:.0f} GB", disk >= MIN_DISK_GB, free),
         _write_access(),
-        *_data(),
+        _data(),
     ]
 
 
@@ -72,6 +76,13 @@ def _wanted_version(name: str) -> str | None:
     text = (root / "requirements.lock").read_text(encoding="utf-8") if root else ""
     match = re.search(rf"^{re.escape(name)}==(\S+)", text, re.MULTILINE)
     return match and match.group(1)
+
+
+def _libraries() -> Iterator[Finding]:
+    """Yield a finding if TensorFlow could not be loaded: some Windows lack its C++ libraries."""
+    if missing := missing_libraries():
+        fix = "install Microsoft's Visual C++ Redistributable for x64, free, from " + CPP_RUNTIME
+        yield Finding("C++ libraries", f"no {', '.join(missing)}", False, fix)
 
 
 def _widgets() -> Finding:
@@ -103,11 +114,8 @@ def _write_access() -> Finding:
         return Finding(what, found, False, "cd to a folder of your own")
 
 
-def _data() -> Iterator[Finding]:
+def _data() -> Finding:
     from fedtutor.datasets import DATASETS
 
-    for name, info in DATASETS.items():
-        here = info.is_present()
-        fix = f"optional: {info.fetching}"
-        found = "generated on the spot" if info.synthetic else "present" if here else "absent"
-        yield Finding(name, found, here, fix, needed=False)
+    here = sum(info.is_present() and not info.synthetic for info in DATASETS.values())
+    return Finding("real data sets", f"{here} here; 'fedtutor datasets' lists them all", True)

@@ -8,9 +8,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedtutor.options import STOPPED, path
 from fedtutor.support.places import clone, material
+
+COLOURS = {"ok": "green", "note": "yellow", "MISSING": "red"}
+"""On a terminal; the words say all."""
 
 
 def add_commands(commands: Any) -> None:
@@ -52,7 +56,7 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
     table = Table(show_header=False, box=None)
     for finding in findings:
         word = "ok" if finding.ok else "MISSING" if finding.needed else "note"
-        table.add_row(word, finding.what, finding.found)
+        table.add_row(Text(word, COLOURS[word]), finding.what, finding.found)
     console.print(table)
     for finding in findings:
         if not finding.ok:

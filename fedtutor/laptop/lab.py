@@ -18,6 +18,7 @@ from pathlib import Path
 from fedtutor.errors import FedtutorError
 from fedtutor.support.output import check_writable, whole, write_text
 from fedtutor.support.places import material
+from fedtutor.support.system import ask_to_end
 
 COURSE = (
     *("notebooks/**/*.ipynb", "notebooks/**/*.md", "notebooks/**/*.py"),
@@ -105,8 +106,7 @@ def serve(root: Path, options: Sequence[str] = ()) -> int:
         try:
             return server.wait()
         except KeyboardInterrupt:
-            if os.name == "posix":  # Ctrl-C has reached JupyterLab as well, SIGTERM has not
-                server.terminate()
+            ask_to_end(server)  # Ctrl-C has reached JupyterLab as well, SIGTERM has not
             with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 server.wait(30)
             server.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -38,6 +39,14 @@ def give_way(process: subprocess.Popen) -> None:
             Path(f"/proc/{process.pid}/autogroup").write_text(str(below), encoding="utf-8")
 
 
+def ask_to_end(process: subprocess.Popen) -> bool:
+    """Send SIGTERM and return True; on Windows, where that would kill, do nothing."""
+    if sys.platform == "win32":
+        return False
+    process.terminate()
+    return True
+
+
 def when_told_to_end(handler: Any) -> None:
     """Set what is done when this process is told to end: SIGTERM, and on Windows Ctrl-Break."""
     signal.signal(signal.SIGTERM, handler)
@@ -59,6 +68,18 @@ def patiently(work: Callable, *arguments: object) -> Any:
         except PermissionError:
             time.sleep(pause)
     return work(*arguments)
+
+
+def missing_libraries() -> list[str]:
+    """Return what TensorFlow asks of Windows' C++ runtime and is not here; elsewhere nothing."""
+    missing: list[str] = []
+    if sys.platform == "win32":
+        for name in ("msvcp140.dll", "msvcp140_1.dll"):
+            try:
+                ctypes.WinDLL(name)
+            except OSError:
+                missing.append(name)
+    return missing
 
 
 @dataclass

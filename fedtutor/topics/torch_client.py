@@ -1,7 +1,7 @@
 """A hospital that trains in PyTorch: the same CNN, the same numbers, the same Flower app.
 
 Only what a hospital does inside differs: the weights that travel are Keras's, whose layout is the
-course's. PyTorch is asked for when a model is; it comes with ``pip install 'fedtutor[torch]'``.
+course's. PyTorch is asked for when a model is; it comes with ``pip install "fedtutor[torch]"``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def load_torch():
         if error.name != "torch":
             raise
         raise FedtutorError(
-            "PyTorch is not installed; it is an extra: pip install 'fedtutor[torch]'. On Linux "
+            'PyTorch is not installed; it is an extra: pip install "fedtutor[torch]". On Linux '
             "that brings CUDA, 2.7 GB, unless PyTorch's own build for the CPU is there before."
         ) from error
     if "OMP_NUM_THREADS" not in os.environ:

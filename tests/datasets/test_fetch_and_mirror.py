@@ -25,7 +25,7 @@ from sources import SOURCES, git, register
 
 from fedtutor.cli import BAD_INPUT, INTERRUPTED, main
 from fedtutor.cohort import build_cohort
-from fedtutor.datasets import DATASETS, load
+from fedtutor.datasets import DATASETS, commands, load
 from fedtutor.datasets.download import RemoteFile, transfer
 from fedtutor.datasets.download.fetch_and_mirror import fetch
 from fedtutor.errors import DataError
@@ -161,7 +161,7 @@ def test_how_much_comes_is_said_before_and_how_to_go_on_after_ctrl_c(
     data_folder, nih_mirror, monkeypatch, capsys
 ):
     def interrupt(*_):
-        assert "images_001.tar.gz: 1 MB" in capsys.readouterr().err
+        assert re.search(r"images_001\.tar\.gz: \d+ kB\n", capsys.readouterr().err)
         raise KeyboardInterrupt
 
     fetch("nih-chestxray14", parts=["tables"])
@@ -171,10 +171,11 @@ def test_how_much_comes_is_said_before_and_how_to_go_on_after_ctrl_c(
     assert "What has come is kept; the same command goes on" in capsys.readouterr().err
 
 
-def test_the_sizes_are_told_in_megabytes():
+def test_the_sizes_are_told_in_megabytes_and_those_of_tables_in_kilobytes():
     sizes = {name: [file.size for file in info.parts.values()] for name, info in DATASETS.items()}
     assert sizes["nih-chestxray14"][0] == "2,008 MB"
     assert (sizes["pneumoniamnist"][0], sizes["octmnist"][0]) == ("4 MB", "at most 100 MB")
+    assert [file.size for file in DATASETS["nih-chestxray14"].tables] == ["978 kB", "22 kB"]
 
 
 def test_any_part_of_nih_is_usable(data_folder, nih_mirror):
@@ -284,12 +285,33 @@ def test_several_processes_may_fetch_the_same(data_folder, nih_mirror):
     assert not (folder / "images_001.tar.gz").exists()
 
 
-def test_another_data_folder_and_kept_archives(tmp_path, data_folder, nih_mirror):
-    folder = fetch("nih-chestxray14", folder=tmp_path / "elsewhere", keep_archives=True)
+def test_another_data_folder(tmp_path, data_folder, nih_mirror):
+    folder = fetch("nih-chestxray14", folder=tmp_path / "elsewhere")
     assert folder == tmp_path / "elsewhere" / "nih-chestxray14"
     assert len(list(folder.rglob("*.png"))) == 4
-    assert (folder / "images_001.tar.gz").is_file()
     assert not data_folder.exists()
+
+
+def test_what_comes_next_is_said_as_it_is_typed(
+    tmp_path, data_folder, nih_mirror, monkeypatch, capsys
+):
+    place = tmp_path / "my data" / "nih-chestxray14"
+    assert main(["fetch", "nih-chestxray14", "--to", str(tmp_path / "my data")]) == 0
+    assert f'Next: fedtutor run --dataset "{place}"\n' in capsys.readouterr().out
+    sources.heart(tmp_path, monkeypatch)
+    assert main(["fetch", "fed-heart-disease"]) == 0
+    assert "Next: fedtutor lab " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_a_set_is_read_with_is_named_before_it_is_missed(
+    tmp_path, data_folder, here, monkeypatch, capsys
+):
+    sources.isic(tmp_path, monkeypatch)
+    monkeypatch.setattr(commands, "find_spec", lambda name: here or None)
+    assert main(["fetch", "fed-isic2019", "--unverified"]) == 0
+    first = "" if here else 'pip install "fedtutor[parquet]", then: '
+    assert f"Next: {first}fedtutor run --dataset fed-isic2019\n" in capsys.readouterr().out
 
 
 def test_a_part_that_is_not_there_is_refused(data_folder, nih_mirror):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -391,6 +392,22 @@ BROKEN_TABLES = {
 @pytest.mark.parametrize("text", BROKEN_TABLES.values(), ids=BROKEN_TABLES)
 def test_a_broken_table_is_refused_by_name(tmp_path, text):
     assert_refused(write_table(tmp_path, text), tmp_path.name)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_table_that_excel_saved_in_another_encoding_is_told_how(tmp_path, encoding):
+    text = "file,label\nimg/a.png,gesund\nimg/b.png,Lungenentzündung\n".encode(encoding)
+    assert_refused(write_table(tmp_path, text), "labels.csv cannot be read .* in Excel as 'CSV UTF")
+
+
+@pytest.mark.parametrize("path", ["img/Röntgen 1.png", "Röntgen 1.png", "img\\Röntgen 1.png"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_umlaut_is_the_same_letter_however_a_system_writes_it(tmp_path, path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    names = [normalize(form, "Röntgen 1.png"), "b.png", "c.png"]
+    text = normalize(other, f"file,label\n{path},x\nimg/b.png,y\nimg/c.png,y\n")
+    write_table(tmp_path, text, names)
+    assert read_path(tmp_path, size=16).column("file")[0] == f"img/{names[0]}"
 
 
 def test_patient_numbers_keep_their_zeros(tmp_path):

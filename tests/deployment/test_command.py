@@ -232,7 +232,7 @@ def test_without_ray_it_is_said_how_to_get_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(superlink, "find_spec", lambda name: None)
     assert main(["simulate", *SMALL, "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "pip install 'fedtutor[ray]'" in line
+    assert 'pip install "fedtutor[ray]"' in line
     assert not (tmp_path / "out").exists()
     with pytest.raises(FedtutorError, match="Ray is missing"):
         superlink.LocalSimulation(2)

@@ -27,5 +27,9 @@ class RemoteFile:
     @property
     def size(self) -> str:
         """How much is downloaded, such as "2,008 MB" or "at most 100 MB"."""
-        megabytes = max(1, round((self.num_bytes or self.max_bytes) / 1e6))
-        return f"{'' if self.num_bytes else 'at most '}{megabytes:,} MB"
+        return size_of(self.num_bytes) if self.num_bytes else f"at most {size_of(self.max_bytes)}"
+
+
+def size_of(num_bytes: int) -> str:
+    """Say a number of bytes, such as "2,008 MB" or "18 kB"."""
+    return f"{num_bytes / 1e6:,.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:.0f} kB"

@@ -18,6 +18,7 @@ from fedtutor.datasets.download.file import download_file, hash_of
 from fedtutor.datasets.readers.files import visible_files
 from fedtutor.datasets.registry import Dataset, find_dataset
 from fedtutor.errors import DataError
+from fedtutor.support.system import patiently
 
 FETCHED = ".fetched"
 """Lists the files of a set that came from git or from Kaggle."""
@@ -26,12 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def fetch(
-    name: str,
-    *,
-    parts: Sequence[str] = (),
-    folder: Path | None = None,
-    keep_archives: bool = False,
-    unverified: bool = False,
+    name: str, *, parts: Sequence[str] = (), folder: Path | None = None, unverified: bool = False
 ) -> Path:
     """Fetch a data set, or parts of it, to where :func:`fedtutor.datasets.load` finds it.
 
@@ -45,7 +41,6 @@ def fetch(
         each, unless they are here already, gzipped or not, and alone as the part "tables".
     folder : the data folder in which the set gets a folder of its own, by default
         :func:`fedtutor.datasets.data_folder`.
-    keep_archives : do not delete an archive once its files are unpacked.
     unverified : fetch also a file of which no hash is known; what came is logged.
 
     Raises
@@ -68,7 +63,7 @@ def fetch(
     for file in _chosen_files(info, parts):
         names = (file.name, file.name.removesuffix(".gz")) if file in info.tables else ()
         if file.name.endswith(".tar.gz"):
-            _fetch_archive(file, folder, keep_archives, unverified)
+            _fetch_archive(file, folder, unverified)
         elif not any((folder / name).exists() for name in names):  # a table put here by hand stays
             _download(file, folder, unverified)
     return folder
@@ -149,7 +144,7 @@ def _is_whole(marker: Path, otherwise: bool) -> bool:
     return not gone
 
 
-def _fetch_archive(file: RemoteFile, folder: Path, keep: bool, unverified: bool) -> None:
+def _fetch_archive(file: RemoteFile, folder: Path, unverified: bool) -> None:
     """Download and unpack an archive; ``.NAME.unpacked`` lists what came of it."""
     unpacked = folder / f".{file.name}.unpacked"
     if _is_whole(unpacked, otherwise=False):
@@ -158,8 +153,7 @@ def _fetch_archive(file: RemoteFile, folder: Path, keep: bool, unverified: bool)
     with FileLock(folder / f".{file.name}.unpacking.lock"):
         if not _is_whole(unpacked, otherwise=False):
             unpacked.write_text("\n".join(unpack(archive, folder)), encoding="utf-8")
-    if not keep:
-        archive.unlink(missing_ok=True)
+    archive.unlink(missing_ok=True)
 
 
 def _fetch_whole(info: Dataset, folder: Path) -> None:
@@ -174,7 +168,7 @@ def _fetch_whole(info: Dataset, folder: Path) -> None:
         (folder / FETCHED).write_text("\n".join(names), encoding="utf-8")
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (staging / name).replace(folder / name)
+            patiently((staging / name).replace, folder / name)
 
 
 def _clone(info: Dataset, staging: Path, folder: Path) -> None:
@@ -182,14 +176,14 @@ def _clone(info: Dataset, staging: Path, folder: Path) -> None:
     if shutil.which("git"):
         command = ["git", "clone", "--depth", "1", "--progress", str(info.git), str(staging)]
         if subprocess.run(command).returncode:
-            by_hand = f"By hand: git clone --depth 1 {info.git} {folder}"
-            raise DataError(f"git could not fetch {info.git}. {by_hand}")
+            by_hand = f"git clone --depth 1 {info.git}, then put what it has into {folder}"
+            raise DataError(f"git could not fetch {info.git}. By hand: {by_hand}")
         return
     url, unpacked = f"{info.source}/archive/HEAD.tar.gz", staging.with_name("unpacked")
     file = RemoteFile(f"{info.name}.tar.gz", url, max_bytes=2**30)
     archive = _download(file, folder, unverified=True, mirror="")
     unpack(archive, unpacked, also=(".csv",))
-    next(unpacked.iterdir()).replace(staging)  # the one folder that GitHub packs
+    patiently(next(unpacked.iterdir()).replace, staging)  # the one folder that GitHub packs
     archive.unlink()
 
 

@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -76,8 +77,9 @@ def present_rows(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     """
     places: dict[str, list[str]] = {}
     for place in image_files(folder):
-        places.setdefault(place.rpartition("/")[2], []).append(place)
-    names = table["file"].str.replace("\\", "/").str.removeprefix("./")
+        places.setdefault(normalize("NFC", place.rpartition("/")[2]), []).append(place)
+    # A Mac may write the ü of a file's name as u and two dots, where the table has one letter.
+    names = table["file"].str.replace("\\", "/").str.removeprefix("./").str.normalize("NFC")
     found = [_place(folder, name, places.get(name.rpartition("/")[2], [])) for name in names]
     absent = [name for name, place in zip(names, found, strict=True) if place is None]
     if len(absent) == len(found):
@@ -94,8 +96,8 @@ def present_rows(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 def _place(folder: Path, name: str, places: Sequence[str]) -> str | None:
     """Return which of the images of one name, all ``places``, is meant by ``name``, if any."""
-    if name in places:
-        return name
+    if same := [place for place in places if normalize("NFC", place) == name]:
+        return same[0]
     # Another folder's file of the same name may show another patient.
     if "/" in name or not places:
         return None
@@ -130,7 +132,9 @@ def read_csv(path: Path) -> pd.DataFrame:
                 path, sep=read_header(path)[0], dtype=str, index_col=False, skipinitialspace=True
             )
     except BROKEN_TABLE as error:
-        raise DataError(f"{path} cannot be read as a table: {one_line(error)}.") from error
+        encoding = " Save it in UTF-8, in Excel as 'CSV UTF-8'." * isinstance(error, UnicodeError)
+        what = f"{path} cannot be read as a table: {one_line(error)}.{encoding}"
+        raise DataError(what) from error
     if table.empty:
         raise DataError(f"{path} has a header but no rows.")
     table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())
