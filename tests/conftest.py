@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -81,6 +82,22 @@ def make_images():
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def fewer_phantoms():
+    """Have the X-ray phantoms be 800 and not 2,000, for a file where their number is no matter."""
+    from fedtutor.datasets import DATASETS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "chest-phantoms", replace(DATASETS["chest-phantoms"], images=800))
+        yield
+
+
+@pytest.fixture
+def nothing_drawn(monkeypatch):
+    """Leave a report's figures out, where they are not the matter."""
+    monkeypatch.setattr("fedtutor.figures.to_html", lambda draw: "")
 
 
 def _as_labels(labels):

@@ -31,7 +31,7 @@ def for_tff():
 
 
 @pytest.fixture(scope="module")
-def given(for_tff, tmp_path_factory):
+def given(for_tff, fewer_phantoms, tmp_path_factory):
     """What the script writes, of one round only."""
     for_tff.NUM_ROUNDS = 1
     path = tmp_path_factory.mktemp("tff") / "given.npz"

@@ -1,10 +1,29 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+
 import numpy as np
 import pytest
 
 from fedtutor.errors import DataError
 from fedtutor.model import MIN_SIZE, create_model, is_multi_label, predict, standardise
+from fedtutor.support import keras_import
+
+
+def test_what_keras_does_without_is_kept_from_this_thread_alone_and_only_then(
+    monkeypatch, tmp_path
+):
+    for name in ("early_module", "late_module"):
+        (tmp_path / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(keras_import, "NOT_OPENED", ("early_module", "late_module"))
+    with ThreadPoolExecutor(1) as another, keras_import._unopened():
+        with pytest.raises(ModuleNotFoundError, match="does without early_module"):
+            import_module("early_module")
+        another.submit(import_module, "early_module").result()
+        import_module("early_module")
+    import_module("late_module")
 
 
 def test_the_cnn_is_the_one_of_the_mission():

@@ -126,6 +126,7 @@ def test_the_report_has_every_warning_that_is_printed(tmp_path, monkeypatch, cap
     assert "Warnings, printed above and in the report: 2." in console.getvalue()
 
 
+@pytest.mark.usefixtures("nothing_drawn")
 def test_near_twins_are_not_taken_for_known_patients(tmp_path):
     outcome = radiography(tmp_path)
     assert outcome.summary["patients_known"] is False
@@ -137,6 +138,7 @@ def test_near_twins_are_not_taken_for_known_patients(tmp_path):
     assert "AUC on images that no hospital" in repr(figures.headline(outcome.summary))
 
 
+@pytest.mark.usefixtures("nothing_drawn")
 def test_known_patients_and_a_large_test_set_need_no_warning():
     outcome = outcome_of(RunSettings(size=28))
     assert outcome.summary["warnings"] == []
@@ -145,6 +147,7 @@ def test_known_patients_and_a_large_test_set_need_no_warning():
     assert "AUC on patients that no hospital" in repr(figures.headline(outcome.summary))
 
 
+@pytest.mark.usefixtures("nothing_drawn")
 def test_without_patients_and_twins_the_report_says_so(tmp_path):
     save_scans(tmp_path, {"ill": 100, "normal": 100})
     outcome = outcome_of(RunSettings(dataset=str(tmp_path), size=32, hospitals=2))

@@ -76,6 +76,7 @@ def test_fedprox_pulls_and_the_settings_say_so():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fewer_phantoms", "nothing_drawn")
 def test_the_summary_says_what_fedprox_really_trained_with(tmp_path):
     arguments = ["--size", "16", "--rounds", "1", "--hospitals", "2", "--strategy", "fedprox"]
     assert main(["run", *arguments, "--proximal-mu", "0.3", "--out", str(tmp_path)]) == 0

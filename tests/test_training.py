@@ -19,6 +19,12 @@ def new_model(*, multi_label=False):
     return create_model(SHAPE, 3, multi_label=multi_label, seed=1)
 
 
+@pytest.fixture(scope="module")
+def trainer():
+    """One that is started anew by test after test, as by hospital after hospital."""
+    return Trainer(new_model(), TrainingSettings())
+
+
 def some_findings(n):
     return np.random.default_rng(9).integers(0, 2, (n, 3))
 
@@ -96,10 +102,9 @@ def test_a_fused_optimiser_does_what_keras_does(name):
     assert not np.allclose(ours[0], start[0], atol=0.01)
 
 
-def test_nobody_else_s_weights_are_touched(make_images):
+def test_nobody_else_s_weights_are_touched(trainer, make_images):
     """TensorFlow shares memory with NumPy where it can; training must never write into it."""
-    trainer, data = Trainer(new_model(), TrainingSettings()), make_images(20, size=12)
-    start = new_model().get_weights()
+    start, data = new_model().get_weights(), make_images(20, size=12)
     before = [array.copy() for array in start]
     trained, _ = trainer.train(start, data)
     kept = [array.copy() for array in trained]
@@ -109,9 +114,8 @@ def test_nobody_else_s_weights_are_touched(make_images):
         np.testing.assert_array_equal(array, unchanged)
 
 
-def test_a_trainer_forgets_the_hospital_before(make_images):
+def test_a_trainer_forgets_the_hospital_before(trainer, make_images):
     one, two = make_images(20, size=12, seed=1), make_images(33, size=12, seed=2)
-    trainer = Trainer(new_model(), TrainingSettings())
     start = new_model().get_weights()
     first, _ = trainer.train(start, one)
     trainer.train(start, two)
@@ -120,9 +124,9 @@ def test_a_trainer_forgets_the_hospital_before(make_images):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_trainer_takes_an_average_in_float64():
+def test_a_trainer_takes_an_average_in_float64(trainer):
     """As ``np.average`` gives it, which is a right answer to exercise 04.1."""
-    trainer, start = Trainer(new_model(), TrainingSettings()), new_model().get_weights()
+    start = new_model().get_weights()
     trainer.start([array.astype(np.float64) for array in start])
     for one, other in zip(trainer.weights(), start, strict=True):
         assert one.dtype == np.float32
@@ -140,9 +144,8 @@ def test_a_trainer_predicts_with_its_present_weights(make_images):
     np.testing.assert_allclose(after, predict(trainer.model, data.images), atol=1e-6)
 
 
-def test_training_in_pieces_keeps_the_optimiser_going(make_images):
+def test_training_in_pieces_keeps_the_optimiser_going(trainer, make_images):
     data = make_images(20, size=12)
-    trainer = Trainer(new_model(), TrainingSettings())
     start = new_model().get_weights()
     trainer.start(start)
     trainer.more(data, seed=1)
@@ -217,12 +220,12 @@ def test_settings_that_cannot_be_are_refused(bad, word):
 
 
 @pytest.mark.slow
-def test_training_in_pieces_is_training_at_once(make_images, monkeypatch):
+def test_training_in_pieces_is_training_at_once(trainer, make_images, monkeypatch):
     data, start = make_images(45, size=12), new_model().get_weights()
     found = []
     for pixels in (1, 12 * 12 * 20, 2**30):
         monkeypatch.setattr(compiled_training, "PIXELS_AT_A_TIME", pixels)
-        found.append(Trainer(new_model(), TrainingSettings()).train(start, data, epochs=2))
+        found.append(trainer.train(start, data, epochs=2))
     for weights, loss in found[1:]:
         assert loss == pytest.approx(found[0][1])
         for one, other in zip(weights, found[0][0], strict=True):

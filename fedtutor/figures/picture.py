@@ -101,6 +101,7 @@ def show(
     """Show an image, (h, w), (h, w, 1) or RGB (h, w, 3), without axes; ``limits`` are of grey."""
     axes.imshow(np.squeeze(image), cmap="gray", vmin=limits[0], vmax=limits[1])
     axes.set_title(title, fontsize=9)
+    axes.set(xticks=(), yticks=())  # else matplotlib lays out ticks that nobody sees
     axes.set_axis_off()
 
 

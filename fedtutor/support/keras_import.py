@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,12 +15,19 @@ from typing import Any
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 
+NOT_OPENED = ("sklearn", "matplotlib.pyplot")
+"""Keras opens them only for its own wrappers and galleries; a quarter of the time goes to them."""
+
+
 def load_keras() -> Any:
-    """Import Keras on TensorFlow; this is the only door to it, and it takes seconds."""
+    """Import Keras on TensorFlow; this is the only door to it, and it takes seconds.
+
+    Who wants ``keras.wrappers`` or ``keras.visualization`` imports :data:`NOT_OPENED` before.
+    """
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with _held_stderr():
+        with _held_stderr(), _unopened():
             import tensorflow as tf
 
             tf.config.list_physical_devices()
@@ -47,3 +55,21 @@ def _held_stderr() -> Iterator[None]:
         finally:
             os.dup2(before, 2)
             os.close(before)
+
+
+@contextmanager
+def _unopened() -> Iterator[None]:
+    """Have this thread find none of :data:`NOT_OPENED` but what has been imported already."""
+    here = threading.get_ident()
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name in NOT_OPENED and threading.get_ident() == here:
+                raise ModuleNotFoundError(f"Keras does without {name} here", name=name)
+
+    sys.meta_path.insert(0, Finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(Finder)

@@ -140,7 +140,8 @@ def test_images_without_a_healthy_class_and_places_with_too_few_are_refused(monk
 
 
 @pytest.mark.slow
-def test_moles_are_a_consortium_too_and_ill_is_who_has_a_melanoma():
+def test_moles_are_a_consortium_too_and_ill_is_who_has_a_melanoma(monkeypatch):
+    monkeypatch.setitem(DATASETS, "skin-phantoms", replace(DATASETS["skin-phantoms"], images=600))
     us = capstone.consortium("skin-phantoms")
     assert us.train[0].image_shape == (28, 28, 3)
     everybody = load("skin-phantoms", size=28)

@@ -481,6 +481,7 @@ def test_every_file_has_a_plain_name_and_https_and_nearly_all_a_hash():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_drawn")
 def test_one_part_of_nih_is_all_that_a_run_needs(tmp_path, data_folder, monkeypatch, capsys):
     sources.nih(tmp_path, monkeypatch, count=100)
     assert main(["fetch", "nih-chestxray14", "--part", "1"]) == 0

@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 
 from fedtutor.cli import main
-from fedtutor.datasets import load
+from fedtutor.datasets.phantoms import chest_phantoms, skin_phantoms
 from fedtutor.datasets.registry import DATASETS
 from fedtutor.external.card import Card, make_card
 from fedtutor.external.page import conclusion
 from fedtutor.external.validation import Request, prepare
 from fedtutor.settings import RunSettings
+
+pytestmark = pytest.mark.usefixtures("fewer_phantoms")
 
 SMALL = ["--size", "28", "--rounds", "2", "--batch-size", "32"]
 CLASSES = DATASETS["chest-phantoms"].classes
@@ -48,12 +50,12 @@ def other_scanner(image):
 @pytest.fixture(scope="module")
 def abroad(tmp_path_factory):
     """A hospital abroad with a scanner of its own, and 250 images of phantoms of another seed."""
-    data = load("chest-phantoms", size=28, seed=9).take(np.arange(0, 2000, 8))
+    data = chest_phantoms(250, size=28, seed=9)
     return written(tmp_path_factory.mktemp("abroad") / "<i>far", data, other_scanner)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, abroad):
+def finished(fewer_phantoms, tmp_path_factory, abroad):
     folder = tmp_path_factory.mktemp("run")
     further = ["--external", str(abroad), "--external", "chest-phantoms", "--by", "hospital"]
     assert main(["run", *SMALL, *further, *MAP, "--out", str(folder)]) == 0
@@ -69,7 +71,7 @@ def evaluated(model, out, *further):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_folder_is_read_in_the_colour_that_the_model_takes(tmp_path, channels):
-    data = load("skin-phantoms", size=28, seed=0).take(np.arange(40))
+    data = skin_phantoms(40, size=28)
     for k, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
         place = tmp_path / "skin" / data.class_names[label]
         place.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,7 @@ def test_a_run_tells_what_its_models_are_worth_abroad(finished):
     assert far["classes"] == {NAMES[name]: name for name in CLASSES}
     assert near["removed_twins"] == near["removed_known"] == 0
     assert len(far["groups"]["hospital"]) == 5
-    assert near["num_images"] == 2000
+    assert near["num_images"] == 800
 
 
 @pytest.mark.slow
@@ -187,7 +189,7 @@ def test_what_cannot_be_answered_ends_in_one_line(
 
 @pytest.mark.slow
 def test_one_class_alone_is_nothing_to_tell_apart(finished, tmp_path, capsys):
-    data = load("chest-phantoms", size=28, seed=9).take(np.arange(60))
+    data = chest_phantoms(60, size=28, seed=9)
     folder = written(tmp_path / "images", data)
     drop = ["--map", f"{NAMES['Normal']}=Normal", "--map", "TB=", "--map", "viral pneumonia="]
     code, _ = evaluated(finished[0] / "model.keras", tmp_path, "--dataset", folder, *drop)
@@ -196,13 +198,11 @@ def test_one_class_alone_is_nothing_to_tell_apart(finished, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_drawn")
 def test_patients_of_ones_own_folder_are_known_by_their_ids_unless_they_are_others(tmp_path):
-    data = load("chest-phantoms", size=28, seed=4).take(np.arange(0, 2000, 7))
-    home = written(tmp_path / "home", data, names={})
-    again = written(
-        tmp_path / "again",
-        load("chest-phantoms", size=28, seed=5).take(np.arange(0, 2000, 7)),
-        names={},
+    home, again = (
+        written(tmp_path / name, chest_phantoms(280, size=28, seed=seed), names={})
+        for name, seed in (("home", 4), ("again", 5))
     )
     out = tmp_path / "run"
     assert main(["run", *SMALL, "--dataset", str(home), "--out", str(out)]) == 0
@@ -221,6 +221,7 @@ def test_patients_of_ones_own_folder_are_known_by_their_ids_unless_they_are_othe
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_drawn")
 def test_real_images_of_one_hospital_are_tested_on_those_of_another(real_data, tmp_path):
     """Children in Guangzhou against adults with COVID-19, most of them in Hannover."""
     out = tmp_path / "run"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedtutor import create_model, load
+from fedtutor import create_model
+from fedtutor.datasets.phantoms import chest_phantoms
 from fedtutor.errors import DataError
 from fedtutor.model import standardise
 from fedtutor.topics.privacy import differential as d
@@ -18,8 +19,8 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def phantoms():
-    data = load("chest-phantoms", size=SIZE, seed=0)
-    return data.take(np.random.default_rng(0).permutation(len(data))[:64])
+    data = chest_phantoms(64, size=SIZE)
+    return data.take(np.random.default_rng(0).permutation(len(data)))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_an_update_without_a_gradient_is_refused():
 
 @pytest.fixture(scope="module")
 def small():
-    data = load("chest-phantoms", size=28, seed=0)
+    data = chest_phantoms(64, size=28)
     one = data.take(np.random.default_rng(0).permutation(len(data))[:1])
     return standardise(one.images), one.labels, create_model(data.image_shape, 3)
 
