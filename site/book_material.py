@@ -58,7 +58,7 @@ def make(source: Path, pictures: Path) -> dict[str, int]:
         if path not in whole:
             text = book_language.headings(path, text)
         elif path.suffix == ".ipynb":
-            notebook = json.loads(text)
+            notebook = book_language.with_outputs(json.loads(text), path)
             if found := MINUTES.search("".join(notebook["cells"][0]["source"])):
                 minutes[path.with_suffix("").as_posix()] = int(found[1])
             text = json.dumps(for_book(notebook, path, known, pictures), ensure_ascii=False)
@@ -87,6 +87,8 @@ def for_book(notebook: dict, path: Path, known: set[Path], pictures: Path) -> di
     up = "../" * (len(path.parts) - 1 + (book_language.chosen() != "en"))
     answers = path.parent.name == "solutions"
     recorded = HERE / "panels" / f"{path.stem}.zip"
+    if book_language.notebook_of(path):
+        recorded = recorded.with_name(book_language.chosen()) / recorded.name
     moving = {} if answers else book_panels.read(recorded, notebook, pictures)
     for cell in notebook["cells"]:
         source = "".join(cell["source"])

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedtutor.options import STOPPED, path
+from fedtutor.support.language import say
 from fedtutor.support.places import clone, material
 
 
@@ -51,15 +52,15 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
     findings = check_machine()
     table = Table(show_header=False, box=None)
     for finding in findings:
-        word = "ok" if finding.ok else "MISSING" if finding.needed else "note"
+        word = "ok" if finding.ok else say("MISSING") if finding.needed else say("note")
         table.add_row(word, finding.what, finding.found)
     console.print(table)
     for finding in findings:
         if not finding.ok:
             console.print(f"{finding.what}: {finding.fix}", soft_wrap=True, highlight=False)
     broken = sum(finding.needed and not finding.ok for finding in findings)
-    missing = f"{broken} needed things are missing."
-    console.print(missing if broken else "This machine can run the course.")
+    missing = say("{n} needed things are missing.", n=broken)
+    console.print(missing if broken else say("This machine can run the course."))
     if arguments.rehearse and not broken:
         from fedtutor.classroom.rehearsal import rehearse
 

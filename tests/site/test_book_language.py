@@ -14,7 +14,7 @@ import pytest
 from babel.messages.pofile import read_po
 from markdown_it import MarkdownIt
 
-from fedtutor.course import language
+from fedtutor.support import language
 
 ROOT = Path(__file__).resolve().parents[2]
 PANELS = ROOT / "site" / "panels"
