@@ -7,12 +7,14 @@ links to lead to, and every link to them then leads to the English page.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
 import shutil
 import sys
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -112,6 +114,23 @@ def with_outputs(notebook: dict, path: Path) -> dict:
     return notebook
 
 
+def left(folder: Path) -> Iterator[str]:
+    """Yield a sentence for each one that a translated page has in English all the same."""
+    for name in sorted(pages(chosen())):
+        text = (folder / f"{name}.html").read_text(encoding="utf-8")
+        shown = " ".join(html.unescape(re.sub("<[^>]*>", "", text)).split())
+        for english, ours in sentences(name).items():
+            if ours != english and " " in english and english in shown:
+                yield f"{chosen()}/{name}.html says {english!r}, which is translated"
+
+
+def sentences(page: str) -> dict[str, str]:
+    """Return what a page says in the book's language, by the English, both without marks."""
+    known = course.read(LOCALE / chosen() / "LC_MESSAGES" / f"{page}.po")
+    plain = partial(re.sub, r"\[([^]]*)\]\([^)]*\)|[*`]", r"\1")
+    return {plain(english): plain(ours) for english, ours in known.items()}
+
+
 def finish(folder: Path, english: Path) -> None:
     """Take out pages that are not translated, have links to them lead to English, mark English.
 
@@ -150,5 +169,8 @@ def _marked(text: str, *, english_outputs: bool) -> str:
     """Return HTML that says of code, and perhaps of what it has put out, that it is English."""
     for word in WORDS:
         text = text.replace(f'"{word}"', f'"{say(word)}"')
+    for title, ours in sentences("index").items():  # those of English pages, in links to them
+        text = text.replace(f">{html.escape(title)}<", f">{html.escape(ours)}<")
+        text = text.replace(f'title="{html.escape(title)}"', f'title="{html.escape(ours)}"')
     kinds = "input|output" if english_outputs else "input"
     return re.sub(rf'<div class="(?=cell_(?:{kinds}) )', '<div lang="en" class="', text)

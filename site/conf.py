@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from book_language import LOCALE, chosen, notebook_of, others, say  # noqa: E402
-from book_material import GITHUB, PROJECT, ROOT  # noqa: E402
+from book_material import GITHUB, PROJECT, ROOT, make_catalogues  # noqa: E402
 from latex2mathml.converter import convert  # noqa: E402
 from myst_nb.sphinx_ import Parser  # noqa: E402
 from myst_parser.parsers.sphinx_ import MystParser  # noqa: E402
@@ -25,7 +24,7 @@ copyright = "The fedtutor authors, Apache-2.0"
 version = release = PROJECT["version"]
 language = chosen()
 locale_dirs = [str(HERE / "_build" / "locale")]  # where Sphinx may compile it
-shutil.copytree(LOCALE, locale_dirs[0], dirs_exist_ok=True)
+make_catalogues(LOCALE, Path(locale_dirs[0]))
 gettext_compact = False
 
 extensions = ["myst_nb"]
