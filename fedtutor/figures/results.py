@@ -92,13 +92,11 @@ def headline(summary: dict) -> Picture:
         f"{label} {summary['auc'][key]:.3f}{_bounds(summary['auc_interval'][key])}"
         for label, key, *_ in ways
     ]
+    values = {"ways": "; ".join(said), "n": len(alone), "low": min(alone), "high": max(alone)}
     alt = say(
         "AUC on the central test set: {ways}. Ticks in the first row are the {n} hospitals, from "
         "{low:.3f} to {high:.3f}.",
-        ways="; ".join(said),
-        n=len(alone),
-        low=min(alone),
-        high=max(alone),
+        **values,
     )
     return Picture(figure, alt.replace("\n", " "))
 
