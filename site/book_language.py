@@ -7,18 +7,21 @@ links to lead to, and every link to them then leads to the English page.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
+import shutil
 import sys
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
-from fedtutor.course import language as course  # noqa: E402
+from fedtutor.support import language as course  # noqa: E402
 
 LOCALE = HERE / "locale"
 WORDS = (
@@ -95,14 +98,56 @@ def _headings(text: str) -> str:
     return "\n\n".join(re.findall(r"^#{1,6} .+$", text, flags=re.M))
 
 
+def notebook_of(path: Path) -> Path | None:
+    """Return the translated notebook whose code and outputs a page shows, None if there is none."""
+    file = ROOT / path.parent / chosen() / path.name
+    return file if file.is_file() else None
+
+
+def with_outputs(notebook: dict, path: Path) -> dict:
+    """Return a notebook with the code and outputs that it has in the book's language."""
+    if file := notebook_of(path):
+        cells = {one["id"]: one for one in json.loads(file.read_text(encoding="utf-8"))["cells"]}
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell |= cells[cell["id"]]
+    return notebook
+
+
+def left(folder: Path) -> Iterator[str]:
+    """Yield a sentence for each one that a translated page has in English all the same."""
+    for name in sorted(pages(chosen())):
+        text = (folder / f"{name}.html").read_text(encoding="utf-8")
+        shown = " ".join(html.unescape(re.sub("<[^>]*>", "", text)).split())
+        for english, ours in sentences(name).items():
+            if ours != english and " " in english and english in shown:
+                yield f"{chosen()}/{name}.html says {english!r}, which is translated"
+
+
+def sentences(page: str) -> dict[str, str]:
+    """Return what a page says in the book's language, by the English, both without marks."""
+    known = course.read(LOCALE / chosen() / "LC_MESSAGES" / f"{page}.po")
+    plain = partial(re.sub, r"\[([^]]*)\]\([^)]*\)|[*`]", r"\1")
+    return {plain(english): plain(ours) for english, ours in known.items()}
+
+
 def finish(folder: Path, english: Path) -> None:
-    """Take out pages that are not translated, have links to them lead to English, mark English."""
+    """Take out pages that are not translated, have links to them lead to English, mark English.
+
+    Beside a page is its notebook to download, if that is translated, too.
+    """
     mine = pages(chosen())
     for page in sorted(folder.rglob("*.html")):
         name = page.relative_to(folder).with_suffix("").as_posix()
         if name in mine | {"search"}:
             text = page.read_text(encoding="utf-8")
-            page.write_text(_marked(_mended(text, page, folder, english)), encoding="utf-8")
+            original = notebook_of(Path(name).with_suffix(".ipynb"))
+            text = _marked(_mended(text, page, folder, english), english_outputs=not original)
+            page.write_text(text, encoding="utf-8")
+            if original:
+                copy = folder / "_sources" / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(original, copy.with_suffix(".ipynb"))
         else:
             page.unlink()
 
@@ -120,8 +165,12 @@ def _mended(text: str, page: Path, folder: Path, english: Path) -> str:
     return re.sub(r'(<(?:a|link)\b[^>]*?\bhref=")([^":#]+\.html)(#[^"]*)?"', mended, text)
 
 
-def _marked(text: str) -> str:
-    """Return HTML that says of code, and of what it has put out, that it is English."""
+def _marked(text: str, *, english_outputs: bool) -> str:
+    """Return HTML that says of code, and perhaps of what it has put out, that it is English."""
     for word in WORDS:
         text = text.replace(f'"{word}"', f'"{say(word)}"')
-    return re.sub(r'<div class="(?=cell_(?:input|output) )', '<div lang="en" class="', text)
+    for title, ours in sentences("index").items():  # those of English pages, in links to them
+        text = text.replace(f">{html.escape(title)}<", f">{html.escape(ours)}<")
+        text = text.replace(f'title="{html.escape(title)}"', f'title="{html.escape(ours)}"')
+    kinds = "input|output" if english_outputs else "input"
+    return re.sub(rf'<div class="(?=cell_(?:{kinds}) )', '<div lang="en" class="', text)

@@ -58,7 +58,7 @@ def make(source: Path, pictures: Path) -> dict[str, int]:
         if path not in whole:
             text = book_language.headings(path, text)
         elif path.suffix == ".ipynb":
-            notebook = json.loads(text)
+            notebook = book_language.with_outputs(json.loads(text), path)
             if found := MINUTES.search("".join(notebook["cells"][0]["source"])):
                 minutes[path.with_suffix("").as_posix()] = int(found[1])
             text = json.dumps(for_book(notebook, path, known, pictures), ensure_ascii=False)
@@ -71,8 +71,20 @@ def make(source: Path, pictures: Path) -> dict[str, int]:
     english = [path.with_suffix("").as_posix() for path in sorted(known - whole)]
     (source / "english.json").write_text(json.dumps(english), encoding="utf-8")
     (source / "index.md").write_text(index.replace("<!-- map -->\n", table), encoding="utf-8")
-    save_picture((ROOT / "docs" / "headline.png").read_bytes(), source / "headline.webp")
+    headline = ROOT / "docs" / f"headline.{book_language.chosen()}.png"
+    headline = headline if headline.exists() else ROOT / "docs" / "headline.png"
+    save_picture(headline.read_bytes(), source / "headline.webp")
     return minutes
+
+
+def make_catalogues(source: Path, target: Path) -> None:
+    """Write the catalogues with links as the pages have them, else Sphinx would not find them."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    known = set(pages())
+    for file in target.rglob("*.po"):
+        page = Path(*file.relative_to(target).parts[2:]).with_suffix(".ipynb")
+        text = file.read_text(encoding="utf-8")
+        file.write_text(mended_links(text, page, known), encoding="utf-8")
 
 
 def table_of_notebooks(readme: str) -> str:
@@ -87,6 +99,8 @@ def for_book(notebook: dict, path: Path, known: set[Path], pictures: Path) -> di
     up = "../" * (len(path.parts) - 1 + (book_language.chosen() != "en"))
     answers = path.parent.name == "solutions"
     recorded = HERE / "panels" / f"{path.stem}.zip"
+    if book_language.notebook_of(path):
+        recorded = recorded.with_name(book_language.chosen()) / recorded.name
     moving = {} if answers else book_panels.read(recorded, notebook, pictures)
     for cell in notebook["cells"]:
         source = "".join(cell["source"])

@@ -10,7 +10,7 @@ import zipfile
 from itertools import count
 from pathlib import Path
 
-from book_language import chosen, course, say
+from book_language import chosen, say
 from PIL import Image
 
 NUMBERS = count(1)
@@ -63,11 +63,7 @@ def to_html(panel: dict, pictures: Path, up: str) -> str:
     The page loads it when somebody reaches for the panel.
     """
     number = next(NUMBERS)
-    controls = [one | {"label": course.say(one["label"])} for one in panel["controls"]]
-    said = ("say", "alt")
-    states = [
-        one | {key: course.say(one[key]) for key in said if key in one} for one in panel["states"]
-    ]
+    controls, states = panel["controls"], panel["states"]
     at = 0
     for control in controls:
         at = at * len(control["values"]) + control["start"]

@@ -102,12 +102,14 @@ def main(arguments: list[str]) -> int:
         print(f"{len(list(POT.rglob('*.pot')))} catalogues: {POT}")
         return 0
     english()
+    found = []
     for language in book_language.known():
         translated(language)
+        found += book_language.left(HTML / language)
     if "--links" in arguments:
         print(*book_check.external_links(HTML), sep="\n")
         return 0
-    found = list(book_check.problems(HTML))
+    found += book_check.problems(HTML)
     for sentence in found:
         print(sentence, file=sys.stderr)
     print(book_check.report(HTML))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from book_language import LOCALE, chosen, others, say  # noqa: E402
-from book_material import GITHUB, PROJECT  # noqa: E402
+from book_language import LOCALE, chosen, notebook_of, others, say  # noqa: E402
+from book_material import GITHUB, PROJECT, ROOT, make_catalogues  # noqa: E402
 from latex2mathml.converter import convert  # noqa: E402
 from myst_nb.sphinx_ import Parser  # noqa: E402
 from myst_parser.parsers.sphinx_ import MystParser  # noqa: E402
@@ -25,7 +24,7 @@ copyright = "The fedtutor authors, Apache-2.0"
 version = release = PROJECT["version"]
 language = chosen()
 locale_dirs = [str(HERE / "_build" / "locale")]  # where Sphinx may compile it
-shutil.copytree(LOCALE, locale_dirs[0], dirs_exist_ok=True)
+make_catalogues(LOCALE, Path(locale_dirs[0]))
 gettext_compact = False
 
 extensions = ["myst_nb"]
@@ -75,9 +74,11 @@ def _notebook(app, pagename, templatename, context, doctree) -> None:
     if app.env.doc2path(pagename).suffix == ".ipynb":
         minutes = Path(app.srcdir, "minutes.json").read_text(encoding="utf-8")
         context["minutes"] = json.loads(minutes).get(pagename)
-        up = "" if language == "en" else "../"
+        mine = notebook_of(Path(f"{pagename}.ipynb"))
+        up = "" if language == "en" or mine else "../"
+        file = mine.relative_to(ROOT).as_posix() if mine else f"{pagename}.ipynb"
         context["notebook"] = f"{up}_sources/{pagename}.ipynb"
-        context["colab"] = f"{COLAB}/{GITHUB.split('//github.com/')[1]}/blob/main/{pagename}.ipynb"
+        context["colab"] = f"{COLAB}/{GITHUB.split('//github.com/')[1]}/blob/main/{file}"
 
 
 def _english(app, env) -> None:

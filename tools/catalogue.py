@@ -2,54 +2,63 @@
 
     python tools/catalogue.py de
 
-The texts of panels, checks and hints go to fedtutor/course/locale/de.po, the words of the book's
-frame to site/locale/de/LC_MESSAGES/sphinx.po, and what its pages say, once ``make site-pot``
-has written them, to the catalogues beside it: begin a new page's with an empty file. What was
-changed in English since is marked as fuzzy, and counts as missing until somebody has looked at it.
+The texts of figures, checks and hints go to fedtutor/course/locale/de.po, the words of the
+book's frame to site/locale/de/LC_MESSAGES/sphinx.po, and what its pages say, once ``make site-pot``
+has written them, to the catalogues beside it: begin a new page's with an empty file. A notebook's
+has the comments in its code and what the code prints, too. What was changed in English since is
+marked as fuzzy, and counts as missing until somebody has looked at it.
 """
 
 from __future__ import annotations
 
 import ast
 import io
-import json
 import re
 import sys
-import zipfile
 from collections.abc import Iterable, Iterator
-from itertools import count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "site"))
 
 import book_language
+import nbformat
+import translated
 from babel.messages import Catalog
 from babel.messages.pofile import read_po, write_po
 
-from fedtutor.course import language
 from fedtutor.course.exercises import _parts
+from fedtutor.datasets.phantoms.chest import CHEST_CLASSES
+from fedtutor.evaluation import TOO_FEW
+from fedtutor.figures.diagram import STEPS
+from fedtutor.support import language
 
 ROOT = Path(__file__).resolve().parents[1]
-COURSE = ROOT / "fedtutor" / "course"
+PACKAGE = ROOT / "fedtutor"
 SITE = ROOT / "site"
 POT = SITE / "_build" / "gettext"
 
-# Whose checks and panels are translated whole. A lesson enters with its texts' values named.
-LESSONS = ("start_here", "fedavg_by_hand")
-PANELS = ("00_start_here",)
+# Whose checks are translated whole. A lesson enters with its texts' values named.
+CHECKS = ("lessons/start_here", "lessons/fedavg_by_hand")
+# What figures look up, besides what stands in a call of say().
+NAMES = (
+    *(*STEPS, *CHEST_CLASSES, TOO_FEW, "Harbour General", "Castle Hill University Hospital"),
+    *("St Synth Children's Hospital", "Phantom Valley Pandemic Centre"),
+    "Northmoor Screening Clinic",
+)
 
 # Of a catalogue's head, what nobody fills in, or would change with each update.
 UNSAID = r'^"(?!Language:|Plural-Forms|MIME|Content)[\w-]+: .*"(?:\n|\Z)'
 
 
 def course() -> Iterator[tuple[str, str]]:
-    """Yield each text of the course that a translation needs, with the file that has it."""
-    for path in (COURSE / "exercises.py", *(COURSE / "lessons" / f"{name}.py" for name in LESSONS)):
-        for text in of_module(path.read_text(encoding="utf-8"), "say", "Wrong", "exercise", "text"):
+    """Yield each text of the package that a translation needs, with the file that has it."""
+    checks = {PACKAGE / "course" / f"{name}.py" for name in ("exercises", *CHECKS)}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        kinds = ("Wrong", "exercise", "text") if path in checks else ()
+        for text in of_module(path.read_text(encoding="utf-8"), "say", *kinds):
             yield text, path.relative_to(ROOT).as_posix()
-    for name in PANELS:
-        for text in of_panels(SITE / "panels" / f"{name}.zip"):
-            yield text, f"notebooks/{name}.ipynb"
+    for text in NAMES:
+        yield text, "tools/catalogue.py"
 
 
 def frame() -> Iterator[tuple[str, str]]:
@@ -92,17 +101,11 @@ def of_module(code: str, *kinds: str) -> Iterator[str]:
             yield from (part for part in parts if not re.fullmatch(r"\{\w+\}", part))
 
 
-def of_panels(path: Path) -> Iterator[str]:
-    """Yield the labels, sentences and alt texts of recorded panels, with {0} for their numbers."""
-    with zipfile.ZipFile(path) as archive:
-        panels = json.loads(archive.read("panels.json"))["panels"]
-    for panel in panels:
-        yield from (control["label"] for control in panel["controls"])
-        for state in panel["states"]:
-            for text in (state["say"], state.get("alt")):
-                places = count()
-                if text:
-                    yield language.NUMBER.sub(lambda _, at=places: f"{{{next(at)}}}", text)
+def of_code(notebook: Path) -> Iterator[str]:
+    """Yield the comments of a notebook's code, and what it prints."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            yield from (text for _, _, text in translated.texts(cell.source))
 
 
 def template(texts: Iterable[tuple[str, str]]) -> Catalog:
@@ -141,7 +144,11 @@ def main(arguments: list[str]) -> int:
         pot = POT / path.relative_to(folder).with_suffix(".pot")
         if pot.exists() and path.name != "sphinx.po":
             with pot.open("rb") as file:
-                print(update(path, read_po(file), chosen))
+                page = read_po(file)
+            notebook = ROOT / path.relative_to(folder).with_suffix(".ipynb")
+            for text in of_code(notebook) if notebook.exists() else ():
+                page.add(text, locations=[("code", None)])
+            print(update(path, page, chosen))
     return 0
 
 

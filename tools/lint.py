@@ -50,11 +50,16 @@ def appendix() -> list[Path]:
     return course(NOTEBOOKS / "appendix")
 
 
+def translations() -> list[Path]:
+    """Those in another language, as notebooks/de/00_start_here.ipynb."""
+    return sorted(NOTEBOOKS.glob("[a-z][a-z]/*.ipynb"))
+
+
 def chosen(names: list[str]) -> list[Path]:
     """The notebooks in whose path one of the names occurs; without names the course."""
     if not names:
         return course()
-    known = [*course(), *appendix()]
+    known = [*course(), *appendix(), *translations()]
     return [path for path in known if any(name in str(path) for name in names)]
 
 
@@ -132,7 +137,8 @@ def problems(path: Path, timings: dict | None = None) -> list[str]:
 
 def timing_key(path: Path) -> str:
     """The path below the notebooks' folder."""
-    folders = [name for name in path.parts[-3:-1] if name in ("appendix", "solutions")]
+    others = {"appendix", "solutions", *(one.parent.name for one in translations())}
+    folders = [name for name in path.parts[-3:-1] if name in others]
     return "/".join([*folders, path.name])
 
 

@@ -28,6 +28,12 @@ COARSEST = 3
 """So many values a slider keeps before another control has to stand still."""
 
 
+def file_of(path: Path) -> Path:
+    """Return where a notebook's panels are recorded: panels/NAME.zip, panels/de/NAME.zip."""
+    folder = path.parent.name
+    return PANELS / (folder if len(folder) == 2 else "") / f"{path.stem}.zip"
+
+
 def cell(path: Path, cells: Sequence[Mapping], code: str) -> str:
     """Return the code of a cell that records the panels of a notebook, "" if it has none."""
     shown = {one["id"]: one["source"].strip().splitlines()[-1:] for one in cells}
@@ -36,7 +42,7 @@ def cell(path: Path, cells: Sequence[Mapping], code: str) -> str:
         return ""
     return (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import panel_states\n"
-        f"panel_states.record(globals(), {ids!r}, {code!r}, {str(PANELS / path.stem)!r})"
+        f"panel_states.record(globals(), {ids!r}, {code!r}, {str(file_of(path))!r})"
     )
 
 
@@ -50,7 +56,7 @@ def record(names: Mapping[str, object], ids: Mapping[str, str], code: str, targe
         if states := _bounded(panel):
             panels.append({"cell": identity} | states[0])
             files |= states[1]
-    path = Path(target).with_suffix(".zip")
+    path = Path(target)
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     if not panels:

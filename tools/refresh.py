@@ -33,10 +33,12 @@ from lint import (
     is_lesson,
     read_timings,
     timing_key,
+    translations,
 )
 from lint import minutes as minutes_of
 from nbclient import NotebookClient
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, NbvalKernelspecManager
+from translated import english, translate
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {
@@ -50,9 +52,13 @@ MAP = re.compile(r"(<!-- map -->\n).*?(<!-- /map -->)", re.S)
 def execute(path: Path):
     """The notebook, run in this environment: (notebook, seconds of each code cell).
 
-    A cell of ours, which is taken away again, records for the book what its panels show.
+    A translation is made anew of the English one first. A cell of ours, which is taken away again,
+    records for the book what its panels show.
     """
-    notebook = nbformat.read(path, as_version=4)
+    is_translated = path in translations()
+    notebook = nbformat.read(english(path) if is_translated else path, as_version=4)
+    if is_translated:
+        notebook = translate(notebook, path)
     notebook.metadata.pop("widgets", None)
     recording = panel_states.cell(path, notebook.cells, code_hash(notebook))
     if recording:
@@ -167,10 +173,11 @@ def note(key: str, notebook, seconds: list[float]) -> None:
 
 
 def main(names: list[str]) -> int:
-    for path in chosen(names):
+    for path in chosen(names) + ([] if names else translations()):
         notebook, seconds = execute(path)
         write(path, settle(notebook))
-        note(timing_key(path), notebook, seconds)
+        if path not in translations():
+            note(timing_key(path), notebook, seconds)
         print(f"{timing_key(path)}: {sum(seconds):.1f} s, the slowest cell {max(seconds):.1f} s")
     for readme, folder in MAPS.items():
         table = map_of_notebooks(read_timings(), folder)

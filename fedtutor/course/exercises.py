@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from fedtutor.course.language import say
 from fedtutor.course.lessons import LESSONS
+from fedtutor.support.language import say
 
 Answer = Callable[..., Any]
 """A learner's function: it may take and return anything."""

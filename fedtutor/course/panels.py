@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import TypeAlias
 
 import ipywidgets
 import pandas as pd
 
-from fedtutor.course.language import say
 from fedtutor.figures.picture import Picture
+from fedtutor.support.language import say
 
 Shown: TypeAlias = Picture | pd.DataFrame
 SCREEN_DPI = 80
@@ -47,7 +46,7 @@ def choice(label: str, values: Iterable, *, value: object | None = None) -> ipyw
 def _labelled(kind: type, label: str, values: Iterable, value: object | None) -> ipywidgets.Widget:
     options = list(values)
     start = options[0] if value is None else value
-    return kind(options=options, value=start, description=say(label))
+    return kind(options=options, value=start, description=label)
 
 
 class Panel:
@@ -122,11 +121,7 @@ class Panel:
         key = tuple(self.values.values())
         if key not in self._seen:
             shown, sentence = self.show(**self.values)
-            sentence = say(sentence)
-            if isinstance(shown, Picture):
-                picture = replace(shown, alt=say(shown.alt)).to_html(SCREEN_DPI)
-            else:
-                picture = shown.to_html()
+            picture = shown.to_html(SCREEN_DPI) if isinstance(shown, Picture) else shown.to_html()
             # role=status has a screen reader say the sentence after each move.
             words = f'<p role="status" style="line-height: 1.4">{html.escape(sentence)}</p>'
             self._seen[key] = picture, words, sentence, repr(shown)
@@ -138,7 +133,7 @@ class Panel:
             for name, control in self._controls.items()
         )
         _, _, sentence, text = self._render()
-        return f"Panel: {settings}\n{sentence}\n{text}"
+        return say("Panel: {settings}", settings=settings) + f"\n{sentence}\n{text}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         # The notebook is stored with the last two only: without a kernel a view shows an error.

@@ -21,6 +21,7 @@ from fedtutor.datasets.readers import covid, heart, isic, medmnist, nih, oct, tu
 from fedtutor.datasets.readers.folders import read_path
 from fedtutor.errors import DataError
 from fedtutor.images import MedicalImages
+from fedtutor.support.language import say
 from fedtutor.support.places import data_folder
 
 
@@ -117,10 +118,13 @@ def dataset_names() -> tuple[str, ...]:
 def find_dataset(name: str) -> Dataset:
     """Return the entry of that name, or raise :class:`DataError` that lists the known ones."""
     if name not in DATASETS:
-        raise DataError(
-            f"unknown data set {name!r}; known: {', '.join(DATASETS)}. Where images are read, the "
-            "path of an .npz file or of a folder will do, too."
+        said = say(
+            "unknown data set {name!r}; known: {known}. Where images are read, the path of an .npz "
+            "file or of a folder will do, too.",
+            name=name,
+            known=", ".join(DATASETS),
         )
+        raise DataError(said)
     return DATASETS[name]
 
 
@@ -168,10 +172,12 @@ def load(
     if info.synthetic:
         return info.read(info.images, size=size or info.size, hospitals=hospitals, seed=seed)
     if not info.is_present():
-        raise DataError(
-            f"{info.name} is not here; this fetches it: {info.fetching}. Or put its files from "
-            f"{info.source} into {info.folder}, or give their path."
+        said = say(
+            "{name} is not here; this fetches it: {fetching}. Or put its files from {source} into "
+            "{folder}, or give their path.",
+            **{one: getattr(info, one) for one in ("name", "fetching", "source", "folder")},
         )
+        raise DataError(said)
     if not info.size:
         raise DataError(
             f"{info.name} is a table and has no images; notebook 14 trains on it, with "

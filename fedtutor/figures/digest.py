@@ -21,6 +21,8 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
+from fedtutor.support.language import say
+
 MOST_VALUES = 12
 """A longer series is given by its number of points, five of them and their mean."""
 
@@ -39,58 +41,61 @@ def digest(figure: Figure, *, step: float | None = None) -> str:
     shown = [axes for axes in figure.axes if axes.get_visible()]
     lines = []
     if title := figure.get_suptitle():
-        lines.append(f"title: {_round_in(title, rounded)}")
+        lines.append(f"{say('title')}: {_round_in(title, rounded)}")
     blocks = [list(_axes_lines(axes, rounded)) for axes in shown]
     if len(blocks) == 1:
         return "\n".join([*lines, *blocks[0]])
     for number, block in enumerate(blocks, start=1):
         if block:  # an axes with nothing on it shows nothing
-            lines += [f"panel {number} of {len(blocks)}", *(f"  {line}" for line in block)]
+            head = say("panel {number} of {total}", number=number, total=len(blocks))
+            lines += [head, *(f"  {line}" for line in block)]
     return "\n".join(lines)
 
 
 def _axes_lines(axes: Axes, rounded: Rounding) -> Iterator[str]:
-    labels = (("title", axes.get_title()), ("x", axes.get_xlabel()), ("y", axes.get_ylabel()))
+    labels = ((say("title"), axes.get_title()), ("x", axes.get_xlabel()), ("y", axes.get_ylabel()))
     for name, text in labels if axes.axison else labels[:1]:
         if text:
             yield f"{name}: {_round_in(text, rounded)}"
     if axes.axison:
         for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
             if names := _tick_names(axis):
-                yield f"{name} ticks: {', '.join(_round_in(text, rounded) for text in names)}"
+                said = ", ".join(_round_in(text, rounded) for text in names)
+                yield say("{axis} ticks: {said}", axis=name, said=said)
     for line in axes.lines:
-        yield f"line{_label(line)}: {_points(line.get_xdata(), line.get_ydata(), rounded)}"
+        yield f"{say('line')}{_label(line)}: {_points(line.get_xdata(), line.get_ydata(), rounded)}"
     for container in axes.containers:
         if isinstance(container, BarContainer):
             bars = _values(np.asarray(container.datavalues), rounded)
-            yield f"bars{_label(container)}: {len(container)}, {bars}"
+            yield f"{say('bars')}{_label(container)}: {len(container)}, {bars}"
     for collection in axes.collections:
         yield _collection(collection, rounded)
     for image in axes.images:
-        yield f"image: {_array(image.get_array(), rounded)}"
+        yield f"{say('image')}: {_array(image.get_array(), rounded)}"
     for note in axes.texts:
         if note.get_text():
-            yield f"text: {_round_in(note.get_text(), rounded)}"
+            yield f"{say('text')}: {_round_in(note.get_text(), rounded)}"
 
 
 def _collection(collection: Any, rounded: Rounding) -> str:
     if isinstance(collection, QuadMesh):
-        return f"cells: {_array(collection.get_array(), rounded)}"
+        return f"{say('cells')}: {_array(collection.get_array(), rounded)}"
     if isinstance(collection, PathCollection):
         x, y = np.ma.getdata(collection.get_offsets()).reshape(-1, 2).T
-        return f"dots{_label(collection)}: {_points(x, y, rounded)}"
+        return f"{say('dots')}{_label(collection)}: {_points(x, y, rounded)}"
     return f"{type(collection).__name__}{_label(collection)}"
 
 
 def _points(x: Any, y: Any, rounded: Rounding) -> str:
-    x, y = np.asarray(x), np.asarray(y)
-    return f"{len(y)} points, x {_values(x, rounded)}; y {_values(y, rounded)}"
+    said = {name: _values(np.asarray(one), rounded) for name, one in (("x", x), ("y", y))}
+    return say("{n} points, x {x}; y {y}", n=len(y), **said)
 
 
 def _array(array: Any, rounded: Rounding) -> str:
     array = np.ma.getdata(array)
     values = f", {_values(array.ravel(), rounded)}" if array.size <= MOST_VALUES else ""
-    return f"{'x'.join(map(str, array.shape))}, mean {rounded(float(np.nanmean(array)))}{values}"
+    mean = say("mean {value}", value=rounded(float(np.nanmean(array))))
+    return f"{'x'.join(map(str, array.shape))}, {mean}{values}"
 
 
 def _values(values: np.ndarray, rounded: Rounding) -> str:
@@ -100,7 +105,8 @@ def _values(values: np.ndarray, rounded: Rounding) -> str:
     if len(values) <= MOST_VALUES:
         return " ".join(map(one, values))
     some = values[np.linspace(0, len(values) - 1, 5).round().astype(int)]
-    return f"{' .. '.join(map(one, some))}, mean {rounded(np.nanmean(values))}"
+    mean = say("mean {value}", value=rounded(np.nanmean(values)))
+    return f"{' .. '.join(map(one, some))}, {mean}"
 
 
 def _tick_names(axis: Axis) -> list[str]:

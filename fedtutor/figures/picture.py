@@ -20,6 +20,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.text import Text
 
 from fedtutor.figures.digest import digest
+from fedtutor.support.language import say
 
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 RED, PURPLE, GREY = "#D55E00", "#CC79A7", "#777777"
@@ -64,10 +65,10 @@ class Picture:
     def _repr_html_(self) -> str:
         # JupyterLab shows a PNG output without any alt text, hence an element of our own; the
         # digest below it is for whoever wants the numbers or cannot see the picture.
-        words = html.escape(repr(self))
+        words = say("The figure in words and numbers")
         return (
-            f"{self.to_html()}<details><summary>The figure in words and numbers</summary>"
-            f"<p>{html.escape(self.alt)}</p><pre>{words}</pre></details>"
+            f"{self.to_html()}<details><summary>{words}</summary>"
+            f"<p>{html.escape(self.alt)}</p><pre>{html.escape(repr(self))}</pre></details>"
         )
 
 

@@ -26,6 +26,7 @@ from fedtutor.figures.picture import (
     tidy,
 )
 from fedtutor.images import NO_FINDING, MedicalImages
+from fedtutor.support.language import say
 
 
 def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str]) -> Picture:
@@ -34,16 +35,18 @@ def who_has_what(names: list[str], counts: np.ndarray, class_names: Sequence[str
     The bars are as long as a hospital has images if ``counts`` has each image once, as
     ``Partition.strata_counts`` has.
     """
-    counts = np.asarray(counts)
+    names, counts = [say(name) for name in names], np.asarray(counts)
+    class_names = [say(name) for name in class_names]
     figure = Figure(figsize=(8, 0.9 + 0.42 * min(len(names), 40)))
     axes = figure.add_subplot()
     draw_counts(axes, names, counts, class_names)
     legend_above(axes, 4)
-    rows = [
-        f"{name} has {', '.join(f'{n} {c}' for n, c in zip(row, class_names, strict=True))}"
-        for name, row in zip(names, counts, strict=True)
-    ]
-    return Picture(figure, f"Stacked bars of training images by class. {join_some(rows)}.")
+    rows = []
+    for name, row in zip(names, counts, strict=True):
+        images = ", ".join(f"{n} {c}" for n, c in zip(row, class_names, strict=True))
+        rows.append(say("{hospital} has {images}", hospital=name, images=images))
+    alt = say("Stacked bars of training images by class. {rows}.", rows=join_some(rows))
+    return Picture(figure, alt)
 
 
 def draw_counts(
@@ -64,34 +67,38 @@ def draw_counts(
         )
         left += counts[:, k]
     axes.invert_yaxis()
-    axes.set_xlabel("training images")
+    axes.set_xlabel(say("training images"))
     tidy(axes)
 
 
 def headline(summary: dict) -> Picture:
     """Draw the answer: AUC of each hospital alone, federated and pooled."""
     ways = (
-        ("one hospital alone\n(mean)", "local_mean", ORANGE, "D"),
-        ("the best hospital\nalone", "local_best", ORANGE, "D"),
-        (f"federated\n({summary['strategy']})", "federated", BLUE, "o"),
-        ("pooled\n(reference)", "pooled", GREY, "s"),
+        (say("one hospital alone\n(mean)"), "local_mean", ORANGE, "D"),
+        (say("the best hospital\nalone"), "local_best", ORANGE, "D"),
+        (say("federated\n({way})", way=summary["strategy"]), "federated", BLUE, "o"),
+        (say("pooled\n(reference)"), "pooled", GREY, "s"),
     )
     figure = Figure(figsize=(8, 3.6))
     axes = figure.add_subplot()
     draw_aucs(axes, summary, ways)
     alone = [row["auc_local"] for row in summary["hospitals"]]
     axes.plot(alone, np.zeros(len(alone)), "|", color="black", markersize=12, alpha=0.6)
-    whom = "patients" if summary["patients_known"] else "images"
-    axes.set_xlabel(f"AUC on {whom} that no hospital trained on (line: 95 % interval)")
+    measured = say("AUC on images that no hospital trained on (line: 95 % interval)")
+    if summary["patients_known"]:
+        measured = say("AUC on patients that no hospital trained on (line: 95 % interval)")
+    axes.set_xlabel(measured)
     said = [
         f"{label} {summary['auc'][key]:.3f}{_bounds(summary['auc_interval'][key])}"
         for label, key, *_ in ways
     ]
-    return Picture(
-        figure,
-        f"AUC on the central test set: {'; '.join(said)}. Ticks in the first row are the "
-        f"{len(alone)} hospitals, from {min(alone):.3f} to {max(alone):.3f}.".replace("\n", " "),
+    values = {"ways": "; ".join(said), "n": len(alone), "low": min(alone), "high": max(alone)}
+    alt = say(
+        "AUC on the central test set: {ways}. Ticks in the first row are the {n} hospitals, from "
+        "{low:.3f} to {high:.3f}.",
+        **values,
     )
+    return Picture(figure, alt.replace("\n", " "))
 
 
 Way = tuple[str, str, str, str]
@@ -107,7 +114,7 @@ def draw_aucs(axes: Axes, summary: dict, ways: Sequence[Way]) -> None:
         ends = [auc if bound is None else bound for bound in bounds]
         axes.plot(ends, [y, y], color=colour, linewidth=3)
         axes.plot(auc, y, marker, color=colour, markersize=10)
-        words, above = f"{auc:.3f}{f' ({TOO_FEW})' * (None in bounds)}", (0, 10)
+        words, above = f"{auc:.3f}{f' ({say(TOO_FEW)})' * (None in bounds)}", (0, 10)
         axes.annotate(words, (auc, y), above, textcoords="offset points", ha="center")
     name_rows(axes, [label for label, *_ in ways], fontsize=9)
     tidy(axes, "x")
@@ -136,7 +143,7 @@ def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
 
     Multi-label: for each of the commonest findings, and for the images without any.
     """
-    classes = _examples_of(data)
+    classes = {say(name): members for name, members in _examples_of(data).items()}
     figure, grid = _grid_of_images(list(classes), columns, cell=(1.45, 1.6))
     hospitals = data.table.get("hospital")
     for members, row in zip(classes.values(), grid, strict=True):
@@ -145,8 +152,11 @@ def examples(data: MedicalImages, *, columns: int = 6) -> Picture:
             members = members[np.argsort(rank.to_numpy(), kind="stable")]
         for axes, index in zip(row, members, strict=False):
             show(axes, data.images[index])
-    kind = "synthetic images" if data.synthetic else "images"
-    return Picture(figure, f"Up to {columns} {kind} of each class: {', '.join(classes)}.")
+    kind = say("synthetic images") if data.synthetic else say("images")
+    alt = say(
+        "Up to {n} {kind} of each class: {names}.", n=columns, kind=kind, names=", ".join(classes)
+    )
+    return Picture(figure, alt)
 
 
 def _examples_of(data: MedicalImages, most: int = 5) -> dict[str, np.ndarray]:
@@ -260,4 +270,6 @@ def _reliability(axes: Axes, curve: Calibration, said: str, was: str, *, start: 
 
 def _bounds(bounds: list) -> str:
     low, high = bounds
-    return f" ({TOO_FEW})" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
+    if low is None:
+        return f" ({say(TOO_FEW)})"
+    return say(" (95 % interval {low:.3f} to {high:.3f})", low=low, high=high)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedtutor.options import STOPPED, path
+from fedtutor.support.language import say
 from fedtutor.support.places import clone, material
 
 COLOURS = {"ok": "green", "note": "yellow", "MISSING": "red"}
@@ -54,16 +55,17 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
 
     findings = check_machine()
     table = Table(show_header=False, box=None)
+    said = {"ok": "ok", "note": say("note"), "MISSING": say("MISSING")}
     for finding in findings:
         word = "ok" if finding.ok else "MISSING" if finding.needed else "note"
-        table.add_row(Text(word, COLOURS[word]), finding.what, finding.found)
+        table.add_row(Text(said[word], COLOURS[word]), finding.what, finding.found)
     console.print(table)
     for finding in findings:
         if not finding.ok:
             console.print(f"{finding.what}: {finding.fix}", soft_wrap=True, highlight=False)
     broken = sum(finding.needed and not finding.ok for finding in findings)
-    missing = f"{broken} needed things are missing."
-    console.print(missing if broken else "This machine can run the course.")
+    missing = say("{n} needed things are missing.", n=broken)
+    console.print(missing if broken else say("This machine can run the course."))
     if arguments.rehearse and not broken:
         from fedtutor.classroom.rehearsal import rehearse
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedtutor.errors import FedtutorError
+from fedtutor.support.language import LANGUAGE
 from fedtutor.support.output import check_writable, whole, write_text
 from fedtutor.support.places import material
 from fedtutor.support.system import ask_to_end
@@ -94,12 +95,14 @@ def serve(root: Path, options: Sequence[str] = ()) -> int:
         raise FedtutorError("JupyterLab is not installed; 'fedtutor check' says how to get it.")
     from ipykernel.kernelspec import write_kernel_spec
 
+    translated = f"notebooks/{os.environ.get(LANGUAGE)}/00_start_here.ipynb"
+    begin = translated if (root / translated).is_file() else FIRST
     with tempfile.TemporaryDirectory(prefix="fedtutor-") as first:
         write_kernel_spec(Path(first) / "kernels" / "python3")
         paths = os.pathsep.join(filter(None, [first, os.environ.get("JUPYTER_PATH")]))
         command = [
             *(sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root.resolve()}"),
-            *(f"--LabApp.default_url=/lab/tree/{FIRST}", "--ServerApp.answer_yes=True"),
+            *(f"--LabApp.default_url=/lab/tree/{begin}", "--ServerApp.answer_yes=True"),
             *("--allow-root", *options),  # in a container everybody is root
         ]
         server = subprocess.Popen(command, env=os.environ | {"JUPYTER_PATH": paths})

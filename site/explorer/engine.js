@@ -112,8 +112,6 @@ const Engine = (() => {
   const SHAPES = [TAPS * FILTERS, FILTERS, PLACES * FILTERS * CLASSES, CLASSES];
   const AT = Int32Array.from({ length: PLACES }, (_, p) =>
     STRIDE * (SIZE * Math.floor(p / SIDE) + p % SIDE)); // the first pixel under each place
-  const TAP = Int32Array.from({ length: TAPS }, (_, t) =>
-    SIZE * Math.floor(t / KERNEL) + t % KERNEL);
 
   const copy = model => model.map(array => array.slice());
 
@@ -139,17 +137,31 @@ const Engine = (() => {
   }
 
   const maps = new Float64Array(PLACES * FILTERS), chances = new Float64Array(CLASSES);
+  const gradient = SHAPES.map(size => new Float64Array(size));
 
-  // Leaves the feature maps of one image in `maps` and its probabilities in `chances`.
+  // Leaves the feature maps of one image in `maps` and its probabilities in `chances`. Most of the
+  // time is spent here: two neighbours at a time, whose pixels overlap, and a kernel's row a turn.
   function forward([kernels, bias, dense, last], image) {
-    for (let p = 0, m = 0; p < PLACES; p += 2, m += 2 * FILTERS) { // two neighbours at a time
+    for (let p = 0, m = 0; p < PLACES; p += 2, m += 2 * FILTERS) {
       let a = bias[0], b = bias[1], c = bias[2], d = bias[3], e = a, f = b, g = c, h = d;
-      const at = AT[p];
-      for (let t = 0, k = 0; t < TAPS; t++, k += FILTERS) {
-        const x = image[at + TAP[t]], y = image[at + TAP[t] + STRIDE];
-        const k0 = kernels[k], k1 = kernels[k + 1], k2 = kernels[k + 2], k3 = kernels[k + 3];
-        a += x * k0; b += x * k1; c += x * k2; d += x * k3;
-        e += y * k0; f += y * k1; g += y * k2; h += y * k3;
+      for (let k = 0, i = AT[p]; k < kernels.length; k += KERNEL * FILTERS, i += SIZE) {
+        const x0 = image[i], x1 = image[i + 1], x2 = image[i + 2], x3 = image[i + 3];
+        const x4 = image[i + 4], x5 = image[i + 5], x6 = image[i + 6];
+        let k0 = kernels[k], k1 = kernels[k + 1], k2 = kernels[k + 2], k3 = kernels[k + 3];
+        a += x0 * k0; b += x0 * k1; c += x0 * k2; d += x0 * k3;
+        e += x2 * k0; f += x2 * k1; g += x2 * k2; h += x2 * k3;
+        k0 = kernels[k + 4]; k1 = kernels[k + 5]; k2 = kernels[k + 6]; k3 = kernels[k + 7];
+        a += x1 * k0; b += x1 * k1; c += x1 * k2; d += x1 * k3;
+        e += x3 * k0; f += x3 * k1; g += x3 * k2; h += x3 * k3;
+        k0 = kernels[k + 8]; k1 = kernels[k + 9]; k2 = kernels[k + 10]; k3 = kernels[k + 11];
+        a += x2 * k0; b += x2 * k1; c += x2 * k2; d += x2 * k3;
+        e += x4 * k0; f += x4 * k1; g += x4 * k2; h += x4 * k3;
+        k0 = kernels[k + 12]; k1 = kernels[k + 13]; k2 = kernels[k + 14]; k3 = kernels[k + 15];
+        a += x3 * k0; b += x3 * k1; c += x3 * k2; d += x3 * k3;
+        e += x5 * k0; f += x5 * k1; g += x5 * k2; h += x5 * k3;
+        k0 = kernels[k + 16]; k1 = kernels[k + 17]; k2 = kernels[k + 18]; k3 = kernels[k + 19];
+        a += x4 * k0; b += x4 * k1; c += x4 * k2; d += x4 * k3;
+        e += x6 * k0; f += x6 * k1; g += x6 * k2; h += x6 * k3;
       }
       maps[m] = a > 0 ? a : 0; maps[m + 1] = b > 0 ? b : 0;
       maps[m + 2] = c > 0 ? c : 0; maps[m + 3] = d > 0 ? d : 0;
@@ -167,8 +179,10 @@ const Engine = (() => {
     chances[0] = eu / sum; chances[1] = ev / sum; chances[2] = ew / sum;
   }
 
-  // Adds the gradient of the cross-entropy of the image just passed forward.
-  function backward([kernels, bias, dense, last], [, , weights], image, label) {
+  // Adds to `gradient` that of the cross-entropy of the image just passed forward. That of the kernels
+  // is kept filter by filter, so that its rows lie beside each other as the image's pixels do.
+  function backward([, , weights], image, label) {
+    const [kernels, bias, dense, last] = gradient;
     const u = chances[0] - (label === 0), v = chances[1] - (label === 1);
     const w = chances[2] - (label === 2);
     last[0] += u; last[1] += v; last[2] += w;
@@ -177,29 +191,35 @@ const Engine = (() => {
       if (x === 0) continue; // under relu nothing passes
       dense[k] += x * u; dense[k + 1] += x * v; dense[k + 2] += x * w;
       const back = weights[k] * u + weights[k + 1] * v + weights[k + 2] * w;
-      const f = m % FILTERS, at = AT[(m - f) / FILTERS];
+      const f = m % FILTERS, end = TAPS * (f + 1);
       bias[f] += back;
-      for (let t = 0, j = f; t < TAPS; t++, j += FILTERS) kernels[j] += back * image[at + TAP[t]];
+      for (let j = TAPS * f, i = AT[(m - f) / FILTERS]; j < end; j += KERNEL, i += SIZE) {
+        kernels[j] += back * image[i]; kernels[j + 1] += back * image[i + 1];
+        kernels[j + 2] += back * image[i + 2]; kernels[j + 3] += back * image[i + 3];
+        kernels[j + 4] += back * image[i + 4];
+      }
     }
   }
 
   // One epoch of stochastic gradient descent over these patients; changes the model.
   function train(model, images, labels, order) {
-    const gradient = model.map(array => new Float64Array(array.length));
     for (let start = 0; start < order.length; start += BATCH) {
-      const batch = order.subarray(start, start + BATCH);
-      for (const i of batch) {
+      const end = Math.min(start + BATCH, order.length), step = RATE / (end - start);
+      for (let n = start; n < end; n++) {
+        const i = order[n];
         forward(model, images[i]);
-        backward(gradient, model, images[i], labels[i]);
+        backward(model, images[i], labels[i]);
       }
-      const step = RATE / batch.length;
-      model.forEach((array, part) => {
-        const g = gradient[part];
-        for (let j = 0; j < array.length; j++) array[j] -= step * g[j];
-        g.fill(0);
-      });
+      for (let j = 0; j < gradient[0].length; j++)
+        model[0][j] -= step * gradient[0][TAPS * (j % FILTERS) + (j / FILTERS | 0)];
+      for (let part = 1; part < model.length; part++) descend(model[part], gradient[part], step);
+      for (const array of gradient) array.fill(0);
     }
     return model;
+  }
+
+  function descend(array, gradient, step) {
+    for (let j = 0; j < array.length; j++) array[j] -= step * gradient[j];
   }
 
   function predict(model, images) { // class by class: (classes, images)
@@ -282,10 +302,14 @@ const Engine = (() => {
 
   // The macro AUC alone, for each round.
   function auc(all, labels) {
+    const ill = new Float64Array(labels.length), well = new Float64Array(labels.length);
     return mean(all.map((scores, label) => {
-      const well = scores.filter((_, i) => labels[i] !== label).sort();
-      const ill = scores.filter((_, i) => labels[i] === label);
-      return mean(Array.from(ill, score => shareBelow(score, well)));
+      let n = 0, m = 0, right = 0;
+      for (let i = 0; i < labels.length; i++)
+        if (labels[i] === label) ill[n++] = scores[i]; else well[m++] = scores[i];
+      const sorted = well.subarray(0, m).sort();
+      for (let i = 0; i < n; i++) right += shareBelow(ill[i], sorted);
+      return right / n;
     }));
   }
 
@@ -322,8 +346,10 @@ const Engine = (() => {
   // The average of FedAvg, sum n_k w_k / sum n_k (McMahan et al. 2017).
   function average(models, counts) {
     const total = counts.reduce((a, b) => a + b);
-    return models[0].map((array, part) => array.map((_, j) =>
-      models.reduce((sum, model, k) => sum + counts[k] * model[part][j], 0) / total));
+    const sum = SHAPES.map(size => new Float64Array(size));
+    models.forEach((model, k) => model.forEach((array, part) =>
+      descend(sum[part], array, -counts[k] / total)));
+    return sum;
   }
 
   // The median of each weight by itself, each hospital counted once (Yin et al. 2018).

@@ -1,17 +1,19 @@
-"""What panels, checks and hints say in other languages."""
+"""What figures, checks and hints say in other languages."""
 
 from __future__ import annotations
 
 import catalogue
-import pandas as pd
+import numpy as np
 import pytest
 from wrong import WRONG
 from wrong_answers import start_here
 
-from fedtutor.course import language
+from fedtutor import figures
 from fedtutor.course.exercises import Wrong, find_exercise, judge
-from fedtutor.course.panels import Panel, slider
-from fedtutor.errors import FedtutorError
+from fedtutor.datasets import load
+from fedtutor.errors import DataError, FedtutorError
+from fedtutor.laptop.check import check_machine
+from fedtutor.support import language
 
 LANGUAGES = sorted(path.stem for path in language.FOLDER.glob("*.po"))
 
@@ -54,11 +56,22 @@ def test_values_are_put_into_a_translation_by_name(german):
     assert said.hint == "something new 7"
 
 
-def test_a_panels_sentence_is_found_whatever_its_numbers(german):
-    said = "After round 2: AUC ≈0.88, from ≈0.85 to ≈0.91."
-    panel = Panel(lambda after: (pd.DataFrame(), said), after=slider("Rounds done", [2, 3]))
-    assert panel.state == "Nach Runde 2: AUC ≈0.88, von ≈0.85 bis ≈0.91."
-    assert repr(panel).startswith("Panel: Abgeschlossene Runden = 2")
+def test_a_figure_and_its_words_are_in_the_language(german):
+    picture = figures.federated_round()
+    assert "Beschriftung: Bilder bleiben" in repr(picture)
+    assert picture.alt.startswith("Eine föderierte Runde mit 3 Krankenhäusern: (1) Der Server")
+    assert "<summary>Die Abbildung in Worten und Zahlen</summary>" in picture._repr_html_()
+
+
+def test_names_that_are_not_known_stay_in_a_figure_as_they_are(german):
+    shown = figures.who_has_what(["Harbour General", "{n}"], np.array([[1], [2]]), ["Öl {0}"])
+    assert shown.alt.endswith("Klinikum am Hafen hat 1 Öl {0}; {n} hat 2 Öl {0}.")
+
+
+def test_what_is_said_before_the_first_cell_works_is_in_the_language(german):
+    assert "Arbeitsspeicher" in {finding.what for finding in check_machine()}
+    with pytest.raises(DataError, match="Unbekannter Datensatz 'chest'; bekannt sind: chest-"):
+        load("chest")
 
 
 def test_what_has_no_translation_stays_english(german):

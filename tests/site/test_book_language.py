@@ -14,7 +14,7 @@ import pytest
 from babel.messages.pofile import read_po
 from markdown_it import MarkdownIt
 
-from fedtutor.course import language
+from fedtutor.support import language
 
 ROOT = Path(__file__).resolve().parents[2]
 PANELS = ROOT / "site" / "panels"
@@ -139,3 +139,31 @@ def test_a_page_knows_its_other_languages(monkeypatch):
     assert book_language.others("ARCHITECTURE") == []
     assert set(LANGUAGES) | {"en"} == book_language.NAMES.keys()
     assert {path.stem for path in language.FOLDER.glob("*.po")} == set(LANGUAGES)
+
+
+def test_an_english_sentence_that_is_translated_is_found_in_a_translated_page(german, tmp_path):
+    for name in book_language.pages("de"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.html").write_text("<p>Die Geschichte</p>", encoding="utf-8")
+    assert list(book_language.left(tmp_path)) == []
+    (tmp_path / "index.html").write_text("<p>The <em>course</em></p>", encoding="utf-8")
+    assert list(book_language.left(tmp_path)) == [
+        "de/index.html says 'The course', which is translated"
+    ]
+
+
+def test_catalogues_have_the_links_that_the_pages_have(tmp_path):
+    book_material.make_catalogues(book_language.LOCALE, tmp_path)
+    page = language.read(tmp_path / "de" / "LC_MESSAGES" / "notebooks" / "00_start_here.po")
+    links = [text for text in page if "trains a federation inside a browser" in text]
+    assert all(f"]({book_material.GITHUB}/blob/main/site/explorer.html)" in one for one in links)
+    assert len(links) == 1
+
+
+def test_a_page_shows_the_code_and_outputs_of_its_translated_notebook(german):
+    path = Path("notebooks/00_start_here.ipynb")
+    english = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    text = json.dumps(book_language.with_outputs(english, path), ensure_ascii=False)
+    assert "Der Kurs läuft auf diesem Rechner: True" in text
+    assert "## How a notebook works" in text  # Sphinx translates it
+    assert book_language.notebook_of(Path("notebooks/01_problem_and_data.ipynb")) is None

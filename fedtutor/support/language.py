@@ -1,37 +1,30 @@
-"""What panels, checks and hints say, in the language that FEDTUTOR_LANGUAGE names.
+"""What figures, checks and hints say, in the language that FEDTUTOR_LANGUAGE names.
 
-English stands in the code, the rest in ``locale/``: gettext's catalogues, one a language, read as
-they are, so that a clone has nothing to compile. ``notebooks/AUTHORING.md`` says how to add one.
+English stands in the code, the rest in ``course/locale/``: gettext's catalogues, one a language,
+read as they are, so that a clone has nothing to compile. ``notebooks/AUTHORING.md`` says how to add
+one.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from functools import cache
-from itertools import count
 from pathlib import Path
 
 from fedtutor.errors import FedtutorError
 
-LANGUAGE, FOLDER = "FEDTUTOR_LANGUAGE", Path(__file__).parent / "locale"
-NUMBER = re.compile(r"\d+(?:\.\d+)*")
+LANGUAGE, FOLDER = "FEDTUTOR_LANGUAGE", Path(__file__).parents[1] / "course" / "locale"
 
 
-def say(text: str, **values: object) -> str:
+def say(text: str, /, **values: object) -> str:
     """Return an English text in the learner's language, with the values in place of ``{names}``.
 
-    A text without values is found whatever its numbers, "After round 2." as "After round {0}.", so
-    that a notebook's panel needs no more than an f-string. What has no translation stays English.
+    What has no translation stays English.
     """
     return translated(catalogue(os.environ.get(LANGUAGE) or "en"), text, **values)
 
 
-def translated(known: Mapping[str, str], text: str, **values: object) -> str:
+def translated(known: Mapping[str, str], text: str, /, **values: object) -> str:
     """Do what :func:`say` does, with another catalogue."""
-    if text not in known and not values:
-        numbers, places = NUMBER.findall(text), count()
-        found = known.get(NUMBER.sub(lambda _: f"{{{next(places)}}}", text))
-        return re.sub(r"\{(\d+)\}", lambda at: numbers[int(at[1])], found) if found else text
     said = known.get(text, text)
     return said.format(**values) if values else said
 
