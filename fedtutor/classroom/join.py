@@ -38,7 +38,7 @@ from fedtutor.deployment.programs import Programs
 from fedtutor.deployment.superlink import START_SECONDS
 from fedtutor.errors import DataError, FederationError
 
-APP = "fedtutor.classroom.app:client_app"
+APP = "fedtutor.classroom.play:client_app"
 CLOCK_SECONDS = 120.0
 """How far two clocks may differ; Flower takes a signature for five minutes."""
 PAUSE, LONG_PAUSE = 3.0, 10.0

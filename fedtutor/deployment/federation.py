@@ -30,7 +30,7 @@ from fedtutor.errors import FederationError
 from fedtutor.images import MedicalImages
 from fedtutor.support.system import patiently
 
-APP = "fedtutor.deployment.app:client_app"
+APP = "fedtutor.deployment.halves:client_app"
 LET_IN, REFUSED = "SuperNode ID:", "Failed to activate SuperNode"
 EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")
 TRAINING = re.compile(r"Receiving: train message[\s\S]*?Start `flwr-clientapp`")

@@ -157,7 +157,7 @@ class SuperLink(Programs):
         Parameters
         ----------
         app : its folder.
-        journal : the server's progress file, see :class:`fedtutor.deployment.app.Journal`.
+        journal : the server's progress file, see :class:`fedtutor.deployment.halves.Journal`.
         options : further ones of ``flwr run``.
         """
         command = ("run", str(app.absolute()), CONNECTION, "--stream", *options)

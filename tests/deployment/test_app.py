@@ -18,7 +18,7 @@ from flwr.app import Context, RecordDict
 import fedtutor
 from fedtutor import federation
 from fedtutor.cohort import build_cohort
-from fedtutor.deployment import app
+from fedtutor.deployment import halves as app
 from fedtutor.deployment.hospital_file import read_hospital_file, write_hospital_file
 from fedtutor.deployment.server_settings import ServerSettings, run_config, settings_of
 from fedtutor.errors import DataError, FederationError
@@ -200,7 +200,7 @@ def finished(small, tmp_path_factory):
     config = run_config(told.settings, ServerSettings(out=str(told.out)))
     server = context(config)
     with redirect_stdout(io.StringIO()) as said:
-        app.server_app(InProcessGrid(app.client_app, told.cohort.names, config), server)
+        app.lead(InProcessGrid(app.client_app, told.cohort.names, config), server)
     told.said, told.weights = said.getvalue(), to_weights(server.state["arrays"])
     return told
 
@@ -239,7 +239,7 @@ def test_a_run_that_cannot_go_on_says_why_in_its_journal(corners, tmp_path):
             RunSettings(dataset=str(corners), hospitals=5, size=16, min_hospitals=3),
             ServerSettings(out=str(tmp_path), patience=0.05),
         )
-        app.server_app(InProcessGrid(app.client_app, ["a", "b"], config), context(config))
+        app.lead(InProcessGrid(app.client_app, ["a", "b"], config), context(config))
     last = json.loads((tmp_path / app.PROGRESS).read_text().splitlines()[-1])
     assert last["event"] == "stopped"
     assert "2 of 5 hospitals" in last["reason"]

@@ -14,7 +14,8 @@ from flwr.app import Context, RecordDict
 from fedtutor.cli import main
 from fedtutor.cohort import build_cohort
 from fedtutor.compiled_training import Trainer
-from fedtutor.deployment import app, job
+from fedtutor.deployment import halves as app
+from fedtutor.deployment import job
 from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.errors import DataError
 from fedtutor.federation.in_process import SUPERLINK_NODE_ID, InProcessGrid
@@ -43,7 +44,7 @@ def run_here(out, settings, *, resume=False):
     context = Context(
         run_id=1, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config=config
     )
-    app.server_app(InProcessGrid(app.client_app, build_cohort(settings).names, config), context)
+    app.lead(InProcessGrid(app.client_app, build_cohort(settings).names, config), context)
     lines = (out / app.PROGRESS).read_text(encoding="utf-8").splitlines()
     return to_weights(context.state["arrays"]), [json.loads(line) for line in lines]
 
