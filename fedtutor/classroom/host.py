@@ -15,13 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, StopRunRequest
 from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from fedtutor import federation
 from fedtutor.classroom import PORT
@@ -31,7 +26,7 @@ from fedtutor.classroom.network import own_addresses
 from fedtutor.classroom.runs import RUN_ID, Run, doing
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment.appfolder import write_app
-from fedtutor.deployment.certificates import CURVE, TlsFiles, write_tls_files
+from fedtutor.deployment.certificates import TlsFiles, node_key, write_tls_files
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.deployment.superlink import SuperLink
@@ -58,7 +53,7 @@ class Seat:
     @property
     def node_key(self) -> bytes:
         """The key as the SuperLink lists it."""
-        return public_key_to_bytes(read_key(self.key))
+        return node_key(self.key)
 
 
 class Classroom(SuperLink):
@@ -159,13 +154,7 @@ class Classroom(SuperLink):
         return write_tls_files(folder, [self.address, *addresses])
 
     def _start_others(self) -> None:
-        assert self.tls_files is not None
-        self._operator = ControlHttpClient.from_server_address(
-            f"localhost:{self.port}",
-            False,
-            self.tls_files.authority.read_bytes(),
-            [RuntimeVersionHttpInterceptor("fedtutor")],
-        )
+        self._operator = self.operator()
 
     def close(self) -> None:
         """End the runs and all programs; what is in the folder stays, for the next time."""
@@ -188,7 +177,7 @@ class Classroom(SuperLink):
 
         Raises :class:`FederationError` if the class is full, or the key or the name cannot be used.
         """
-        public = public_key_to_bytes(read_key(key))
+        public = node_key(key)
         with self._lock:
             for number, seat in enumerate(self.seats):
                 if seat.node_key == public:
@@ -327,17 +316,6 @@ class Classroom(SuperLink):
                 "seats": seats,
                 "run": run and run.state(self.cohort.scheme),
             }
-
-
-def read_key(text: str) -> ec.EllipticCurvePublicKey:
-    """Return a SuperNode's public key from its OpenSSH text; raise for any other."""
-    try:
-        key = load_ssh_public_key(text.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise FederationError("that is not a public key in OpenSSH's format.") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != CURVE.name:
-        raise FederationError(f"a SuperNode's key is of the curve {CURVE.name}.")
-    return key
 
 
 def _deal(settings: RunSettings) -> list:

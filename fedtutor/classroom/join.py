@@ -38,11 +38,11 @@ from fedtutor.deployment.superlink import START_SECONDS
 from fedtutor.errors import DataError, FederationError
 from fedtutor.support.system import ask_to_end
 
-APP = "fedtutor.classroom.app:client_app"
+APP = "fedtutor.classroom.play:client_app"
 CLOCK_SECONDS = 120.0
 """How far two clocks may differ; Flower takes a signature for five minutes."""
-PAUSE = 3.0
-"""Seconds before a SuperNode that has ended is started again."""
+PAUSE, LONG_PAUSE = 3.0, 10.0
+"""Seconds before a SuperNode that has ended is started again, and while the host refuses it."""
 Tell = Callable[[str], None]
 
 
@@ -124,7 +124,9 @@ class Laptop(Programs):
         self._tell(f"you are {self.name}, hospital {self.number + 1} of {seat['hospitals']}")
 
     def _start_node(self) -> None:
-        self._said, self._told = 0, ""
+        self._told = ""
+        if not self._runs("resident of SuperNode"):
+            self._said = 0
         trust = [
             f"--root-certificates={self._authority}",
             f"--auth-supernode-private-key={self.folder / 'key'}",
@@ -230,7 +232,7 @@ class Laptop(Programs):
         node = self._programs["SuperNode"]
         if not node.running:
             self._tell(self._why_ended(node.said()))
-            if not self._left.wait(PAUSE):
+            if not self._left.wait(LONG_PAUSE if REFUSED in node.said() else PAUSE):
                 self._start_again()
 
     def _why_ended(self, said: str) -> str:
@@ -243,9 +245,11 @@ class Laptop(Programs):
         return f"the SuperNode has ended ({words}); trying again"
 
     def _start_again(self) -> None:
-        for program in self._programs.values():
-            if program.running:
-                program.process.kill()
+        """Start the SuperNode anew, and its resident if that may be at work for the old one."""
+        if LET_IN in self._programs["SuperNode"].said():
+            resident = self._programs["resident of SuperNode"]
+            resident.process.kill()
+            resident.reap()
         try:
             self._enrol()
         except FederationError as error:

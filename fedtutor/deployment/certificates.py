@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -19,9 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_ssh_public_key,
 )
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from fedtutor.deployment.private import open_private
+from fedtutor.errors import FederationError
 
 CURVE = ec.SECP384R1()
 """The one curve that Flower takes for a SuperNode's key."""
@@ -84,6 +88,20 @@ def write_key_pair(path: Path) -> Path:
     public = path.with_suffix(".pub")
     public.write_bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
     return public
+
+
+def node_key(text: str) -> bytes:
+    """Return a SuperNode's public key as a SuperLink lists it, from its OpenSSH text.
+
+    Raises :class:`FederationError` for any other text.
+    """
+    try:
+        key = load_ssh_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise FederationError("that is not a public key in OpenSSH's format.") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != CURVE.name:
+        raise FederationError(f"a SuperNode's key is of the curve {CURVE.name}.")
+    return public_key_to_bytes(key)
 
 
 def _write_secret(path: Path, key: ec.EllipticCurvePrivateKey, form: PrivateFormat) -> None:

@@ -1,8 +1,8 @@
 """A federation of real processes on this machine: one SuperLink, a SuperNode for each hospital.
 
-The programs, certificates, keys and commands are those that real hospitals would use; only the
-distances are short. Each hospital has a folder and processes of its own, and nobody but Flower
-carries anything between them.
+The programs, certificates and keys are those that real hospitals would use; only the distances are
+short. Each hospital has a folder and processes of its own, and nobody but Flower carries anything
+between them.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flwr.proto.control_pb2 import RegisterNodeRequest
+
 from fedtutor.deployment.appfolder import to_toml
-from fedtutor.deployment.certificates import write_key_pair
+from fedtutor.deployment.certificates import node_key, write_key_pair
 from fedtutor.deployment.hospital_file import write_hospital_file
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.processes import Program
 from fedtutor.deployment.proxy import RecordingProxy
 from fedtutor.deployment.running import Running
-from fedtutor.deployment.superlink import CONNECTION, START_SECONDS, SuperLink
+from fedtutor.deployment.superlink import START_SECONDS, SuperLink
 from fedtutor.errors import FederationError
 from fedtutor.images import MedicalImages
 from fedtutor.support.system import patiently
 
-APP = "fedtutor.deployment.app:client_app"
+APP = "fedtutor.deployment.halves:client_app"
 LET_IN, REFUSED = "SuperNode ID:", "Failed to activate SuperNode"
 EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")
 TRAINING = re.compile(r"Receiving: train message[\s\S]*?Start `flwr-clientapp`")
@@ -129,13 +131,10 @@ class LocalFederation(SuperLink):
         """Tell the SuperLink the hospitals' public keys; no other SuperNode is let in."""
         if not self.tls_files:
             return
-        asked = []
-        for k, site in enumerate(self.sites.values(), start=1):
-            command = ("supernode", "register", str(site.key.with_suffix(".pub")), CONNECTION)
-            asked.append(self.flwr(*command, name=f"register-{k}"))
-        for program in asked:
-            if program.process.wait():
-                raise FederationError(f"a key could not be registered:\n{program.tail()}")
+        with self.operator() as operator:
+            for site in self.sites.values():
+                public = site.key.with_suffix(".pub").read_text(encoding="utf-8")
+                operator.RegisterNode(RegisterNodeRequest(public_key=node_key(public)))
 
     def start_hospital(self, name: str) -> None:
         """Start a hospital's SuperNode again, with the same key.
@@ -175,14 +174,14 @@ class LocalFederation(SuperLink):
                 if not known or time.monotonic() > deadline:
                     raise
             program.kill()
-            time.sleep(1)
+            time.sleep(5)  # as each start costs a second of a core
             self._start_hospital(site)
 
     def is_running(self, name: str) -> bool:
         """Return whether a hospital's SuperNode runs at this moment."""
         if name not in self.sites:
             raise FederationError(f"there is no {name!r} here; there are: {', '.join(self.sites)}.")
-        return name in self._programs and self._programs[name].running
+        return self._runs(name)
 
     def kill_hospital(self, name: str) -> None:
         """Cut a hospital's power: its SuperNode and whatever it was training are gone."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from fedtutor.cohort import Cohort, build_cohort
 from fedtutor.deployment import DEFAULTS
-from fedtutor.deployment.app import PROGRESS, say_round
 from fedtutor.deployment.appfolder import write_app
 from fedtutor.deployment.federation import LocalFederation
+from fedtutor.deployment.halves import PROGRESS, say_round
 from fedtutor.deployment.private import make_private_folder
 from fedtutor.deployment.server_settings import ServerSettings, run_config
 from fedtutor.deployment.superlink import LocalSimulation, SuperLink, need_ray

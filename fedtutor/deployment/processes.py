@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -180,6 +180,19 @@ def without_proxy() -> dict[str, str]:
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     hosts = ",".join(filter(None, (known, "localhost", "127.0.0.1")))
     return os.environ | {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
+@contextlib.contextmanager
+def asking_no_proxy() -> Iterator[None]:
+    """Have a client that is made in this block ask no proxy for this machine."""
+    before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+    os.environ.update(without_proxy())
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)  # on Windows the two are one
+            os.environ.update({name: value} if value is not None else {})
 
 
 def free_port() -> int:

@@ -106,6 +106,9 @@ class Programs:
         )
         return program
 
+    def _runs(self, name: str) -> bool:
+        return name in self._programs and self._programs[name].running
+
     def _start_supernode(
         self,
         name: str,
@@ -134,8 +137,12 @@ class Programs:
         )
 
     def _start_resident(self, name: str, home: Path, app: str) -> dict[str, str]:
-        """Start what keeps TensorFlow loaded for a hospital; return how its SuperNode finds it."""
+        """Start what keeps TensorFlow loaded for a hospital, unless it runs still.
+
+        Returns how the hospital's SuperNode finds it.
+        """
         file, resident = home / "resident.json", f"resident of {name}"
-        command = ("-m", "fedtutor.deployment.resident", str(file), app)
-        self._start(resident, sys.executable, *command, folder=home, log="resident.log")
+        if not self._runs(resident):
+            command = ("-m", "fedtutor.deployment.resident", str(file), app)
+            self._start(resident, sys.executable, *command, folder=home, log="resident.log")
         return {RESIDENT: str(file)}

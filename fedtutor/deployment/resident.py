@@ -4,7 +4,7 @@ Flower starts a process for each message to a SuperNode and ends it with the rep
 would load TensorFlow and compile its training in each. So a resident waits beside the SuperNode,
 with both done once, and the short-lived process hands it the message and sends back its reply:
 
-    python -m fedtutor.deployment.resident FILE fedtutor.deployment.app:client_app
+    python -m fedtutor.deployment.resident FILE fedtutor.deployment.halves:client_app
     FEDTUTOR_RESIDENT=FILE flower-supernode ...
 
 It writes where it listens, and its key, into FILE. All of this is one hospital's, on one machine.
@@ -25,7 +25,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Array, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -55,10 +56,23 @@ def ask_resident(message: Message, context: Context, call_next: ClientAppCallabl
     return Message(content, reply_to=message)
 
 
+def ask_first(app: str) -> ClientApp:
+    """Return a ClientApp that has the resident reply, and loads ``app`` only if there is none."""
+    client_app = ClientApp(mods=[ask_resident])
+
+    def by_itself(message: Message, context: Context) -> Message:
+        loaded: ClientApp = resolve_name(app)
+        return loaded(message, context)
+
+    for register in (client_app.query, client_app.train, client_app.evaluate):
+        register()(by_itself)
+    return client_app
+
+
 def serve(file: Path, app: str) -> None:
     """Answer messages one by one until this process is ended; write into ``file`` where.
 
-    ``app`` names the ClientApp, such as "fedtutor.deployment.app:client_app".
+    ``app`` names the ClientApp, such as "fedtutor.deployment.halves:client_app".
     """
     key = secrets.token_bytes(32)
     with Listener((HERE, 0), authkey=key) as listener:
@@ -86,12 +100,20 @@ def _answer(client_app: ClientAppCallable, message: Message, context: Context) -
     TaskIdentity.task_id, TaskIdentity.run_id = 0, context.run_id
     TaskIdentity.node_id = context.node_id
     try:
-        content = client_app(message, context).content
+        content = _as_on_a_wire(client_app(message, context).content)
         print(json.dumps(told_of(message.content, content)), flush=True)
         return content, None
     except Exception as error:  # becomes an error of the process that asked
         _log.exception("the app has failed")
         return None, RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _as_on_a_wire(content: RecordDict) -> RecordDict:
+    """Make its arrays Flower's own, which the process that asked reads without this package."""
+    for record in content.array_records.values():
+        for name, array in record.items():
+            record[name] = Array(array.dtype, array.shape, array.stype, array.data)
+    return content
 
 
 def told_of(came: RecordDict, goes: RecordDict) -> dict[str, Any]:

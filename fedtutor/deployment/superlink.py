@@ -7,11 +7,14 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+
 from fedtutor.deployment.appfolder import to_toml
 from fedtutor.deployment.certificates import TlsFiles, write_tls_files
 from fedtutor.deployment.gate import READY as GATE_READY
 from fedtutor.deployment.private import make_private_folder
-from fedtutor.deployment.processes import Leave, Program, free_port
+from fedtutor.deployment.processes import Leave, Program, asking_no_proxy, free_port
 from fedtutor.deployment.programs import Programs
 from fedtutor.deployment.running import Running
 from fedtutor.errors import FedtutorError
@@ -134,6 +137,15 @@ class SuperLink(Programs):
         for name in self._programs.keys() & {"SuperLink", "gate"}:
             self._programs.pop(name).kill()
 
+    def operator(self) -> ControlHttpClient:
+        """Return Flower's client for whoever runs the consortium; with TLS only."""
+        assert self.tls_files is not None
+        trusted = self.tls_files.authority.read_bytes()
+        version = RuntimeVersionHttpInterceptor("fedtutor")
+        address = f"localhost:{self.port}"
+        with asking_no_proxy():
+            return ControlHttpClient.from_server_address(address, False, trusted, [version])
+
     def flwr(self, *arguments: str, name: str = "flwr") -> Program:
         """Start the ``flwr`` command, as at the desk of whoever runs the consortium."""
         folder = self.server_folder
@@ -145,7 +157,7 @@ class SuperLink(Programs):
         Parameters
         ----------
         app : its folder.
-        journal : the server's progress file, see :class:`fedtutor.deployment.app.Journal`.
+        journal : the server's progress file, see :class:`fedtutor.deployment.halves.Journal`.
         options : further ones of ``flwr run``.
         """
         command = ("run", str(app.absolute()), CONNECTION, "--stream", *options)

@@ -76,7 +76,7 @@ class Host(Command):
     def wait_until(self, ready):
         while not ready(state := self.state()):
             assert self.process.poll() is None, self.said
-            time.sleep(0.2)
+            time.sleep(0.5)
         return state
 
 
@@ -115,13 +115,13 @@ def story(tmp_path_factory):
         second.process.wait()
         told.killed = second.said
         told.again = join("second", *where)
-        told.again.wait_for("connected to")
-        host.wait_until(here(True, True))
+        told.again.wait_for("you are")
 
-        told.exit = host.end(signal.SIGINT)
+        told.exit = host.end(signal.SIGINT)  # while Flower takes the second for connected still
         told.left = processes_in(folder / "host")
         told.host = Host(folder / "host", port)
         programs.callback(told.host.end)
+        told.again.wait_for("connected to")
         told.reconnected = told.host.wait_until(here(True, True))
         told.said = first.said
         told.exits = [first.end(signal.SIGINT), told.again.end(), told.host.end()]

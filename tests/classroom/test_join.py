@@ -113,6 +113,21 @@ def test_why_a_supernode_ended_is_told(laptop, said, words):
     assert re.search(words, laptop._why_ended(said))
 
 
+@pytest.mark.parametrize(("said", "killed"), [(join.REFUSED, []), (join.LET_IN, ["it"])])
+def test_the_resident_stays_while_the_host_takes_nobody(laptop, monkeypatch, said, killed):
+    ended = []
+    process = SimpleNamespace(kill=lambda: ended.append("it"))
+    laptop._programs = {
+        "SuperNode": SimpleNamespace(said=lambda: said),
+        "resident of SuperNode": SimpleNamespace(process=process, reap=lambda: None),
+    }
+    for name in ("_enrol", "_start_node"):
+        monkeypatch.setattr(laptop, name, lambda: None)
+    laptop._start_again()
+    assert ended == killed
+    laptop._programs.clear()
+
+
 def test_a_laptop_that_was_made_in_one_thread_is_left_in_another(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         laptop = pool.submit(Laptop, "127.0.0.1", new_code(), folder=tmp_path).result()

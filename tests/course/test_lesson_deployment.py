@@ -90,8 +90,9 @@ def _number(context):
 
 @pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.parametrize("engine", ["one process", "TLS", pytest.param("Ray", marks=needs_ray)])
+@pytest.mark.parametrize("engine", ["one process", pytest.param("Ray", marks=needs_ray)])
 def test_a_metric_of_one_s_own_comes_back_from_every_engine(engine, monkeypatch):
+    """From TLS, too: notebook 13 shows it."""
     # As a notebook's functions are: not to be found by their module's name in another process.
     for function in (count_letters, _number):
         monkeypatch.setattr(function, "__module__", "__main__")

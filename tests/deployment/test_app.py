@@ -6,8 +6,10 @@ import io
 import json
 import tomllib
 import zipfile
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +18,7 @@ from flwr.app import Context, RecordDict
 import fedtutor
 from fedtutor import federation
 from fedtutor.cohort import build_cohort
-from fedtutor.datasets import load
-from fedtutor.deployment import app
+from fedtutor.deployment import halves as app
 from fedtutor.deployment.hospital_file import read_hospital_file, write_hospital_file
 from fedtutor.deployment.server_settings import ServerSettings, run_config, settings_of
 from fedtutor.errors import DataError, FederationError
@@ -29,6 +30,11 @@ from fedtutor.settings import RunSettings, TrainingSettings
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SMALL = RunSettings(hospitals=2, rounds=2, size=28, training=TrainingSettings("sgd", 0.05, 32))
+
+
+@pytest.fixture(scope="session")
+def small(corners):
+    return replace(SMALL, dataset=str(corners), size=16)
 
 
 def context(config, **node):
@@ -84,9 +90,9 @@ def test_what_flwr_run_takes_along_is_the_package_and_nothing_else():
 
 
 @pytest.mark.slow
-def test_in_a_simulation_a_node_has_its_share_of_the_data_set():
-    config = run_config(SMALL, ServerSettings())
-    cohort = build_cohort(SMALL)
+def test_in_a_simulation_a_node_has_its_share_of_the_data_set(small):
+    config = run_config(small, ServerSettings())
+    cohort = build_cohort(small)
     for k in range(2):
         node = context(config, **{"partition-id": k, "num-partitions": 2})
         np.testing.assert_array_equal(app.images_of(node).images, cohort.hospitals[k].images)
@@ -94,8 +100,8 @@ def test_in_a_simulation_a_node_has_its_share_of_the_data_set():
 
 
 @pytest.mark.slow
-def test_nodes_and_hospitals_of_different_number_are_refused_with_the_command_that_helps():
-    config = run_config(SMALL, ServerSettings())
+def test_nodes_and_hospitals_of_different_number_are_refused_with_the_command_that_helps(small):
+    config = run_config(small, ServerSettings())
     node = context(config, **{"partition-id": 0, "num-partitions": 5})
     with pytest.raises(FederationError, match=r'2 hospitals .* 5 nodes.*"num-supernodes=2"'):
         app.images_of(node)
@@ -186,61 +192,55 @@ def test_a_hospital_whose_data_mean_something_else_is_left_out_by_name(
     assert reason in out.reason
 
 
-def run_here(settings, **server):
-    """The module's own two apps, in this process; the server's context."""
-    config = run_config(settings, ServerSettings(**server))
-    cohort = build_cohort(settings)
-    server_context = context(config)
-    grid = InProcessGrid(app.client_app, cohort.partition.names, config)
-    app.server_app(grid, server_context)
-    return server_context
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    """The module's own two apps run in this process; the tests look at what has come of it."""
+    told = SimpleNamespace(settings=small)
+    told.out, told.cohort = tmp_path_factory.mktemp("out"), build_cohort(told.settings)
+    config = run_config(told.settings, ServerSettings(out=str(told.out)))
+    server = context(config)
+    with redirect_stdout(io.StringIO()) as said:
+        app.lead(InProcessGrid(app.client_app, told.cohort.names, config), server)
+    told.said, told.weights = said.getvalue(), to_weights(server.state["arrays"])
+    return told
 
 
 @pytest.mark.slow
-def test_the_app_keeps_a_journal_and_the_last_good_model(tmp_path, capsys):
-    final = to_weights(run_here(SMALL, out=str(tmp_path)).state["arrays"])
-    lines = [json.loads(line) for line in (tmp_path / app.PROGRESS).read_text().splitlines()]
-    kinds = [line["event"] for line in lines]
+def test_the_app_keeps_a_journal_and_the_last_good_model(finished):
+    lines = [json.loads(line) for line in (finished.out / app.PROGRESS).read_text().splitlines()]
+    kinds, names = [line["event"] for line in lines], finished.cohort.names
     assert kinds == ["round", *["reply", "reply", "round"] * 2, "end"]
-    assert lines[1]["hospital"] == build_cohort(SMALL).partition.names[0]
+    assert lines[1]["hospital"] == names[0]
     assert lines[-1]["auc"]["federated"] == lines[-2]["auc"]
     low, high = lines[-1]["auc_interval"]["federated"]
     assert low <= lines[-1]["auc"]["federated"] <= high
-    kept = load_keras().models.load_model(tmp_path / app.LAST_GOOD)
-    for ours, theirs in zip(kept.get_weights(), final, strict=True):
+    kept = load_keras().models.load_model(finished.out / app.LAST_GOOD)
+    for ours, theirs in zip(kept.get_weights(), finished.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    said, names = capsys.readouterr().out, build_cohort(SMALL).partition.names
-    assert "round 2 of 2: AUC 0." in said
-    claims = {name: len(h) for name, h in zip(names, build_cohort(SMALL).hospitals, strict=True)}
+    assert f"round 2 of 2: AUC {lines[-2]['auc']:.3f}" in finished.said
+    claims = dict(zip(names, map(len, finished.cohort.hospitals), strict=True))
     assert lines[-1]["claims"] == claims
-    assert said.count(f"{names[0]} says that it has {claims[names[0]]} images") == 1
+    assert finished.said.count(f"{names[0]} says that it has {claims[names[0]]} images") == 1
 
 
 @pytest.mark.slow
-def test_the_app_s_result_is_that_of_the_main_job():
+def test_the_app_s_result_is_that_of_the_main_job(finished):
     from fedtutor.experiment import run_experiment
 
-    here = to_weights(run_here(SMALL).state["arrays"])
-    job = run_experiment(SMALL).model.get_weights()
-    for ours, theirs in zip(here, job, strict=True):
+    job = run_experiment(finished.settings).model.get_weights()
+    for ours, theirs in zip(finished.weights, job, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_go_on_says_why_in_its_journal(tmp_path):
+def test_a_run_that_cannot_go_on_says_why_in_its_journal(corners, tmp_path):
     with pytest.raises(FederationError, match="2 of 5 hospitals"):
         config = run_config(
-            RunSettings(hospitals=5, size=28, min_hospitals=3),
+            RunSettings(dataset=str(corners), hospitals=5, size=16, min_hospitals=3),
             ServerSettings(out=str(tmp_path), patience=0.05),
         )
-        app.server_app(InProcessGrid(app.client_app, ["a", "b"], config), context(config))
+        app.lead(InProcessGrid(app.client_app, ["a", "b"], config), context(config))
     last = json.loads((tmp_path / app.PROGRESS).read_text().splitlines()[-1])
     assert last["event"] == "stopped"
     assert "2 of 5 hospitals" in last["reason"]
     assert "at least 3" in last["reason"]
-
-
-@pytest.mark.slow
-def test_a_named_data_set_is_the_same_at_every_call():
-    one, two = (load("chest-phantoms", size=28, hospitals=2) for _ in range(2))
-    np.testing.assert_array_equal(one.images, two.images)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
-from toy import PATTERN, ours, start
+from toy import PATTERN, ours, secrets_in, start
 
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.errors import FederationError
@@ -25,6 +27,10 @@ def test_without_tls_all_can_be_read_and_what_a_hang_and_a_server_s_restart_do(t
             start(federation, expected=1, timeout=2.0).wait()  # it hangs still
         (tmp_path / "out" / "go on").touch()
         assert start(federation, expected=1).wait()["event"] == "end"
+        (state,) = secrets_in(tmp_path)
+        assert state.name == "state.db"
+        assert sys.platform == "win32" or state.stat().st_mode & 0o777 == 0o600
         assert federation.wire.heard(PATTERN.tobytes()[:64])
         assert federation.wire.heard(b"num-examples")
     assert ours(tmp_path) == []
+    assert secrets_in(tmp_path) == []

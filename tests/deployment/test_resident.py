@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 
+import numpy as np
 import pytest
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedtutor.deployment.private import open_private
-from fedtutor.deployment.resident import HERE, RESIDENT, answer_next, ask_resident
+from fedtutor.deployment.resident import (
+    HERE,
+    RESIDENT,
+    _answer,
+    answer_next,
+    ask_first,
+    ask_resident,
+)
+from fedtutor.federation.records import to_record
 
 KEY = b"k" * 32
 
@@ -79,6 +91,36 @@ def test_if_the_resident_is_gone_the_app_works_without_it(asked, monkeypatch, tm
     (tmp_path / "resident.json").write_text(json.dumps({"port": port, "key": "00"}), "utf-8")
     assert ask_resident(*asked, by_itself) == "by itself"  # nobody listens
     assert "training without it" in caplog.text
+
+
+LIGHT = """
+import pickle, sys
+from fedtutor.classroom import app as classroom
+from fedtutor.deployment import app
+for content in pickle.loads(bytes.fromhex(sys.argv[1])):
+    assert content["arrays"]["0"].numpy().sum() == 6
+print(*{"pandas", "PIL", "tensorflow", "fedtutor.federation"} & set(sys.modules))
+"""
+
+
+def test_for_a_message_flower_s_process_loads_nothing_heavy(asked):
+    """Neither for the apps nor for the resident's reply."""
+
+    def app(message, context):
+        arrays = to_record([np.arange(4.0)])
+        return Message(RecordDict({"arrays": arrays}), reply_to=message)
+
+    content, _ = _answer(app, *asked)
+    command = [sys.executable, "-c", LIGHT, pickle.dumps([content]).hex()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_without_a_resident_the_app_is_loaded_and_works(asked, monkeypatch):
+    monkeypatch.delenv(RESIDENT, raising=False)
+    monkeypatch.setattr("fedtutor.deployment.halves.client_app", double)
+    app = ask_first("fedtutor.deployment.halves:client_app")
+    assert app(*asked).content["metrics"]["x"] == 7.0
 
 
 def test_who_lacks_the_key_is_told_nothing(tmp_path, caplog):
