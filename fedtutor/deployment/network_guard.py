@@ -21,7 +21,7 @@ from fedtutor.federation.in_process import WrappedGrid
 from fedtutor.federation.records import arrays_in, to_weights
 from fedtutor.model import Weights
 
-PAUSE = 0.1
+PAUSE = 0.25
 """Seconds after a look for a reply that has not come."""
 _log = logging.getLogger(__name__)
 
