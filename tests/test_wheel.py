@@ -133,7 +133,7 @@ def test_the_sdist_brings_all_to_build_and_test_and_no_data(unpacked, repository
     assert brought <= files(repository, "**/*") | {"PKG-INFO"}
     needed = ("fedtutor/**/*", "tests/**/*.py", "tools/*", "benchmarks/*", "*.*", "Makefile")
     assert files(repository, *needed, ".github/**/*", *MATERIAL) - brought == {".editorconfig"}
-    assert sum((unpacked / name).stat().st_size for name in brought) < 12_000_000
+    assert sum((unpacked / name).stat().st_size for name in brought) < 13_000_000
     assert not [name for name in LEFT_BEHIND if (unpacked / name).exists()]
 
 

@@ -84,7 +84,8 @@ def _libraries() -> Iterator[Finding]:
     """Yield a finding if TensorFlow could not be loaded: some Windows lack its C++ libraries."""
     if missing := missing_libraries():
         fix = say(
-            "install Microsoft's Visual C++ Redistributable, free, from {place}", place=CPP_RUNTIME
+            "install Microsoft's Visual C++ Redistributable for x64, free, from {place}",
+            place=CPP_RUNTIME,
         )
         found = say("no {libraries}", libraries=", ".join(missing))
         yield Finding(say("C++ libraries"), found, False, fix)
