@@ -30,20 +30,13 @@ slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory):
+def job(corners):
     """``run`` with its options: two hospitals, four rounds, a few images with a bright corner.
 
     FedAdam, as its server has a memory of its own to go on with.
     """
-    rng, arrays = np.random.default_rng(0), {}
-    for split, n in {"train": 60, "val": 20, "test": 20}.items():
-        images, labels = rng.integers(0, 160, (n, 16, 16), np.uint8), np.arange(n) % 2
-        images[labels == 1, 2:8, 2:8] += 90
-        arrays |= {f"{split}_images": images, f"{split}_labels": labels[:, None]}
-    path = tmp_path_factory.mktemp("data") / "corners.npz"
-    np.savez(path, **arrays)
     options = "--hospitals 2 --rounds 4 --strategy fedadam"
-    return ["run", "--dataset", str(path), *options.split()]
+    return ["run", "--dataset", str(corners), *options.split()]
 
 
 @pytest.fixture(scope="module", autouse=True)
