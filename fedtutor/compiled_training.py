@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -134,25 +134,19 @@ class Trainer:
         """The model's pass as a graph of its own: other threads may not be in the same one."""
         import tensorflow as tf
 
-        @tf.function(input_signature=[tf.TensorSpec(self.model.input_shape, tf.float32)])
-        def forward(pixels):
-            return self.model(pixels, training=False)
-
-        compiled = forward.get_concrete_function()
-        return lambda pixels: compiled(tf.convert_to_tensor(pixels))
+        spec = tf.TensorSpec(self.model.input_shape, tf.float32)
+        forward = compiled(lambda pixels: self.model(pixels, training=False), spec)
+        return lambda pixels: forward(tf.convert_to_tensor(pixels))
 
     def _compile_start(self):
         import tensorflow as tf
 
-        @tf.function(input_signature=[tf.TensorSpec(v.shape, v.dtype) for v in self._variables])
         def start(*weights):
             for variable, value in zip(self._variables, weights, strict=True):
                 variable.assign(value)
             self._optimizer.wipe()
 
-        # A concrete function does not look for the right trace anew at each call, which at 28
-        # pixels is a twentieth of a small hospital's training.
-        return start.get_concrete_function()
+        return compiled(start, *(tf.TensorSpec(v.shape, v.dtype) for v in self._variables))
 
     def _compile_steps(self):
         """Compile an epoch of :func:`~fedtutor.training.fit_step_by_step`, or a part of it."""
@@ -187,21 +181,29 @@ class Trainer:
             self._optimizer.apply(gradients)
             return tf.reduce_sum(losses)
 
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8),
-                labels_spec,
-                tf.TensorSpec((None,), tf.int32),
-            ]
-        )
         def steps(images, labels, order):
-            total = 0.0
-            for start in tf.range(0, tf.size(order), batch_size):
+            def one_more(start, total):
                 batch = order[start : start + batch_size]
-                total += step(tf.gather(images, batch), tf.gather(labels, batch))
-            return total
+                loss = step(tf.gather(images, batch), tf.gather(labels, batch))
+                return start + batch_size, total + loss
 
-        return steps.get_concrete_function()
+            return tf.while_loop(lambda start, _: start < tf.size(order), one_more, (0, 0.0))[1]
+
+        images_spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+        return compiled(steps, images_spec, labels_spec, tf.TensorSpec((None,), tf.int32))
+
+
+def compiled(function: Callable, *specs: tf.TensorSpec) -> Callable:
+    """Return a function of tensors as one graph, traced now, for one thread.
+
+    Two threads in one graph end TensorFlow 2.21 with a segmentation fault now and then. A graph
+    does not look for the right trace at each call, which at 28 pixels is a twentieth of a small
+    hospital's training. Autograph, which parses Python, is off: before Python 3.11.8 and 3.12.2
+    one of two threads that parse may fail (cpython issue 106905).
+    """
+    import tensorflow as tf
+
+    return tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
 
 
 class FusedOptimizer:

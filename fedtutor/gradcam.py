@@ -13,14 +13,13 @@ the place; that it is exact is proved for one dense layer after the convolutions
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtutor.cores import side_by_side
+from fedtutor.compiled_training import compiled
+from fedtutor.cores import one_a_thread, side_by_side
 from fedtutor.errors import DataError
 from fedtutor.model import load_keras, standardise
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     import keras
 
 METHODS = ("grad_cam", "hirescam")
-_COMPILED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-_TRACING = threading.Lock()
 
 
 def grad_cam(
@@ -77,7 +74,7 @@ def grad_cam(
     size = max(1, min(batch_size, -(-len(images) // 2)))  # the same on any number of cores
 
     def block(start: int) -> np.ndarray:
-        part, explain = slice(start, start + size), _compiled(model, convolution, method, enlarge)
+        part, explain = slice(start, start + size), _compile(model, convolution, method, enlarge)
         return np.asarray(explain(standardise(images[part]), chosen[part].astype("int32")))
 
     maps = list(side_by_side(block, range(0, len(images), size)))
@@ -134,21 +131,7 @@ def _holds_convolution(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, load_keras().layers.Conv2D) or any(map(_holds_convolution, inner))
 
 
-def _compiled(
-    model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool
-) -> Callable:
-    """Return the model's explain function, traced once for each layer, method, map and thread.
-
-    Two threads in one function end TensorFlow 2.21 with a segmentation fault now and then.
-    """
-    with _TRACING:
-        functions = _COMPILED.setdefault(model, {})
-        key = (layer.name, method, enlarge, threading.get_ident())
-        if key not in functions:
-            functions[key] = _compile(model, layer, method, enlarge)
-        return functions[key]
-
-
+@one_a_thread
 def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge: bool) -> Callable:
     import tensorflow as tf
 
@@ -159,9 +142,6 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge
     kernel, bias = (last.kernel, last.bias) if before_activation else (None, None)
     place_over_image = _placer(model, layer) if enlarge else lambda heat: heat
 
-    pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-
-    @tf.function(input_signature=[pixels, tf.TensorSpec((None,), tf.int32)])
     def explain(images, classes):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
@@ -181,8 +161,9 @@ def _compile(model: keras.Model, layer: keras.layers.Layer, method: str, enlarge
         heat = place_over_image(heat)[..., 0]
         return tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
 
-    compiled = explain.get_concrete_function()
-    return lambda *arrays: compiled(*map(tf.convert_to_tensor, arrays))
+    pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    graph = compiled(explain, pixels, tf.TensorSpec((None,), tf.int32))
+    return lambda *arrays: graph(*map(tf.convert_to_tensor, arrays))
 
 
 def _maps_and_features(

@@ -270,22 +270,20 @@ def test_what_cannot_be_explained_is_refused(trained, arguments, word):
 def test_each_thread_explains_with_a_function_of_its_own(monkeypatch):
     """As two threads in one function can end TensorFlow 2.21 with a segmentation fault."""
     monkeypatch.setenv(WORKERS, "2")
-    model, compiled, threads = create_model((24, 24, 1), 2), gradcam._compile, []
-    meeting = threading.Barrier(2, timeout=600)
+    compiled, threads, meeting = gradcam.compiled, [], threading.Barrier(2, timeout=600)
 
-    def compile_here(*args):
-        explain = compiled(*args)
-        own = threading.get_ident()
+    def compiled_here(*args):
+        graph, own = compiled(*args), threading.get_ident()
         threads.append(own)
 
         def checked(*arrays):
             meeting.wait()
             assert threading.get_ident() == own
-            return explain(*arrays)
+            return graph(*arrays)
 
         return checked
 
-    monkeypatch.setattr(gradcam, "_compile", compile_here)
+    monkeypatch.setattr(gradcam, "compiled", compiled_here)
     images = np.random.default_rng(0).integers(0, 255, (6, 24, 24, 1), np.uint8)
-    assert gradcam.grad_cam(model, images).shape == (6, 24, 24)
-    assert len(set(threads)) == 2
+    assert gradcam.grad_cam(create_model((24, 24, 1), 2), images).shape == (6, 24, 24)
+    assert len(set(threads)) == len(threads) == 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import builtins
 import gc
 import threading
 import weakref
@@ -9,6 +11,7 @@ import pytest
 from flwr.app import Array, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
+from flwr.serverapp.strategy import FedAvg
 
 from fedtutor import federation
 from fedtutor.aggregation import GROUP
@@ -16,6 +19,8 @@ from fedtutor.compiled_training import Trainer, trainer_for
 from fedtutor.cores import WORKERS, Stopped, check_stopped
 from fedtutor.errors import DataError, FederationError
 from fedtutor.federation.records import ArrayView, num_bytes, to_record, to_weights
+from fedtutor.model import create_model
+from fedtutor.settings import TrainingSettings
 from fedtutor.topics import with_mods
 
 
@@ -176,6 +181,28 @@ def test_an_app_bears_it_if_each_thread_has_its_own_trainer(trainer_for, at_once
     app = federation.make_client_app(lambda context: None, trainer_for=trainer_for)
     assert app.side_by_side is at_once
     assert with_mods(app).side_by_side is at_once
+
+
+def test_no_thread_but_the_main_one_parses_python(make_images, monkeypatch):
+    """As before Python 3.11.8 one of two threads that do may fail; NumPy's and autograph's did."""
+    monkeypatch.setenv(WORKERS, "2")
+    images, compile_here, parsed = make_images(20, size=13), compile, []
+
+    def spy(source, filename, mode, flags=0, *more, **options):
+        if flags & ast.PyCF_ONLY_AST:
+            parsed.append(threading.current_thread() is threading.main_thread())
+        return compile_here(source, filename, mode, flags, *more, **options)
+
+    monkeypatch.setattr(builtins, "compile", spy)
+    server = federation.make_server_app(
+        create_model((13, 13, 1), 3).get_weights(),
+        FedAvg(),
+        num_rounds=2,
+        config=federation.train_config(TrainingSettings(), num_rounds=2),
+    )
+    app = federation.make_client_app(lambda context: images)
+    federation.run_in_process(server, app, ["a", "b", "c"])
+    assert parsed and all(parsed)
 
 
 def test_what_goes_on_is_stopped_when_the_run_ends_in_an_error(monkeypatch):

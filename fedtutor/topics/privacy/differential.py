@@ -15,6 +15,7 @@ import numpy as np
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, Strategy
 
+from fedtutor.compiled_training import compiled
 from fedtutor.errors import FederationError
 from fedtutor.federation import StreamingFedAvg, make_strategy
 from fedtutor.federation.records import arrays_in
@@ -258,7 +259,6 @@ class PrivateTrainer:
 
         images_spec = tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32)
 
-        @tf.function(input_signature=[images_spec, tf.TensorSpec((None,), tf.int64)])
         def clipped_sum(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
             found = _per_example(self.model, self._variables, images, labels)
             squares = [tf.reduce_sum(g * g, axis=tuple(range(1, g.shape.rank))) for g in found]
@@ -266,7 +266,7 @@ class PrivateTrainer:
             factor = tf.minimum(1.0, self._clipping_norm / tf.maximum(lengths, 1e-30))
             return [tf.tensordot(factor, g, 1) for g in found]
 
-        return clipped_sum.get_concrete_function()
+        return compiled(clipped_sum, images_spec, tf.TensorSpec((None,), tf.int64))
 
 
 def _per_example(
