@@ -4,7 +4,7 @@ import gc
 import os
 from collections import Counter
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -24,20 +24,19 @@ settings.load_profile("fedtutor")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, and take turns between waiting and computing.
+    """Begin with the files that take longest, and let one wait while three compute.
 
-    Files of ``tests/deployment`` wait for other programs; with ``--dist loadfile
-    --no-loadscope-reorder`` notebooks and the other files, the longest first, compute meanwhile.
+    Files on deployment wait for other programs; with ``--dist loadfile --no-loadscope-reorder``
+    and four workers the notebooks and the other files, the longest first, compute meanwhile.
     """
     long = Counter(item.path for item in items if "slow" in item.keywords)
     long.update(item.path for item in items if "process" in item.keywords)
     files = sorted(dict.fromkeys(item.path for item in items), key=lambda path: -long[path])
     files.sort(key=lambda path: path.suffix != ".ipynb")  # in the order they were given
-    waits = [path for path in files if path.parent.name == "deployment"]
-    turns = dict.fromkeys(
-        path for pair in zip_longest(waits, (f for f in files if f not in waits)) for path in pair
-    )
-    place = {path: number for number, path in enumerate(turns)}
+    waits = [path for path in files if "deployment" in path.parent.name + path.stem]
+    computes = [path for path in files if path not in waits]
+    in_turn = chain.from_iterable(zip_longest(waits, *[iter(computes)] * 3))
+    place = {path: number for number, path in enumerate(in_turn)}
     items.sort(key=lambda item: place[item.path])
 
 

@@ -76,8 +76,8 @@ def main(arguments: list[str]) -> int:
         "--quiet",
     ]
     if everything or not named:
-        # Some of the tests only wait for other programs; four workers keep two cores busy.
-        workers = "4" if everything else "2"
+        # Some notebooks and tests wait for other programs; this many keep two cores busy.
+        workers = "4" if everything else "3"
         options += ["-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"]
         timings = read_timings()
         took = {path: timings[timing_key(path)]["seconds"] for path in course()}
