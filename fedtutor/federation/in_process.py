@@ -17,7 +17,6 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from fedtutor.cores import Stopped, side_by_side
 from fedtutor.errors import FederationError
-from fedtutor.federation.records import ArrayView
 
 FIRST_NODE_ID = SUPERLINK_NODE_ID + 1
 
@@ -97,7 +96,6 @@ class InProcessGrid(Grid):
         waiting.sort(key=lambda message: message.metadata.dst_node_id)
         queries = all(message.metadata.message_type == MessageType.QUERY for message in waiting)
         if self._side_by_side and not queries:  # which take no time
-            _open_arrays(waiting)
             self._replies = side_by_side(self._reply, waiting)
         else:
             self._replies = (self._reply(message) for message in waiting)
@@ -131,14 +129,6 @@ class InProcessGrid(Grid):
         except BaseException:  # whatever a hospital's code does, sys.exit() too, the others go on
             reason = traceback.format_exc()
             return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
-
-
-def _open_arrays(messages: list[Message]) -> None:
-    """Read arrays once, for all hospitals; NumPy parses the header of each (see ``compiled``)."""
-    for record in (r for message in messages for r in message.content.array_records.values()):
-        for key, array in record.items():
-            if not isinstance(array, ArrayView):
-                record[key] = ArrayView(array.numpy())
 
 
 def _passed_on(name: str) -> Any:

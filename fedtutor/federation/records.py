@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import islice
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from fedtutor.aggregation import check_finite, check_form, check_num_examples
 from fedtutor.errors import UpdateError, visible
 from fedtutor.model import Weights
 
+_PARSING = Lock()
 MAX_HEADER, MAX_METRICS = 1024, 100  # NumPy's header of an array has 128 bytes
 
 
@@ -57,13 +59,20 @@ def to_record(weights: Weights) -> ArrayRecord:
 
 
 def to_weights(record: ArrayRecord) -> Weights:
-    """Return the arrays of a record by their names, "0", "1", ...; read-only where shared.
+    """Return the arrays of a record by their names, "0", "1", ...; read-only.
+
+    They are read once for all hospitals, in place. NumPy parses the header of each, which two
+    threads must not do at a time, see :func:`~fedtutor.compiled_training.compiled`.
 
     Raises
     ------
     UpdateError
         If the names are others, which would put arrays into the wrong places.
     """
+    with _PARSING:
+        for name, array in record.items():
+            if not isinstance(array, ArrayView):
+                record[name] = ArrayView(array.numpy())
     return [array.numpy() for array in _in_order(record)]
 
 

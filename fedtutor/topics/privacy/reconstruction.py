@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtutor.compiled_training import FusedOptimizer
+from fedtutor.compiled_training import FusedOptimizer, compiled
 from fedtutor.errors import DataError
 from fedtutor.model import Weights
 from fedtutor.training import loss_function
@@ -165,18 +165,20 @@ def match_gradients(
             error = tf.reduce_mean(criterion(truth, model(guess, training=True)))
         return loss(tape.gradient(error, variables), wanted, guess)
 
-    @tf.function
-    def search(first, last):
-        for k in tf.range(first, last):
-            with tf.GradientTape() as tape:
-                found = distance()
-            passed = tf.cast(k, tf.float32) >= tf.constant(DECAYS) * keep[-1]
-            rate.assign(0.1 * 0.1 ** tf.reduce_sum(tf.cast(passed, tf.float32)))
-            adam.apply([tf.sign(tape.gradient(found, guess))])
-            guess.assign(tf.clip_by_value(guess, -half, half))
-            value.assign(found)
+    def step(k):
+        with tf.GradientTape() as tape:
+            found = distance()
+        passed = tf.cast(k, tf.float32) >= tf.constant(DECAYS) * keep[-1]
+        rate.assign(0.1 * 0.1 ** tf.reduce_sum(tf.cast(passed, tf.float32)))
+        adam.apply([tf.sign(tape.gradient(found, guess))])
+        guess.assign(tf.clip_by_value(guess, -half, half))
+        value.assign(found)
+        return k + 1
 
-    search = search.get_concrete_function(*[tf.TensorSpec((), tf.int32)] * 2)
+    def steps(first, last):
+        return tf.while_loop(lambda k: k < last, step, [first])
+
+    search = compiled(steps, *[tf.TensorSpec((), tf.int32)] * 2)
     images, losses = [], []
     for target, classes in zip(targets, labels, strict=True):
         for variable, new in zip([*wanted, truth], [*target, classes], strict=True):
