@@ -185,7 +185,10 @@
     if (state.round < ROUNDS) parts.push(shape("line", { class: "now", x1: x(state.round), x2: x(state.round), y1: 18, y2: 168 }));
     $("chart").replaceChildren(...parts);
     const shown = now();
-    if (!shown) return;
+    if (!shown) {
+      $("chart-says").textContent = t("training");
+      return;
+    }
     const values = known(shown.alone), words = {
       round: Math.min(state.round, state.history.length - 1), global: number(shown.global), pooled: number(shown.pooled),
       low: number(Math.min(...values)), high: number(Math.max(...values)),
@@ -201,7 +204,10 @@
       ...Object.entries(kinds).map(([kind, of]) => curve(state.history.map(of), x, y, kind)),
     );
     const first = state.history[0], last = now();
-    if (!last) return;
+    if (!last) {
+      picture.setAttribute("aria-label", t("training"));
+      return;
+    }
     picture.setAttribute("aria-label", t("wardChart", {
       hospital: hospital(k), first: number(first.alone[k]), last: number(last.alone[k]),
       globalFirst: number(first.global), globalLast: number(last.global), pooled: number(last.pooled),

@@ -346,3 +346,20 @@ def test_every_control_has_a_name():
             assert f'<label for="{found[1]}"' in template, control
         else:
             assert f"<label>{control}" in template
+
+
+def test_pictures_have_names_before_the_first_round():
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not (chromium and find_spec("playwright")):
+        pytest.skip("no chromium with playwright here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.add_init_script("window.Worker = class { postMessage() {} }")  # that never answers
+        page.goto(explorer.PAGE.as_uri())
+        for name in ("#chart-says", *(f"#ward-chart-{k}" for k in range(HOSPITALS))):
+            found = page.locator(name)
+            assert found.get_attribute("aria-label") or found.inner_text()
+        browser.close()
