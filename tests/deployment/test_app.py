@@ -73,6 +73,7 @@ def test_settings_survive_the_way_through_a_run_config():
     assert settings_of(run_config(nothing, server))[0] == nothing
 
 
+@pytest.mark.slow
 def test_what_flwr_run_takes_along_is_the_package_and_nothing_else():
     from flwr.cli.build import build_fab_from_disk
 

@@ -205,6 +205,7 @@ def test_who_says_that_it_is_alive_does_not_wait_behind_the_others(files):
         assert first.result().startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failures", "status"), [(2, b"200"), (100, b"500")])
 def test_a_database_that_was_locked_is_asked_again_and_not_without_end(files, failures, status):
     asked = []
@@ -285,6 +286,7 @@ def test_the_log_has_no_secret_and_does_not_grow_with_the_number_of_attempts(fil
     assert "\x1b" not in out
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.binary(max_size=400), st.booleans())
 def test_garbage_does_no_harm(port, files, garbage, in_tls):
