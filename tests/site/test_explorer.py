@@ -94,10 +94,15 @@ def engine() -> Callable[[dict], dict]:
     wanted = os.environ.get("FEDTUTOR_ENGINE", "node")  # make test-browser wants chromium
     if wanted == "node" and (node := shutil.which("node")):
         return lambda request: ask_node(node, request)
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium and find_spec("playwright"):
-        return lambda request: ask_chromium(chromium, request)
+    if path := chromium():
+        return lambda request: ask_chromium(path, request)
     pytest.skip("nothing here runs JavaScript: neither node, nor chromium with playwright")
+
+
+def chromium() -> str | None:
+    """Return where Chromium is, or None if it or playwright is not."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    return found if find_spec("playwright") else None
 
 
 def ask_node(node: str, request: dict) -> dict:
@@ -111,11 +116,11 @@ def ask_node(node: str, request: dict) -> dict:
     return json.loads(done.stdout)
 
 
-def ask_chromium(chromium: str, request: dict) -> dict:
+def ask_chromium(path: str, request: dict) -> dict:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page()
         page.add_script_tag(content=CODE["engine.js"] + DRIVER.read_text(encoding="utf-8"))
         answer = page.evaluate("async r => JSON.stringify(await askEngine(Engine, r))", request)
@@ -349,13 +354,12 @@ def test_every_control_has_a_name():
 
 
 def test_pictures_have_names_before_the_first_round():
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not (chromium and find_spec("playwright")):
+    if not (path := chromium()):
         pytest.skip("no chromium with playwright here")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page()
         page.add_init_script("window.Worker = class { postMessage() {} }")  # that never answers
         page.goto(explorer.PAGE.as_uri())
