@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
@@ -24,6 +26,22 @@ def test_what_keras_does_without_is_kept_from_this_thread_alone_and_only_then(
         another.submit(import_module, "early_module").result()
         import_module("early_module")
     import_module("late_module")
+
+
+def test_the_garbage_collector_passes_over_what_is_loaded_but_not_what_was_garbage_before():
+    class Circle:
+        def __init__(self):
+            self.itself = self
+
+    garbage, made = weakref.ref(Circle()), []
+    with pytest.raises(ImportError), keras_import._left_alone():
+        frozen = gc.get_freeze_count()
+        made += [[] for _ in range(1000)]
+        assert not gc.isenabled()
+        raise ImportError
+    assert garbage() is None
+    assert gc.isenabled()
+    assert gc.get_freeze_count() >= frozen + 1000
 
 
 def test_the_cnn_is_the_one_of_the_mission():

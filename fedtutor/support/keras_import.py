@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 
-NOT_OPENED = ("sklearn", "matplotlib.pyplot")
+NOT_OPENED = ("sklearn", "matplotlib", "matplotlib.pyplot")
 """Keras opens them only for its own wrappers and galleries; a quarter of the time goes to them."""
 
 
@@ -27,7 +28,7 @@ def load_keras() -> Any:
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with _held_stderr(), _unopened():
+        with _held_stderr(), _unopened(), _left_alone():
             import tensorflow as tf
 
             tf.config.list_physical_devices()
@@ -55,6 +56,23 @@ def _held_stderr() -> Iterator[None]:
         finally:
             os.dup2(before, 2)
             os.close(before)
+
+
+@contextmanager
+def _left_alone() -> Iterator[None]:
+    """Keep the garbage collector off what is loaded here, now and for good.
+
+    TensorFlow makes half a million objects, and each look through them takes half a second.
+    """
+    gc.collect()  # what is garbage now would be left alone, too
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 @contextmanager
