@@ -30,8 +30,10 @@ run: $(READY) ## train five synthetic hospitals alone, federated and pooled; wri
 lint: $(READY) ## look at style and types; changes nothing
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	@for system in linux darwin win32; do echo "mypy, as on $$system"; \
-	  $(VENV)/bin/mypy --platform $$system --cache-dir .mypy_cache/$$system || exit 1; done
+	@$(MAKE) --no-print-directory --jobs=3 types-linux types-darwin types-win32
+
+types-%: $(READY) # as on this system
+	@echo "mypy, as on $*"; $(VENV)/bin/mypy --platform $* --cache-dir .mypy_cache/$*
 
 format: $(READY) ## tidy the code
 	$(VENV)/bin/ruff check --fix
@@ -41,7 +43,7 @@ test: lint ## pass all: lint, tests, and every notebook compared with its stored
 	$(VENV)/bin/python tools/compare.py all
 
 test-fast: $(READY) ## the tests for every day, without the slow ones and real processes
-	$(VENV)/bin/python -m pytest -m "not slow and not process" -n 2 --dist loadfile tests
+	$(VENV)/bin/python -m pytest -p no:nbval -m "not slow and not process" -n 2 --dist loadfile tests
 
 test-browser: $(READY) ## the notebooks in the real JupyterLab and the explorer, in a browser
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
