@@ -8,7 +8,6 @@ between them.
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,11 +27,9 @@ from fedtutor.deployment.running import Running
 from fedtutor.deployment.superlink import START_SECONDS, SuperLink
 from fedtutor.errors import FederationError
 from fedtutor.images import MedicalImages
-from fedtutor.support.system import patiently
 
 APP = "fedtutor.deployment.halves:client_app"
 LET_IN, REFUSED = "SuperNode ID:", "Failed to activate SuperNode"
-EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")
 TRAINING = re.compile(r"Receiving: train message[\s\S]*?Start `flwr-clientapp`")
 
 
@@ -149,17 +146,17 @@ class LocalFederation(SuperLink):
         self._start_hospital(site)
         self._wait_for_hospital(site)
 
-    def _start_hospital(self, site: Site, *options: str, tls: bool = True) -> Program:
+    def _start_hospital(self, site: Site) -> Program:
         self._said_before.pop(site.name, None)
         trust = ["--insecure"]
-        if tls and self.tls_files:
+        if self.tls_files:
             trust = [
                 f"--root-certificates={self.tls_files.authority}",
                 f"--auth-supernode-private-key={site.key}",
             ]
         superlink = f"localhost:{self.wire.port if self.wire else self.hospitals_port}"
         app = APP if site.data.exists() else None
-        return self._start_supernode(site.name, site.folder, superlink, trust, *options, app=app)
+        return self._start_supernode(site.name, site.folder, superlink, trust, app=app)
 
     def _wait_for_hospital(self, site: Site) -> None:
         """Wait until it is let in; start it anew while it is taken for connected still."""
@@ -201,26 +198,6 @@ class LocalFederation(SuperLink):
             10 * START_SECONDS,
             f"training for the {times}. time",
         )
-
-    def try_to_join(self, name: str, *, tls: bool = True) -> str:
-        """Return what a SuperNode that nobody has invited is told: the reason, or "let in".
-
-        It has a key of its own or, without ``tls``, neither key nor TLS.
-        """
-        site = Site(name, len(self.sites), self.folder / "stranger")
-        self._prepare(site)
-        program = self._start_hospital(site, "--max-retries", "1", tls=tls)
-        try:
-            program.wait_until(
-                lambda: not program.running or _is_let_in(program), START_SECONDS, "an answer"
-            )
-            if _is_let_in(program):
-                return "let in"
-            reason = EXIT.search(program.said())
-            return reason[1].strip() if reason else program.tail()
-        finally:
-            self._programs.pop(name).kill()
-            patiently(shutil.rmtree, site.folder)
 
     def run(self, app: Path, journal: Path | None = None, options: tuple[str, ...] = ()) -> Running:
         """Run an app as :class:`SuperLink` does."""

@@ -132,11 +132,6 @@ class SuperLink(Programs):
         gate = self._start("gate", sys.executable, *command, folder=folder, log="gate.log")
         gate.wait_until(lambda: GATE_READY in gate.said(), START_SECONDS, "it was open")
 
-    def kill_server(self) -> None:
-        """Cut the server's power, and with it the gate's; the hospitals stay as they are."""
-        for name in self._programs.keys() & {"SuperLink", "gate"}:
-            self._programs.pop(name).kill()
-
     def operator(self) -> ControlHttpClient:
         """Return Flower's client for whoever runs the consortium; with TLS only."""
         assert self.tls_files is not None

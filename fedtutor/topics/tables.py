@@ -198,22 +198,13 @@ class TableTrainer:
         self.settings, self._updates = settings, updates
         self.start(create_table_model(*input_shape))
 
-    def train(
-        self,
-        weights: Weights,
-        data: PatientTable,
-        *,
-        epochs: int = 1,
-        seed: int | tuple[int, ...] = 0,
-        learning_rate: float | None = None,
-    ) -> tuple[Weights, float]:
+    def train(self, weights: Weights, data: PatientTable, **how: Any) -> tuple[Weights, float]:
         """Train from ``weights`` with a fresh optimiser; return the new weights and the mean loss.
 
-        The loss is that of the last pass. The order of the patients is that of
-        :class:`~fedtutor.compiled_training.Trainer`.
+        The loss is that of the last pass. ``how`` is as for :meth:`more`.
         """
         self.start(weights)
-        loss = self.more(data, epochs=epochs, seed=seed, learning_rate=learning_rate)
+        loss = self.more(data, **how)
         return self.weights(), loss
 
     def start(self, weights: Weights) -> None:
@@ -230,7 +221,10 @@ class TableTrainer:
         seed: int | tuple[int, ...] = 0,
         learning_rate: float | None = None,
     ) -> float:
-        """Train on from where it stands; return the mean loss of the last pass."""
+        """Train on from where it stands; return the mean loss of the last pass.
+
+        The patients' order is that of :class:`~fedtutor.compiled_training.Trainer`.
+        """
         rate = self.settings.learning_rate if learning_rate is None else learning_rate
         anchor, mu = self.weights(), self.settings.proximal_mu
         losses: list[float] = []

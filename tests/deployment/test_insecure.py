@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from toy import PATTERN, ours, secrets_in, start
+from toy import PATTERN, kill_server, ours, secrets_in, start
 
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.errors import FederationError
@@ -19,7 +19,7 @@ def test_without_tls_all_can_be_read_and_what_a_hang_and_a_server_s_restart_do(t
     ) as federation:
         running = start(federation, {"North 1": "hangs"}, expected=1)
         federation.wait_until_training("North", 1)
-        federation.kill_server()
+        kill_server(federation)
         with pytest.raises(FederationError, match="the run ended before its result"):
             running.wait()
         federation.start_server()

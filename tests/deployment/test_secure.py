@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from toy import PATTERN, ours, secrets_in, start
+from toy import PATTERN, kill_server, ours, secrets_in, start, try_to_join
 
 from fedtutor.deployment.federation import LocalFederation
 from fedtutor.deployment.processes import free_port, processes_in
@@ -98,15 +98,15 @@ def story(tmp_path_factory, odd_machine):
     West's power fails in round 2, and comes back; meanwhile two strangers want to join.
     """
     told = SimpleNamespace(folder=tmp_path_factory.mktemp("secure") / "Übung 1 = (α)")
-    hospitals = dict.fromkeys([NORTH, SOUTH, WEST])
+    hospitals, strangers = dict.fromkeys([NORTH, SOUTH, WEST]), tmp_path_factory.mktemp("strangers")
     with LocalFederation(hospitals, folder=told.folder, listen=True) as federation:
         told.federation = federation
         running = start(federation, PLAN, rounds=5, lies=LIES)
         federation.wait_until_training(WEST, 2)
         federation.kill_hospital(WEST)
         told.west = processes_in(federation.sites[WEST].folder)
-        told.stranger = federation.try_to_join("Stranger")
-        told.naked = federation.try_to_join("Naked", tls=False)
+        told.stranger = try_to_join(federation, strangers / "Stranger")
+        told.naked = try_to_join(federation, strangers / "Naked", tls=False)
         running.wait_for_round(2)
         federation.start_hospital(WEST)
         running.wait()
@@ -118,9 +118,9 @@ def story(tmp_path_factory, odd_machine):
         ]
         told.modes = {path: path.stat().st_mode & 0o777 for path in secrets_in(told.folder)}
 
-        federation.kill_server()  # Flower keeps runs and nodes in memory unless told otherwise
+        kill_server(federation)  # Flower keeps runs and nodes in memory unless told otherwise
         federation.start_server()
-        told.stranger_again = federation.try_to_join("Stranger")
+        told.stranger_again = try_to_join(federation, strangers / "Stranger")
         public = str(federation.sites[NORTH].key.with_suffix(".pub"))
         command = federation.flwr("supernode", "register", public, CONNECTION, name="register")
         told.registered = command.process.wait()

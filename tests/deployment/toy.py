@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import numpy as np
 import psutil
 
 from fedtutor.deployment.appfolder import write_app
+from fedtutor.deployment.federation import LET_IN, Site
+from fedtutor.deployment.superlink import START_SECONDS
 
 PATTERN = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
 
@@ -100,6 +103,7 @@ def main(grid, context):
     note("end")
 """
 HOUR = 3600.0
+EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")
 
 
 def start(
@@ -124,6 +128,37 @@ def start(
     }
     app = write_app(federation.folder / "app", config, APP + lies)
     return federation.run(app, out / "progress.jsonl")
+
+
+def kill_server(federation):
+    """Cut the server's power, and with it the gate's; the hospitals stay as they are."""
+    for name in federation._programs.keys() & {"SuperLink", "gate"}:
+        federation._programs.pop(name).kill()
+
+
+def try_to_join(federation, home, *, tls=True):
+    """What a SuperNode that nobody has invited is told: the reason, or "let in".
+
+    It has a key of its own or, without ``tls``, neither key nor TLS.
+    """
+    site = Site(home.name, len(federation.sites), home)
+    federation._prepare(site)
+    trust = ["--insecure"]
+    if tls:
+        authority = f"--root-certificates={federation.tls_files.authority}"
+        trust = [authority, f"--auth-supernode-private-key={site.key}"]
+    address = f"localhost:{federation.wire.port}"
+    program = federation._start_supernode(site.name, home, address, trust, "--max-retries", "1")
+    try:
+        program.wait_until(
+            lambda: not program.running or LET_IN in program.said(), START_SECONDS, "an answer"
+        )
+        if LET_IN in program.said():
+            return "let in"
+        reason = EXIT.search(program.said())
+        return reason[1].strip() if reason else program.tail()
+    finally:
+        federation._programs.pop(site.name).kill()
 
 
 def ours(folder):
