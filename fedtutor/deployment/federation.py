@@ -30,6 +30,7 @@ from fedtutor.images import MedicalImages
 
 APP = "fedtutor.deployment.halves:client_app"
 LET_IN, REFUSED = "SuperNode ID:", "Failed to activate SuperNode"
+EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")
 TRAINING = re.compile(r"Receiving: train message[\s\S]*?Start `flwr-clientapp`")
 
 

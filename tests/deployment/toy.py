@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 
 import numpy as np
 import psutil
 
 from fedtutor.deployment.appfolder import write_app
-from fedtutor.deployment.federation import LET_IN, Site
+from fedtutor.deployment.federation import EXIT, LET_IN, Site
 from fedtutor.deployment.superlink import START_SECONDS
 
 PATTERN = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
@@ -103,7 +102,6 @@ def main(grid, context):
     note("end")
 """
 HOUR = 3600.0
-EXIT = re.compile(r"Exit Code: \d+\n([\s\S]*?)\nFor more information")
 
 
 def start(
