@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 from collections import Counter
 from dataclasses import replace
@@ -38,17 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     in_turn = chain.from_iterable(zip_longest(waits, *[iter(computes)] * 3))
     place = {path: number for number, path in enumerate(in_turn)}
     items.sort(key=lambda item: place[item.path])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def only_new_objects_are_looked_through() -> None:
-    """Hide all that was there before this file's tests from the garbage collector.
-
-    Flower has it look through everything at each reply to some of its strategies, and beside
-    TensorFlow's objects that is half a second.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")

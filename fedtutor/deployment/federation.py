@@ -95,7 +95,7 @@ class LocalFederation(SuperLink):
         if self._test is not None:
             write_hospital_file(self._test, self.test_data)
 
-    def _prepare(self, site: Site, images: MedicalImages | None = None) -> None:
+    def _prepare(self, site: Site, images: MedicalImages | None) -> None:
         """Write what a hospital has: its images, its key, and what its app is told of them."""
         for folder in (site.folder, site.folder / "tmp"):
             make_private_folder(folder)
@@ -147,7 +147,7 @@ class LocalFederation(SuperLink):
         self._start_hospital(site)
         self._wait_for_hospital(site)
 
-    def _start_hospital(self, site: Site) -> Program:
+    def _start_hospital(self, site: Site) -> None:
         self._said_before.pop(site.name, None)
         trust = ["--insecure"]
         if self.tls_files:
@@ -157,7 +157,7 @@ class LocalFederation(SuperLink):
             ]
         superlink = f"localhost:{self.wire.port if self.wire else self.hospitals_port}"
         app = APP if site.data.exists() else None
-        return self._start_supernode(site.name, site.folder, superlink, trust, app=app)
+        self._start_supernode(site.name, site.folder, superlink, trust, app=app)
 
     def _wait_for_hospital(self, site: Site) -> None:
         """Wait until it is let in; start it anew while it is taken for connected still."""

@@ -110,13 +110,7 @@ class Programs:
         return name in self._programs and self._programs[name].running
 
     def _start_supernode(
-        self,
-        name: str,
-        home: Path,
-        superlink: str,
-        trust: Sequence[str],
-        *options: str,
-        app: str | None = None,
+        self, name: str, home: Path, superlink: str, trust: Sequence[str], app: str | None = None
     ) -> Program:
         """Start a hospital's SuperNode and, for an ``app`` that trains, its resident.
 
@@ -130,7 +124,6 @@ class Programs:
             f"--port={free_port()}",
             f"--node-config={home / 'node.toml'}",
             *trust,
-            *options,
             folder=home,
             log="supernode.log",
             **(self._start_resident(name, home, app) if app else {}),

@@ -140,13 +140,13 @@ def try_to_join(federation, home, *, tls=True):
     It has a key of its own or, without ``tls``, neither key nor TLS.
     """
     site = Site(home.name, len(federation.sites), home)
-    federation._prepare(site)
+    federation._prepare(site, None)
     trust = ["--insecure"]
     if tls:
         authority = f"--root-certificates={federation.tls_files.authority}"
         trust = [authority, f"--auth-supernode-private-key={site.key}"]
     address = f"localhost:{federation.wire.port}"
-    program = federation._start_supernode(site.name, home, address, trust, "--max-retries", "1")
+    program = federation._start_supernode(site.name, home, address, [*trust, "--max-retries=1"])
     try:
         program.wait_until(
             lambda: not program.running or LET_IN in program.said(), START_SECONDS, "an answer"
